@@ -1,0 +1,223 @@
+"""One cell from its folder to its record: train, evaluate, write; what a worker process does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from safetensors.torch import save_file
+
+from ablate import data, evaluate
+from ablate.denoiser import Denoiser
+from ablate.plan import Cell
+from ablate.record import BUSY, INTERRUPTED, blank, processor
+from ablate.registry import SpecError
+from ablate.sampler import generate
+from ablate.store import Folder, Store, describe, read_json, restore, write_json
+from ablate.train import Step, Trainer
+
+
+
+class Diverged(Exception):
+    """A loss or a sample that is not finite."""
+
+
+class Interrupted(Exception):
+    """SIGTERM arrived; the checkpoint is written."""
+
+
+def work(path: str, device: str, threads: int) -> None:
+    """Compute the cell in folder `path`; exits 0 when it has a record, whatever its state."""
+    folder = Folder(Path(path))
+    _log_to(folder.log)
+    stop = _stop_on(signal.SIGTERM)
+    torch.set_num_threads(threads)
+    try:
+        with folder.lock().acquire(timeout=0):
+            if not folder.record.exists():
+                _settle(folder, device, stop)
+    except filelock.Timeout:
+        sys.exit(BUSY)
+    except Interrupted:
+        sys.exit(INTERRUPTED)
+
+
+def _log_to(path: Path) -> None:
+    """Send all that the process prints, libraries and crashes included, to the cell's log."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(handle, 1), os.dup2(handle, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _stop_on(number: int) -> list[int]:
+    """A list that a signal makes non-empty."""
+    seen: list[int] = []
+    signal.signal(number, lambda n, _: seen.append(n))
+    return seen
+
+
+def _settle(folder: Folder, device: str, stop: list[int]) -> None:
+    """Write a record, whatever happens but an interruption."""
+    try:
+        record = compute(restore(read_json(folder.config)), folder, device, stop)
+    except (Interrupted, filelock.Timeout):
+        raise
+    except SpecError as error:
+        record = blank(read_json(folder.config), "failed", str(error))
+        print(error)
+    except Exception as error:
+        traceback.print_exc()
+        reason = (str(error).splitlines() or [""])[0]
+        record = blank(read_json(folder.config), "failed", f"{type(error).__name__}: {reason}")
+    write_json(folder.record, record)
+    if record["state"] != "failed":
+        folder.forget_checkpoints()
+
+
+def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | None = None) -> dict[str, Any]:
+    """Train and evaluate a cell, from its checkpoint where it has one; the record.
+
+    Raises:
+        Interrupted: `stop` became non-empty; a checkpoint was written.
+    """
+    images = data.load(cell.profile.data, device)
+    trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
+    run = _Run(cell, folder, trainer, images, stop if stop is not None else [])
+    record = blank(describe(cell), "finished")
+    record["provenance"] |= {"device": _device(device), "threads": torch.get_num_threads()}
+    try:
+        run.train()
+        record |= run.assess()
+        save_file(trainer.average.network.state_dict(), folder.path / "model.safetensors")
+    except Diverged as error:
+        record |= {"state": "diverged", "reason": str(error)}
+        print(error)
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    return record | {"images": trainer.k * cell.profile.batch, "wall_s": run.wall_s(), "parameters": parameters}
+
+
+class _Run:
+    """The consumer of a trainer's steps: logs, saves, evaluates, stops."""
+
+    def __init__(self, cell: Cell, folder: Folder, trainer: Trainer, images: data.Images, stop: list[int]):
+        self.cell, self.folder, self.trainer, self.images, self.stop = cell, folder, trainer, images, stop
+        state = folder.load(trainer.device)
+        self.before_s = 0.0
+        if state:
+            trainer.load_state_dict(state["trainer"])
+            self.before_s = state["wall_s"]
+            print(f"goes on from step {trainer.k}")
+        self.started = time.perf_counter()
+        self.unread: list[Step] = []
+        self.last_flush = self.started
+        profile = cell.profile
+        self.save_every = profile.checkpoint_every or max(profile.images // 10, 1)
+
+    def wall_s(self) -> float:
+        """Seconds spent so far, those before a resume included."""
+        return round(self.before_s + time.perf_counter() - self.started, 3)
+
+    def train(self) -> None:
+        """Consume the steps that are left."""
+        profile = self.cell.profile
+        for step in self.trainer:
+            self.unread.append(step)
+            last = step.k == self.trainer.K
+            if last or step.k % profile.log_every == 0:
+                self.flush()
+            if self.stop or (not last and self._passed(step.images, self.save_every)):
+                self.save()
+            if self.stop:
+                raise Interrupted
+            if profile.evaluation.every and not last and self._passed(step.images, profile.evaluation.every):
+                self.flush()
+                self.assess()
+
+    def _passed(self, images: int, every: int) -> bool:
+        """Whether this step passed a multiple of `every` images."""
+        return images // every > (images - self.cell.profile.batch) // every
+
+    def flush(self) -> None:
+        """Read the losses since the last time from the device, all at once."""
+        if not self.unread:
+            return
+        losses = torch.stack([s.loss for s in self.unread]).double().cpu()
+        step, now = self.unread[-1], time.perf_counter()
+        seen = len(self.unread) * self.cell.profile.batch
+        finite = losses.isfinite()
+        if not finite.all():
+            first = int((~finite).nonzero()[0])
+            raise Diverged(f"the loss is not finite at step {self.unread[first].k}")
+        metrics = {"loss": float(losses.mean()), "N": step.N, "lr": step.lr}
+        metrics["images_per_s"] = round(seen / max(now - self.last_flush, 1e-9), 3)
+        if step.grad_norm is not None:
+            metrics["grad_norm"] = float(step.grad_norm)
+        self.folder.append(step.k, step.images, {k: v for k, v in metrics.items() if v == v and abs(v) < 1e300})
+        self.unread, self.last_flush = [], now
+
+    def save(self) -> None:
+        """Write a checkpoint; a loss that is not finite never gets into one."""
+        self.flush()
+        self.folder.save({"trainer": self.trainer.state_dict(), "wall_s": self.wall_s()})
+
+    def assess(self) -> dict[str, Any]:
+        """FID and its company at every nfe, sample grids, and a line of metrics."""
+        started = time.perf_counter()
+        trainer, e = self.trainer, self.cell.profile.evaluation
+        seen = trainer.k * self.cell.profile.batch
+        cache = Store(self.folder.path.parent).cache
+        extractor = evaluate.extractor(e.extractor, self.images, cache)
+        reference = evaluate.reference(self.images, e.samples)
+        found: dict[str, list[Any]] = {"fid": [], "kid": [], "precision": [], "recall": []}
+        metrics: dict[str, float] = {}
+        for sigmas in schedules(self.cell):
+            samples = self.samples(trainer.average, sigmas)
+            nfe = len(sigmas)
+            save_grid(samples[: e.grid], self.folder.samples / f"images_{seen:09d}_{nfe}step.png")
+            measured = evaluate.measure(samples, reference, extractor, cache, trainer.device)
+            entries = evaluate.records(nfe, sigmas, "ema", measured, extractor, reference)
+            for name, entry in entries.items():
+                found[name].append(entry)
+                metrics[f"{name}_{nfe}step"] = entry["value"]
+        self.folder.append(trainer.k, seen, metrics)
+        self.last_flush += time.perf_counter() - started  # images_per_s is of training
+        return found
+
+    def samples(self, f: Denoiser, sigmas: list[float]) -> torch.Tensor:
+        """uint8 images (n, C, H, W) from the seed's sampling noise."""
+        e, levels = self.cell.profile.evaluation, self.cell.recipe.levels
+        shape, device = self.images.shape, self.trainer.device
+        x = generate(f, shape, e.samples, sigmas, levels.sigma_min, self.cell.seed, e.batch, device)
+        try:
+            return evaluate.to_uint8(x)
+        except evaluate.NotFinite:
+            raise Diverged(f"samples of {len(sigmas)} steps are not finite at step {self.trainer.k}") from None
+
+
+def schedules(cell: Cell) -> list[list[float]]:
+    """The descending levels of one-step sampling and of sampling with the levels between."""
+    top, middle = cell.recipe.levels.sigma_max, list(cell.profile.evaluation.sigma_mid)
+    return [[top], [top, *middle]] if middle else [[top]]
+
+
+def save_grid(images: torch.Tensor, path: Path) -> None:
+    """uint8 images (n, C, H, W) as one PNG, small ones enlarged to be seen."""
+    from torchvision.utils import make_grid, save_image
+
+    scale = max(1, 32 // images.shape[-1])
+    large = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    columns = max(1, round(len(images) ** 0.5))
+    save_image(make_grid(large.float().cpu() / 255, nrow=columns, padding=2, pad_value=1.0), path)
+
+
+def _device(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()

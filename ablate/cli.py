@@ -1,0 +1,221 @@
+"""Commands, a few lines each; what is heavy is imported inside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Optional
+
+import typer
+
+from ablate import documents, recipe as recipes
+from ablate.registry import AXES, Problems, SpecError, nearest
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Ablations of consistency training: experiment files in, tables out.",
+)
+
+FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).")]
+PROFILE = Annotated[Optional[str], typer.Option(help="Another profile than the file's: a name or a path.")]
+SET = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a field in every row; repeatable.")
+]
+SEEDS = Annotated[Optional[str], typer.Option(metavar="0,1,...", help="Other seeds than the file's.")]
+RUNS = Annotated[Path, typer.Option(help="Where cells are kept.")]
+REPORTS = Annotated[Path, typer.Option(help="Where tables and figures go.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+TRACKING = Annotated[Optional[str], typer.Option(help="An MLflow tracking URI; by default sqlite beside the runs.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line each on stderr and exit code 2."""
+    try:
+        recipes.load_plugins()
+        app()
+    except SpecError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # `ablate list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    sys.exit(0)
+
+
+@app.command()
+def run(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Cells at a time; one per GPU or core by default.")] = None,
+    runs_dir: RUNS = Path("runs"),
+    reports_dir: REPORTS = Path("reports"),
+    tracking_uri: TRACKING = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Compute failed cells once more.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and train nothing.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Compute what is missing of an experiment, then write its report."""
+    from ablate import plan, runner
+    from ablate.store import Store
+
+    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    say = (lambda *words: None) if as_json else print
+    for note in experiment.notes:
+        say(f"note: {note}")
+    if dry_run:
+        print(json.dumps(plan.listing(experiment), indent=1) if as_json else plan.overview(experiment))
+        return
+    store = Store(runs_dir)
+    try:
+        outcome = runner.run(experiment, store, workers, tracking_uri, failed)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
+        sys.exit(130)
+    folder = write_report(experiment, store, reports_dir)
+    told = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
+    print(json.dumps(told) if as_json else runner.closing(outcome, folder))
+    sys.exit(1 if outcome.failed else 0)
+
+
+def write_report(experiment: Any, store: Any, reports_dir: Path) -> Path:
+    """The experiment's tables and figures; the folder they are in."""
+    from ablate import report
+
+    return report.write(experiment, store, reports_dir)
+
+
+@app.command()
+def report(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    runs_dir: RUNS = Path("runs"),
+    reports_dir: REPORTS = Path("reports"),
+) -> None:
+    """Write tables and figures from what is recorded; never trains."""
+    from ablate import plan
+    from ablate.store import Store
+
+    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    print(write_report(experiment, Store(runs_dir), reports_dir) / "table.md")
+
+
+@app.command("list")
+def list_(axis: Annotated[Optional[str], typer.Argument(help="One axis only.")] = None, as_json: AS_JSON = False) -> None:
+    """The axes, their contracts, options, fields and sources."""
+    from ablate import catalogue
+
+    if axis is not None and axis not in AXES:
+        raise SpecError(f"{axis!r} is no axis; {nearest(axis, AXES)}")
+    chosen = [axis] if axis else list(AXES)
+    print(json.dumps(catalogue.plain(chosen), indent=1) if as_json else catalogue.text(chosen))
+
+
+@app.command()
+def show(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, a file, or the key of a cell.")],
+    profile: PROFILE = None,
+    set_: SET = None,
+    runs_dir: RUNS = Path("runs"),
+    as_json: AS_JSON = False,
+) -> None:
+    """A recipe with every field written out; with a profile, as it would be tried there, its network counted."""
+    from ablate import catalogue
+
+    shown = catalogue.described(recipe, profile, overrides(set_), runs_dir)
+    print(json.dumps(shown, indent=1) if as_json else documents.write(shown), end="" if not as_json else "\n")
+
+
+@app.command("diff")
+def diff_(
+    a: Annotated[str, typer.Argument(metavar="A", help="A recipe, a file, or the key of a cell.")],
+    b: Annotated[str, typer.Argument(metavar="B")],
+    profile: PROFILE = None,
+    runs_dir: RUNS = Path("runs"),
+    as_json: AS_JSON = False,
+) -> None:
+    """The fields in which two recipes differ."""
+    from ablate import catalogue
+
+    changes = recipes.diff(*(catalogue.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b)))
+    print(json.dumps(changes, indent=1) if as_json else catalogue.changes(a, b, changes))
+
+
+@app.command()
+def sample(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key of a finished cell, or its beginning.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    sigmas: Annotated[Optional[str], typer.Option(help="Levels after sigma_max, descending: 0.821 or 20,2,0.5.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
+    runs_dir: RUNS = Path("runs"),
+) -> None:
+    """Draw images from a finished cell into a PNG."""
+    from ablate.cell import draw
+    from ablate.store import Store
+
+    print(draw(Store(runs_dir), key, n, levels(sigmas), seed, out))
+
+
+@app.command()
+def ui(
+    runs_dir: RUNS = Path("runs"),
+    tracking_uri: TRACKING = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI on this machine's loopback address."""
+    from ablate.tracking import serve
+
+    sys.exit(serve(runs_dir, tracking_uri, port))
+
+
+def overrides(pairs: list[str] | None) -> dict[str, Any]:
+    """`--set` pairs as dotted keys and plain values; here `1e-4` is a number, for there is no doubt what is meant."""
+    found, problems = dict[str, Any](), Problems()
+    for pair in pairs or []:
+        key, equals, text = pair.partition("=")
+        with problems:
+            if not equals or not key.strip():
+                raise SpecError(f"--set {pair}: KEY=VALUE is needed")
+            try:
+                value = documents.parse(text) if text.strip() else text
+            except SpecError as error:
+                raise error.under(f"--set {key}") from None
+            found[key.strip()] = number(value) if isinstance(value, str) else value
+    problems.check()
+    return found
+
+
+def number(text: str) -> Any:
+    """A float where the text is one, else the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def seed_list(text: str | None) -> list[int] | None:
+    """`0,1,2` as numbers."""
+    try:
+        return [int(part) for part in text.split(",")] if text is not None else None
+    except ValueError:
+        raise SpecError(f"--seeds {text}: numbers with commas between are needed, as in 0,1,2") from None
+
+
+def levels(text: str | None) -> list[float]:
+    """`20,2,0.5` as descending noise levels."""
+    try:
+        found = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        found = [-1.0]
+    if any(b >= a for a, b in zip(found, found[1:], strict=False)) or any(not 0 < s < 1e6 for s in found):
+        raise SpecError(f"--sigmas {text}: positive levels in descending order are needed, as in 20,2,0.5")
+    return found

@@ -1,0 +1,165 @@
+"""Images on the device: the embedded digits, CIFAR-10, an EDM archive or a folder, as uint8 with labels."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate import archive
+from ablate.archive import FORMATS, KEY, Item
+from ablate.lazy import torch
+from ablate.profile import Data
+from ablate.registry import SpecError
+
+TAKES = {"digits": ("holdout",), "cifar10": ("path",)}  # the others take every key
+HELD_OUT = 797  # of the 1797 digits
+
+
+@dataclass
+class Images:
+    """A data set on one device; C is 1 or 3.
+
+    train: uint8 (n, C, H, W); test: uint8 (m, C, H, W); their labels: int64 (n,), (m,).
+    """
+
+    train: torch.Tensor
+    train_labels: torch.Tensor
+    test: torch.Tensor
+    test_labels: torch.Tensor
+    classes: int
+    fingerprint: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.train.shape[1:]
+        return channels, height, width
+
+
+def load(spec: Data, device: Any = "cpu") -> Images:
+    """The images that `spec` names, decoded, resized and split.
+
+    Raises:
+        SpecError: a missing or damaged file, mixed sizes without `resolution`, more images asked for than exist.
+    """
+    mark = fingerprint(spec)
+    train, test = {"digits": _digits, "cifar10": _cifar10}.get(spec.name, _files)(spec)
+    pixels = torch.from_numpy(archive.stack([*train, *test], spec.resolution)).to(device).contiguous()
+    labels = torch.tensor([label for *_, label in [*train, *test]], device=device)
+    n = len(train)
+    return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], int(labels.max()) + 1, mark)
+
+
+def fingerprint(spec: Data) -> str:
+    """12 hex digits of what decides the loaded images: the source's content, and how it is cut.
+
+    No torch, no decoding: an archive is known by the checksums of its directory.
+
+    Raises:
+        SpecError: the source can not be read, or a key that it does not take.
+    """
+    dead = [k for k in ("path", "test_path", "holdout") if k not in TAKES.get(spec.name, (k,))]
+    if wrong := [k for k in dead if getattr(spec, k) is not None]:
+        raise SpecError(*(f"{KEY}.{k}: {getattr(spec, k)!r}: {spec.name} takes no {k}" for k in wrong))
+    if spec.test_path is not None and spec.holdout is not None:
+        raise SpecError(f"{KEY}.holdout: {spec.holdout}: test_path names the held-out images already")
+    source = [f"{spec.name}-1"]
+    if spec.name in ("zip", "folder"):
+        keys = ["path"] if spec.test_path is None else ["path", "test_path"]
+        source = [_content(p, p.stat().st_mtime_ns) for p in (_source(spec, k) for k in keys)]
+    cut = [spec.resolution, spec.holdout, spec.images]
+    return hashlib.sha256(json.dumps([source, cut]).encode()).hexdigest()[:12]
+
+
+def _source(spec: Data, key: str) -> Path:
+    if (given := getattr(spec, key)) is None:
+        raise SpecError(f"{KEY}.{key}: {spec.name} needs a path here")
+    path = Path(given).expanduser()
+    if not path.exists():
+        raise SpecError(f"{KEY}.{key}: {given!r}: no such file or folder")
+    if path.is_dir() != (spec.name == "folder"):
+        kind = "a folder" if path.is_dir() else "no folder"
+        raise SpecError(f"{KEY}.{key}: {given!r} is {kind}, but {KEY}.name is {spec.name}")
+    return path
+
+
+@functools.cache
+def _content(path: Path, _changed: int) -> str:
+    """A hash of an archive's directory, or of a folder's files."""
+    if path.is_dir():
+        contents = ((name, read()) for name, read, _ in archive.folder(path))
+        found = [f"{name} {len(content)} {zlib.crc32(content)}" for name, content in contents]
+    else:
+        with archive.opened(path) as members:
+            found = sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in members.infolist())
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def _digits(spec: Data) -> tuple[list[Item], list[Item]]:
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)
+    order = np.random.RandomState(0).permutation(len(pixels))
+    return _split([(f"digit {i}", pixels[i], int(found.target[i])) for i in order], None, spec, HELD_OUT)
+
+
+def _cifar10(spec: Data) -> tuple[list[Item], list[Item]]:
+    from torchvision.datasets import CIFAR10
+
+    folder = Path(spec.path or "~/.cache/ablate/cifar10").expanduser()
+    try:
+        halves = [CIFAR10(str(folder), train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError) as error:  # no network, or a file that fails its checksum
+        raise SpecError(
+            f"{KEY}.name: 'cifar10': can not be downloaded ({str(error)[:80]}): "
+            f"put cifar-10-python.tar.gz into {folder}, "
+            f"or use an archive: --set {KEY}.name=zip --set {KEY}.path=cifar10.zip"
+        ) from None
+    pairs = [zip(half.data, half.targets, strict=True) for half in halves]
+    train, test = ([(f"image {i}", *pair) for i, pair in enumerate(half)] for half in pairs)
+    return _split(train, test, spec, 0)
+
+
+def _files(spec: Data) -> tuple[list[Item], list[Item]]:
+    read = archive.folder if spec.name == "folder" else archive.zipped
+    train = _mixed(read(_source(spec, "path")), spec.path)
+    test = None if spec.test_path is None else _mixed(read(_source(spec, "test_path")), spec.test_path)
+    return _split(train, test, spec, max(1, len(train) // 10))
+
+
+def _mixed(items: list[Item], path: str | None) -> list[Item]:
+    """The same items; in a fixed shuffled order where they come class by class.
+
+    The first n and the last m of such an order would be one class each.
+    """
+    if not items:
+        raise SpecError(f"{KEY}: {path!r}: no images ({', '.join(FORMATS)}) in it")
+    labels = [label for *_, label in items]
+    if len(set(labels)) == 1 or labels != sorted(labels):
+        return items
+    import numpy as np
+
+    return [items[i] for i in np.random.RandomState(0).permutation(len(items))]
+
+
+def _split(
+    train: list[Item], test: list[Item] | None, spec: Data, holdout: int
+) -> tuple[list[Item], list[Item]]:
+    """Train and held-out items: the last `holdout` where there is no test set; `images` cuts train."""
+    if test is None:
+        holdout = spec.holdout or holdout
+        if holdout >= len(train):
+            raise SpecError(
+                f"{KEY}.holdout: {holdout}: of {len(train)} images none would be left to train on"
+            )
+        train, test = train[:-holdout], train[-holdout:]
+    if spec.images and spec.images > len(train):
+        raise SpecError(f"{KEY}.images: {spec.images}: there are only {len(train)} to train on")
+    return train[: spec.images], test

@@ -1,0 +1,49 @@
+"""f(x, sigma): the one owner of c_skip, c_out, c_in and c_noise, in training, sampling and export alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablate.lazy import torch
+from ablate.recipe import Recipe
+
+
+class Denoiser:
+    """f(x, sigma) = c_skip x + c_out F(c_in x, c_noise), the consistency function of a network F.
+
+    The coefficients are computed in the precision of sigma and applied in float32; the recipe's autocast covers F only.
+    """
+
+    def __init__(self, recipe: Recipe, network: torch.nn.Module):
+        self.recipe, self.network = recipe, network
+        self.power = getattr(recipe.input_precond, "power", 1)
+        self.divides = getattr(recipe.network, "divide_by_sigma", False)
+
+    def coefficients(self, sigma: torch.Tensor) -> dict[str, torch.Tensor]:
+        """c_skip, c_out, c_in, c_noise at sigma (B,), each (B,) in float32."""
+        c_skip, c_out = self.recipe.parameterization(sigma)
+        c_in, c_noise = self.recipe.input_precond(sigma), self.recipe.noise_precond(sigma)
+        named = {"c_skip": c_skip, "c_out": c_out, "c_in": c_in, "c_noise": c_noise}
+        return {name: value.float() for name, value in named.items()}
+
+    def inputs(self, x: torch.Tensor, c_in: torch.Tensor) -> torch.Tensor:
+        """What the network sees of x (B, C, H, W)."""
+        return _wide(c_in) * (x if self.power == 1 else x**self.power)
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """The estimate of the clean image (B, C, H, W), float32, of x at noise level sigma (B,)."""
+        c = self.coefficients(sigma)
+        with self.recipe.precision(x.device.type):
+            F = self.network(self.inputs(x, c["c_in"]), c["c_noise"], label)
+        F = F.float()
+        if self.divides:  # defect D15
+            F = F / _wide(sigma.float())
+        return _wide(c["c_skip"]) * x + _wide(c["c_out"]) * F
+
+    def with_network(self, network: Any) -> Denoiser:
+        """The same function of another network (a teacher's, an average's)."""
+        return Denoiser(self.recipe, network)
+
+
+def _wide(c: torch.Tensor) -> torch.Tensor:
+    return c[:, None, None, None]

@@ -1,0 +1,1 @@
+"""Where cells are computed: three methods, submit, ended and cancel."""

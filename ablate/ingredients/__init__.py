@@ -1,0 +1,42 @@
+"""Every axis of consistency training, one module each; importing this fills `AXES`."""
+
+# The order is the order of a recipe's fields, tables and `list`.
+from ablate.ingredients import levels  # isort: skip
+from ablate.ingredients import curriculum  # isort: skip
+from ablate.ingredients import noise  # isort: skip
+from ablate.ingredients import pairing  # isort: skip
+from ablate.ingredients import weighting  # isort: skip
+from ablate.ingredients import metric  # isort: skip
+from ablate.ingredients import teacher  # isort: skip
+from ablate.ingredients import noise_precond  # isort: skip
+from ablate.ingredients import input_precond  # isort: skip
+from ablate.ingredients import parameterization  # isort: skip
+from ablate.ingredients import embedding  # isort: skip
+from ablate.ingredients import network  # isort: skip
+from ablate.ingredients import dropout_sharing  # isort: skip
+from ablate.ingredients import coupling  # isort: skip
+from ablate.ingredients import averaging  # isort: skip
+from ablate.ingredients import optimizer  # isort: skip
+from ablate.ingredients import schedule  # isort: skip
+from ablate.ingredients import precision  # isort: skip
+
+__all__ = [
+    "averaging",
+    "coupling",
+    "curriculum",
+    "dropout_sharing",
+    "embedding",
+    "input_precond",
+    "levels",
+    "metric",
+    "network",
+    "noise",
+    "noise_precond",
+    "optimizer",
+    "pairing",
+    "parameterization",
+    "precision",
+    "schedule",
+    "teacher",
+    "weighting",
+]

@@ -1,0 +1,77 @@
+"""averaging: k -> decay of the sampled weights after step k (0 copies the model, 1 keeps the average)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from ablate.registry import Axis, SpecError
+
+averaging = Axis(__doc__, default="constant")
+
+Decay = Annotated[float, Field(ge=0, le=1)]
+
+
+@averaging("constant")
+@dataclass(frozen=True)
+class Constant:
+    """decay throughout. Source: iCT Table 1 (0.99993), CM (0.9999)."""
+
+    decay: Decay = 0.99993
+
+    def __call__(self, k: int) -> float:
+        return self.decay
+
+
+@averaging("warmup")
+@dataclass(frozen=True)
+class Warmup:
+    """clamp(1 - (1 + (k - start) / inv_gamma)^-power, min_decay, max_decay), and 0 before `start` steps.
+
+    Source: the EMAModel of diffusers, whose fields it has; its script's use_ema.
+    """
+
+    max_decay: Decay = 0.9999
+    min_decay: Decay = 0.0
+    inv_gamma: Annotated[float, Field(gt=0)] = 1.0
+    power: Annotated[float, Field(gt=0, le=10)] = 0.75
+    start: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.min_decay > self.max_decay:
+            raise SpecError(
+                f"min_decay <= max_decay must hold, but got min_decay={self.min_decay}, max_decay={self.max_decay}"
+            )
+
+    def __call__(self, k: int) -> float:
+        if k < self.start:
+            return 0.0
+        decay = 1 - (1 + (k - self.start) / self.inv_gamma) ** -self.power
+        return min(max(decay, self.min_decay), self.max_decay)
+
+
+@averaging("power")
+@dataclass(frozen=True)
+class Power:
+    """(1 - 1 / (k + 1))^(gamma + 1): the average's profile over training is a power function k^gamma.
+
+    Source: EDM2 (arXiv 2312.02696) section 3.1; gamma = 6.94 is their sigma_rel = 0.10.
+    """
+
+    gamma: Annotated[float, Field(ge=0, le=1000)] = 6.94
+
+    def __call__(self, k: int) -> float:
+        return (1 - 1 / (k + 1)) ** (self.gamma + 1)
+
+
+@averaging("swapped")
+@dataclass(frozen=True)
+class Swapped(Constant):
+    """The arguments of the update exchanged: the model is pulled to the average, and the average stays as it was.
+
+    Defect D10 (two public trainers).
+    """
+
+    swapped: ClassVar[bool] = True  # the trainer reads it

@@ -1,0 +1,36 @@
+"""dropout_sharing: device type -> whether the teacher pass reads the student's dropout masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ablate.registry import Axis
+
+dropout_sharing = Axis(__doc__, default="shared")
+
+
+@dropout_sharing("shared")
+@dataclass(frozen=True)
+class Shared:
+    """One mask a step, read by both passes. Source: iCT section 3.1."""
+
+    def __call__(self, device: str) -> bool:
+        return True
+
+
+@dropout_sharing("separate")
+@dataclass(frozen=True)
+class Separate:
+    """A mask for each pass. Defect D5 (two public trainers draw anew for the teacher)."""
+
+    def __call__(self, device: str) -> bool:
+        return False
+
+
+@dropout_sharing("cpu_generator")
+@dataclass(frozen=True)
+class CpuGenerator:
+    """Shared on a CPU, separate on any other device. Defect D4 (only the CPU generator's state is restored)."""
+
+    def __call__(self, device: str) -> bool:
+        return device == "cpu"

@@ -1,0 +1,83 @@
+"""embedding: c_noise (B,) -> (B, E)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from ablate.lazy import torch
+from ablate.registry import Axis, SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+embedding = Axis(__doc__, default="fourier")
+
+FREQUENCY_SEED = 20231022  # any fixed number: all recipes and seeds share the frequencies
+
+
+def _check_even(channels: int) -> None:
+    if channels % 2:
+        raise SpecError(f"channels: must be even, a cosine and a sine per frequency, but got channels={channels}")
+
+
+@functools.lru_cache(maxsize=None)
+def frequencies(channels: int, scale: float, device: torch.device) -> Tensor:
+    """Normal frequencies (channels / 2,) of standard deviation `scale`, float32, the same on every device."""
+    generator = torch.Generator().manual_seed(FREQUENCY_SEED)
+    return (torch.randn(channels // 2, generator=generator) * scale).to(device)
+
+
+@embedding("fourier")
+@dataclass(frozen=True)
+class Fourier:
+    """Random Fourier features, [cos, sin](2 pi c_noise f) with f ~ Normal(0, scale^2), drawn once for all recipes.
+
+    NCSN++ of Song et al. 2021 (arXiv 2011.13456); CT and EDM use scale 16, iCT 0.02 (Song and Dhariwal 2023,
+    section 3.3). A small scale on a wide range of c_noise, or on raw sigma, tells few levels apart.
+
+    Args:
+        scale: standard deviation of the frequencies, in cycles per unit of c_noise.
+        channels: E, even.
+    """
+
+    scale: Annotated[float, Field(gt=0)] = 0.02
+    channels: Annotated[int, Field(ge=2)] = 256
+
+    def __post_init__(self) -> None:
+        _check_even(self.channels)
+
+    def __call__(self, c_noise: Tensor) -> Tensor:
+        """c_noise (B,) -> (B, channels), float32."""
+        scaled = frequencies(self.channels, self.scale, c_noise.device)
+        phase = 2 * math.pi * torch.outer(c_noise.float(), scaled)
+        return torch.cat([phase.cos(), phase.sin()], dim=1)
+
+
+@embedding("positional")
+@dataclass(frozen=True)
+class Positional:
+    """Sinusoids of geometric frequencies, [cos, sin](c_noise f_j) with f_j = max_positions^(-j / (E/2)).
+
+    From the Transformer (Vaswani et al. 2017), for noise levels in DDPM (Ho et al. 2020); DDPM++ and ADM use it.
+
+    Args:
+        channels: E, even.
+        max_positions: reciprocal of the frequency that the series ends just above.
+    """
+
+    channels: Annotated[int, Field(ge=2)] = 128
+    max_positions: Annotated[float, Field(gt=1)] = 10000
+
+    def __post_init__(self) -> None:
+        _check_even(self.channels)
+
+    def __call__(self, c_noise: Tensor) -> Tensor:
+        """c_noise (B,) -> (B, channels), float32."""
+        steps = torch.arange(self.channels // 2, dtype=torch.float32, device=c_noise.device)
+        phase = torch.outer(c_noise.float(), self.max_positions ** (-2 * steps / self.channels))
+        return torch.cat([phase.cos(), phase.sin()], dim=1)

@@ -1,0 +1,54 @@
+"""input_precond: sigma (B,) -> c_in (B,), the factor of the network's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from ablate.lazy import torch
+from ablate.registry import Axis
+
+input_precond = Axis(__doc__, default="cm")
+
+SigmaData = Annotated[float, Field(gt=0, le=100)]
+
+
+@input_precond("cm")
+@dataclass(frozen=True)
+class Cm:
+    """1 / sqrt(sigma^2 + sigma_data^2): inputs of unit variance. Source: EDM Table 1, CM appendix C."""
+
+    sigma_data: SigmaData = 0.5
+
+    def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
+        return (sigma**2 + self.sigma_data**2) ** -0.5
+
+
+@input_precond("none")
+@dataclass(frozen=True)
+class NoInputPrecond:
+    """1. Defect D8: inputs of a standard deviation up to 80."""
+
+    def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(sigma)
+
+
+@input_precond("script")
+@dataclass(frozen=True)
+class Script:
+    """1 / (sigma^2 + sigma_data^2), the root lost. Defect D1 (diffusers' consistency training script)."""
+
+    sigma_data: SigmaData = 0.5
+
+    def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
+        return 1 / (sigma**2 + self.sigma_data**2)
+
+
+@input_precond("squared")
+@dataclass(frozen=True)
+class Squared(Cm):
+    """c_in as it should be, but the noisy image is multiplied by itself. Defect D11 (leakedweights/mincy)."""
+
+    power: ClassVar[int] = 2  # of the image; the denoiser reads it

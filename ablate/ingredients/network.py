@@ -1,0 +1,227 @@
+"""network: (C, H, W), classes -> Module(x (B, C, H, W), c_noise (B,), label (B, classes) | None) -> like x."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from ablate.registry import Axis, SpecError, injected, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ablate.networks import Style
+
+network = Axis(__doc__, default="ncsnpp")
+
+Shape = tuple[int, int, int]
+Count = Annotated[int, Field(gt=0)]
+Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
+    from ablate.networks import Size, UNet
+
+    size = Size(
+        width=option.width,
+        multipliers=option.multipliers,
+        blocks=option.blocks * (1 + option.deep),
+        attention=option.attention,
+        dropout=option.dropout,
+        checkpointing=option.checkpointing,
+    )
+    return UNet(shape, classes, option.embedding, style, size)
+
+
+@network("ncsnpp")
+@dataclass(frozen=True)
+class NCSNpp:
+    """NCSN++ (Song et al. 2021, arXiv 2011.13456) as EDM trains it; CM's and iCT's network on CIFAR-10.
+
+    Each level also takes the image, reduced by convolutions; resampling blurs by [1, 3, 3, 1]; sums are scaled by
+    sqrt(1/2). The defaults are the size for 32 x 32: 56.4M parameters, 42.8 GFLOP per image and pass; deep 97.6M.
+
+    Args:
+        width: channels of the first level.
+        multipliers: of the width, one per level; each level halves the resolution.
+        blocks: residual blocks per level, one more on the way up.
+        attention: heights in pixels of the levels that attend; those no level has are passed over. The innermost
+            level always has one attention block.
+        dropout: share of activations dropped before each block's last convolution.
+        deep: twice the blocks, as iCT-deep.
+        checkpointing: recompute each block in the backward pass, for memory.
+        divide_by_sigma: the output is divided by sigma, as score models do; no equation of consistency models has
+            it, but one public reproduction does. The denoiser, which knows sigma, does it.
+    """
+
+    width: Count = 128
+    multipliers: Counts = (2, 2, 2)
+    blocks: Count = 4
+    attention: tuple[Count, ...] = (16,)
+    dropout: Rate = 0.0
+    deep: bool = False
+    checkpointing: bool = False
+    divide_by_sigma: bool = False
+    embedding: Any = injected("embedding")
+
+    def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
+        """The network for images `shape`; SpecError if they cannot be halved once per level."""
+        from ablate.networks import NCSNPP
+
+        return _unet(self, NCSNPP, shape, classes)
+
+
+@network("ddpmpp")
+@dataclass(frozen=True)
+class DDPMpp:
+    """DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trains it; the network ECT starts from on CIFAR-10.
+
+    Like `ncsnpp`, but the image enters once and resampling averages or repeats pixels; meant for `positional`
+    embedding. The defaults are the size for 32 x 32: 55.7M parameters, 42.4 GFLOP per image and pass.
+
+    Args:
+        width, multipliers, blocks, attention, dropout, deep, checkpointing: as of `ncsnpp`.
+    """
+
+    width: Count = 128
+    multipliers: Counts = (2, 2, 2)
+    blocks: Count = 4
+    attention: tuple[Count, ...] = (16,)
+    dropout: Rate = 0.0
+    deep: bool = False
+    checkpointing: bool = False
+    embedding: Any = injected("embedding")
+
+    def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
+        """The network for images `shape`; SpecError if they cannot be halved once per level."""
+        from ablate.networks import DDPMPP
+
+        return _unet(self, DDPMPP, shape, classes)
+
+
+@network("adm")
+@dataclass(frozen=True)
+class ADM:
+    """ADM (Dhariwal and Nichol 2021, arXiv 2105.05233); CM's and iCT's network on ImageNet-64.
+
+    The embedding scales and shifts the normalized activations; attention has several heads and stands in each block
+    on the way up. The defaults are the size for 64 x 64: 295.9M parameters with 1,000 classes and `positional` of
+    192 channels, 219.3 GFLOP per image and pass; deep 495M.
+
+    Args:
+        head_channels: channels per attention head.
+        width, multipliers, blocks, attention, dropout, deep, checkpointing: as of `ncsnpp`.
+    """
+
+    width: Count = 192
+    multipliers: Counts = (1, 2, 3, 4)
+    blocks: Count = 3
+    attention: tuple[Count, ...] = (32, 16, 8)
+    head_channels: Count = 64
+    dropout: Rate = 0.0
+    deep: bool = False
+    checkpointing: bool = False
+    embedding: Any = injected("embedding")
+
+    def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
+        """The network for images `shape`; SpecError if they cannot be halved once per level, or heads are uneven."""
+        from ablate.networks import ADM as style
+
+        return _unet(self, replace(style, head_channels=self.head_channels), shape, classes)
+
+
+@network("unet2d")
+@dataclass(frozen=True)
+class UNet2D:
+    """diffusers' `UNet2DModel`, reading this project's embedding; needs the extra `diffusers`.
+
+    The defaults are those of the library's consistency-training example: 113.7M parameters for 3 channels. Its
+    blocks do not start as their skips.
+
+    Args:
+        block_out_channels: channels per level, each a multiple of norm_num_groups.
+        layers_per_block: residual blocks per level, one more on the way up.
+        down_block_types, up_block_types: the library's names, one per level.
+        attention_head_dim: channels per attention head.
+        norm_num_groups: groups of the group norms.
+        dropout: share of activations dropped before each residual block's last convolution.
+    """
+
+    block_out_channels: Counts = (128, 128, 256, 256, 512, 512)
+    layers_per_block: Count = 2
+    down_block_types: tuple[str, ...] = (*("DownBlock2D",) * 4, "AttnDownBlock2D", "DownBlock2D")
+    up_block_types: tuple[str, ...] = ("UpBlock2D", "AttnUpBlock2D", *("UpBlock2D",) * 4)
+    attention_head_dim: Count = 8
+    norm_num_groups: Count = 32
+    dropout: Rate = 0.0
+    embedding: Any = injected("embedding")
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("diffusers") is None:
+            raise SpecError("unet2d needs the extra diffusers: pip install ablate[diffusers]")
+        for name in ("down_block_types", "up_block_types"):
+            types, levels = getattr(self, name), len(self.block_out_channels)
+            if len(types) != levels:
+                law = "one type per entry of block_out_channels must be given"
+                raise SpecError(f"{name}: {law}, but got {len(types)} types for {levels}")
+
+    def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
+        """The network for images `shape`; SpecError with what the library refuses."""
+        from ablate.networks.foreign import DiffusersUNet
+
+        halvings = len(self.block_out_channels) - 1
+        if any(side % 2**halvings or side < 1 for side in shape[1:]):
+            law = f"height and width must be multiples of 2^(levels-1) = {2**halvings}"
+            raise SpecError(f"block_out_channels: {law}, but got {shape[1]}x{shape[2]} and {halvings + 1} levels")
+        arguments = {k: v for k, v in vars(self).items() if k != "embedding"}
+        try:
+            return DiffusersUNet(shape, classes, self.embedding, arguments)
+        except ValueError as error:
+            raise SpecError(f"unet2d: {' '.join(str(error).split())}") from None
+
+
+@network("module")
+@dataclass(frozen=True)
+class Module:
+    """Any `nn.Module` class of an importable file: `class(shape=, classes=, embedding=, **arguments)`.
+
+    Args:
+        path: "package.module:ClassName".
+        arguments: further ones of the class.
+    """
+
+    path: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    embedding: Any = injected("embedding")
+
+    def __post_init__(self) -> None:
+        module, colon, name = self.path.partition(":")
+        if not (module and colon and name):
+            raise SpecError(f"path: must be 'package.module:ClassName', but got {self.path!r}")
+
+    def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
+        """The user's network; SpecError if the class cannot be found, is no nn.Module or refuses its arguments."""
+        found = self.found()
+        try:
+            return found(shape=shape, classes=classes, embedding=self.embedding, **self.arguments)
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"arguments: {self.path}: {' '.join(str(error).split())}") from error
+
+    def found(self) -> type[nn.Module]:
+        """The class that `path` names."""
+        from torch import nn
+
+        module, _, name = self.path.partition(":")
+        try:
+            names = vars(importlib.import_module(module))
+        except ImportError as error:
+            raise SpecError(f"path: {self.path!r}: {' '.join(str(error).split())}") from error
+        classes = {k: v for k, v in names.items() if isinstance(v, type) and issubclass(v, nn.Module)}
+        if name not in classes:
+            raise SpecError(f"path: {module} has no nn.Module {name!r}; {nearest(name, classes)}")
+        return classes[name]

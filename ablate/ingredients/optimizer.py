@@ -1,0 +1,77 @@
+"""optimizer: parameters -> torch Optimizer."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ablate.lazy import torch
+from ablate.registry import Axis, SpecError
+
+optimizer = Axis(__doc__, default="radam")
+
+Rate = Annotated[float, Field(gt=0, le=10)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """The fields that the Adam family shares. clip bounds the gradient's norm; unset leaves it."""
+
+    lr: Rate = 1e-4
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
+    clip: Annotated[float, Field(gt=0)] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """What the torch classes call the fields."""
+        return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
+
+
+@optimizer("radam")
+@dataclass(frozen=True)
+class RAdam(Adaptive):
+    """Rectified Adam. Source: CM and iCT (lr 1e-4; CM's command line has 4e-4)."""
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        return torch.optim.RAdam(parameters, **self.arguments())
+
+
+@optimizer("adam")
+@dataclass(frozen=True)
+class Adam(Adaptive):
+    """Adam, one fused kernel where the device has it."""
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, fused=True, **self.arguments())
+
+
+@optimizer("adamw")
+@dataclass(frozen=True)
+class AdamW(Adaptive):
+    """Adam with decoupled weight decay; diffusers' script has 0.01 for it."""
+
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, fused=True, **self.arguments())
+
+
+@optimizer("adamw_8bit")
+@dataclass(frozen=True)
+class AdamW8bit(AdamW):
+    """AdamW with 8-bit state, by bitsandbytes (`pip install ablate[8bit]`). Source: arXiv 2110.02861."""
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise SpecError("adamw_8bit needs the package bitsandbytes: pip install 'ablate[8bit]'")
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit(parameters, **self.arguments())  # type: ignore[no-any-return]

@@ -1,0 +1,52 @@
+"""parameterization: sigma (B,) -> c_skip, c_out (B,), of f(x, sigma) = c_skip x + c_out F(x, sigma)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from ablate.lazy import torch
+from ablate.registry import Axis
+
+parameterization = Axis(__doc__, default="cm")
+
+SigmaMin = Annotated[float, Field(gt=0, lt=1e6)]
+SigmaData = Annotated[float, Field(gt=0, le=100)]
+
+
+@parameterization("cm")
+@dataclass(frozen=True)
+class Cm:
+    """c_skip = sd^2 / ((s - sigma_min)^2 + sd^2), c_out = sd (s - sigma_min) / sqrt(s^2 + sd^2).
+
+    f(x, sigma_min) = x exactly. Source: CM appendix C.
+    """
+
+    sigma_min: SigmaMin = 0.002
+    sigma_data: SigmaData = 0.5
+
+    def __call__(self, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gap, variance = sigma - self.sigma_min, self.sigma_data**2
+        return variance / (gap**2 + variance), self.sigma_data * gap / (sigma**2 + variance) ** 0.5
+
+
+@parameterization("script")
+@dataclass(frozen=True)
+class Script:
+    """The coefficients of diffusers' consistency training script, each defect with a switch.
+
+    scale_out false: c_out lacks its factor sigma_data (D2). subtract_min false: sigma_min is not subtracted, so that
+    f(x, sigma_min) is not x (D3). Both true gives `cm`.
+    """
+
+    scale_out: bool = False
+    subtract_min: bool = False
+    sigma_min: SigmaMin = 0.002
+    sigma_data: SigmaData = 0.5
+
+    def __call__(self, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gap = sigma - self.sigma_min if self.subtract_min else sigma
+        variance, scale = self.sigma_data**2, self.sigma_data if self.scale_out else 1.0
+        return variance / (gap**2 + variance), scale * gap / (sigma**2 + variance) ** 0.5

@@ -1,0 +1,49 @@
+"""precision: device type -> autocast context around the network; everything outside stays float32 or better."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ablate.lazy import torch
+from ablate.registry import Axis
+
+precision = Axis(__doc__, default="fp32")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """inputs: the dtype in which noisy images are built; half precision there is defect D7."""
+
+    inputs: Literal["float32", "float16", "bfloat16"] = "float32"
+    compute: ClassVar[str] = "float32"
+
+    def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:
+        if self.compute == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(device, dtype=getattr(torch, self.compute))
+
+
+@precision("fp32")
+@dataclass(frozen=True)
+class Fp32(Precision):
+    """float32 throughout; tf32 lets a GPU round the factors of matrix products to 10 bits."""
+
+    tf32: bool = False
+
+
+@precision("bf16")
+@dataclass(frozen=True)
+class Bf16(Precision):
+    """bfloat16 products and convolutions."""
+
+    compute: ClassVar[str] = "bfloat16"
+
+
+@precision("fp16")
+@dataclass(frozen=True)
+class Fp16(Precision):
+    """float16 products and convolutions, with a scaled loss."""
+
+    compute: ClassVar[str] = "float16"

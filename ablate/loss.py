@@ -1,0 +1,69 @@
+"""The loss of one training step: student above, teacher below, one noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.denoiser import Denoiser
+from ablate.lazy import torch
+from ablate.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that is random in a step's loss, drawn outside so that the loss is an equation.
+
+    x: clean images (B, C, H, W) in [-1, 1]; z: noise, same shape; u: (B,) in [0, 1); label: (B, classes) or None.
+    """
+
+    x: torch.Tensor
+    z: torch.Tensor
+    u: torch.Tensor
+    label: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a step's loss is made of, per image (B,): weight times distance, and the pair of levels."""
+
+    weight: torch.Tensor
+    distance: torch.Tensor
+    lo: torch.Tensor
+    hi: torch.Tensor
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """The mean over the batch of weight times distance."""
+        return (self.weight * self.distance).mean()
+
+
+def noisy(x: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, dtype: str) -> torch.Tensor:
+    """x + sigma z (B, C, H, W), built in `dtype`, as float32."""
+    kind = getattr(torch, dtype)
+    return (x.to(kind) + sigma.to(kind)[:, None, None, None] * z.to(kind)).float()
+
+
+def consistency(
+    recipe: Recipe,
+    student: Denoiser,
+    teacher: Denoiser,
+    draws: Draws,
+    k: int,
+    K: int,
+    between: Callable[[], Any] = lambda: None,
+) -> Terms:
+    """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K.
+
+    Args:
+        between: called between the student's and the teacher's pass; dropout that is not shared draws anew there.
+    """
+    lo, hi = recipe.pairing(k, K, draws.u)
+    z = recipe.coupling(draws.x, draws.z)
+    inputs = recipe.precision.inputs
+    y = student(noisy(draws.x, hi, z, inputs), hi, draws.label)
+    between()
+    with torch.no_grad():
+        target = teacher(noisy(draws.x, lo, z, inputs), lo, draws.label)
+    return Terms(recipe.weighting(lo, hi).float(), recipe.metric(y, target), lo, hi)

@@ -1,0 +1,205 @@
+"""What a U-Net is made of: residual blocks, attention, and the levels of its way down and up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ablate.networks.dropout import Dropout
+from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
+from ablate.registry import SpecError
+
+NEARLY_ZERO = 1e-5  # of the last convolutions: a block starts as its skip, and yet every parameter has a gradient
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the members of the family differ in, beside their size.
+
+    Args:
+        taps: resampling filter.
+        input_skips: every level's input is the image too, reduced by convolutions of its own.
+        skip_scale: factor on each sum of a branch and its skip.
+        adaptive: the embedding scales and shifts the normalized activations, else it is added before the norm.
+        skip_projection: a block that resamples without changing channels has a 1x1 convolution on its skip.
+        attention_up: attention in each block of a level on the way up, else in its last one only.
+        head_channels: channels per attention head; None: one head.
+        eps: of the group norms.
+        init, init_attention: start values, and those of the attention's queries, keys and values.
+        label_last: labels join the embedding after its two layers, else before them.
+    """
+
+    taps: tuple[int, ...]
+    input_skips: bool
+    skip_scale: float
+    adaptive: bool
+    skip_projection: bool
+    attention_up: bool
+    head_channels: int | None
+    eps: float
+    init: Init
+    init_attention: Init
+    label_last: bool
+
+    @property
+    def init_last(self) -> Init:
+        """Start values of last convolutions."""
+        return Init(self.init.mode, NEARLY_ZERO)
+
+    def heads(self, channels: int) -> int:
+        """Attention heads for `channels`."""
+        heads = max(1, channels // (self.head_channels or channels))
+        if channels % heads:
+            law = "channels must be a multiple of head_channels or fewer"
+            raise SpecError(f"head_channels: {law}, but got channels={channels}, head_channels={self.head_channels}")
+        return heads
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the network is; see the options of `ablate.ingredients.network`."""
+
+    width: int
+    multipliers: Sequence[int]
+    blocks: int
+    attention: Sequence[int]
+    dropout: float = 0.0
+    checkpointing: bool = False
+
+
+class Attention(nn.Module):
+    """Self-attention over pixels with a skip around it: (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int, style: Style):
+        super().__init__()
+        self.heads, self.scale = style.heads(channels), style.skip_scale
+        self.norm = Norm(channels, style.eps)
+        self.qkv = Conv(channels, 3 * channels, 1, style.init_attention)
+        self.last = Conv(channels, channels, 1, style.init_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        rows, channels = x.shape[:2]
+        qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2)
+        q, k, v = qkv.unflatten(2, (3, self.heads, channels // self.heads)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3)
+        return (x + self.last(mixed.reshape(rows, channels, *x.shape[2:]))).mul_(self.scale)
+
+
+class Block(nn.Module):
+    """Residual block: two convolutions, the embedding between them, then attention if asked for.
+
+    Args:
+        inputs, outputs: channels.
+        embedded: width of the embedding.
+        style, size: of the network.
+        resample: what changes the resolution, or None.
+        attention: whether attention follows.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        embedded: int,
+        style: Style,
+        size: Size,
+        resample: Resample | None = None,
+        attention: bool = False,
+    ):
+        super().__init__()
+        self.style, self.checkpointing = style, size.checkpointing
+        self.norm0 = Norm(inputs, style.eps)
+        self.resample = resample
+        self.conv0 = Conv(inputs, outputs, 3, style.init)
+        self.affine = Linear(embedded, outputs * (1 + style.adaptive), style.init)
+        self.norm1 = Norm(outputs, style.eps)
+        self.dropout = Dropout(size.dropout)
+        self.conv1 = Conv(outputs, outputs, 3, style.init_last)
+        project = inputs != outputs or (resample is not None and style.skip_projection)
+        self.skip = Conv(inputs, outputs, 1, style.init) if project else None
+        self.attention = Attention(outputs, style) if attention else None
+
+    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+        """x (B, inputs, H, W), embedded (B, E) -> (B, outputs, H', W')."""
+        if self.checkpointing and torch.is_grad_enabled():
+            # masks are kept by the Dropouts, so the second pass needs no state of any generator
+            return checkpoint(self.compute, x, embedded, use_reentrant=False, preserve_rng_state=False)
+        return self.compute(x, embedded)
+
+    def compute(self, x: Tensor, embedded: Tensor) -> Tensor:
+        """`forward` without checkpointing."""
+        branch = self.conv0(self.resampled(F.silu(self.norm0(x))))
+        branch = self.modulated(branch, self.affine(embedded)[:, :, None, None])
+        branch = self.conv1(self.dropout(F.silu(branch)))
+        x = self.resampled(x)
+        x = (branch + (x if self.skip is None else self.skip(x))).mul_(self.style.skip_scale)
+        return x if self.attention is None else self.attention(x)
+
+    def resampled(self, x: Tensor) -> Tensor:
+        """`x` at the resolution of the block's output."""
+        return x if self.resample is None else self.resample(x)
+
+    def modulated(self, x: Tensor, offset: Tensor) -> Tensor:
+        """`x` normalized, with the embedding in it."""
+        if not self.style.adaptive:
+            return self.norm1(x + offset)
+        scale, shift = offset.chunk(2, dim=1)
+        return torch.addcmul(shift, self.norm1(x), scale + 1)
+
+
+class InputSkip(nn.Module):
+    """Reduces what is left of the image by half and adds it to a level's input (the residual input skip)."""
+
+    def __init__(self, inputs: int, outputs: int, style: Style):
+        super().__init__()
+        border = len(style.taps) // 2 - 1
+        self.conv = Conv(inputs, outputs, 3, style.init, padding=1 + border)
+        self.down = Resample(style.taps, up=False, padded=False)
+        self.scale = style.skip_scale
+
+    def forward(self, image: Tensor, x: Tensor) -> Tensor:
+        """image (B, inputs, 2H, 2W), x (B, outputs, H, W) -> (B, outputs, H, W)."""
+        return (x + self.down(self.conv(image))).mul_(self.scale)
+
+
+class Down(nn.Module):
+    """One level on the way down: halve the resolution (not on the first level), then residual blocks."""
+
+    def __init__(self, shrink: Block | None, input_skip: InputSkip | None, blocks: Sequence[Block]):
+        super().__init__()
+        self.shrink, self.input_skip = shrink, input_skip
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, image: Tensor, embedded: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Append each result to `skips`; return the last one and what is left of the image."""
+        if self.shrink is not None:
+            x = self.shrink(x, embedded)
+            if self.input_skip is not None:
+                x = image = self.input_skip(image, x)
+            skips.append(x)
+        for block in self.blocks:
+            x = block(x, embedded)
+            skips.append(x)
+        return x, image
+
+
+class Up(nn.Module):
+    """One level on the way up: double the resolution (not on the lowest level), then blocks that take the skips."""
+
+    def __init__(self, grow: Block | None, blocks: Sequence[Block]):
+        super().__init__()
+        self.grow = grow
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, embedded: Tensor, skips: list[Tensor]) -> Tensor:
+        """Take one of `skips` from its end for each block."""
+        x = x if self.grow is None else self.grow(x, embedded)
+        for block in self.blocks:
+            x = block(torch.cat([x, skips.pop()], dim=1), embedded)
+        return x

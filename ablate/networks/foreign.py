@@ -1,0 +1,77 @@
+"""Networks of other libraries behind the project's call, with dropout that student and teacher can share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.networks.dropout import Dropout
+
+
+class DiffusersUNet(nn.Module):
+    """x (B, C, H, W), c_noise (B,), label (B, classes) or None -> (B, C, H, W), float32, by `UNet2DModel`.
+
+    Its own encoding of the time step gives way to `embedding`. Labels take an index each; no label has the last one.
+
+    Args:
+        shape: (C, H, W) of the images.
+        classes: number of classes; 0: unconditional.
+        embedding: c_noise (B,) -> (B, embedding.channels).
+        arguments: further ones of `UNet2DModel`; `dropout` among them.
+    Raises:
+        ValueError: what `UNet2DModel` itself refuses.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, embedding: Any, arguments: dict[str, Any]):
+        super().__init__()
+        from diffusers import UNet2DModel
+        from diffusers.models.embeddings import TimestepEmbedding
+
+        channels, height, width = shape
+        self.classes = classes
+        self.model = UNet2DModel(
+            sample_size=(height, width),
+            in_channels=channels,
+            out_channels=channels,
+            num_class_embeds=classes + 1 if classes else None,
+            **arguments,
+        )
+        self.model.time_proj = Encoding(embedding)
+        self.model.time_embedding = TimestepEmbedding(embedding.channels, 4 * arguments["block_out_channels"][0])
+        share_dropout(self.model)
+
+    def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """The network's output, which the denoiser scales."""
+        return self.model(x, c_noise, class_labels=self.index(x, label)).sample.float()
+
+    def index(self, x: Tensor, label: Tensor | None) -> Tensor | None:
+        """One-hot rows as indices (B,); an all-zero row, like no label, as the last index."""
+        if not self.classes:
+            return None
+        if label is None:
+            return torch.full((len(x),), self.classes, device=x.device)
+        if label.ndim != 2 or label.shape[1] != self.classes:
+            raise ValueError(f"label: (B, {self.classes}) must hold, but got {tuple(label.shape)}")
+        return torch.where(label.any(dim=1), label.argmax(dim=1), self.classes)
+
+
+class Encoding(nn.Module):
+    """An ingredient of the embedding axis as a module."""
+
+    def __init__(self, embedding: Any):
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, c_noise: Tensor) -> Tensor:
+        """c_noise (B,) -> (B, E)."""
+        return self.embedding(c_noise)
+
+
+def share_dropout(network: nn.Module) -> None:
+    """Put a `Dropout` of the same rate in the place of every `nn.Dropout` of `network`."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Dropout):
+                setattr(parent, name, Dropout(child.p))

@@ -1,0 +1,117 @@
+"""Layers that know their own initialisation, and resampling by a short filter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ablate.registry import SpecError
+
+
+@dataclass(frozen=True)
+class Init:
+    """Uniform start values of the variance that `mode` asks for, times a gain (Karras et al. 2022, appendix F.1).
+
+    Args:
+        mode: xavier: variance 2 / (fan_in + fan_out); kaiming: 1 / fan_in.
+        weight, bias: gains; a bias gain of 0 starts at 0.
+    """
+
+    mode: Literal["xavier", "kaiming"]
+    weight: float = 1.0
+    bias: float = 0.0
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Fill `weight` (out, in, ...) and `bias` (out,) in place from torch's default generator."""
+        fan_in, fan_out = weight[0].numel(), weight.shape[0] * weight[0, 0].numel()
+        variance = 1 / fan_in if self.mode == "kaiming" else 2 / (fan_in + fan_out)
+        bound = math.sqrt(3 * variance)
+        weight.uniform_(-bound, bound).mul_(self.weight)
+        if bias is not None:
+            bias.uniform_(-bound, bound).mul_(self.bias)
+
+
+class Linear(nn.Linear):
+    """Linear layer that starts by `init`."""
+
+    def __init__(self, inputs: int, outputs: int, init: Init, bias: bool = True):
+        self.init = init  # before the parent's constructor, which calls reset_parameters
+        super().__init__(inputs, outputs, bias=bias)
+
+    def reset_parameters(self) -> None:
+        self.init(self.weight, self.bias)
+
+
+class Conv(nn.Conv2d):
+    """Convolution, kernel 1 or 3, that keeps height and width and starts by `init`."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, init: Init, padding: int | None = None):
+        self.init = init
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2 if padding is None else padding)
+
+    def reset_parameters(self) -> None:
+        self.init(self.weight, self.bias)
+
+
+class Norm(nn.GroupNorm):
+    """Group norm of at least four channels a group and at most 32 groups."""
+
+    def __init__(self, channels: int, eps: float):
+        limit = min(32, max(1, channels // 4))
+        super().__init__(max(g for g in range(1, limit + 1) if channels % g == 0), channels, eps=eps)
+
+
+class Resample(nn.Module):
+    """(B, C, H, W) at half or twice the height and width, through a separable filter of even length.
+
+    Args:
+        taps: (1, 1) is the mean of 2 x 2 pixels down and their repetition up, any other a blur of zero-padded borders.
+        up: twice the size, else half of it.
+        padded: False takes a border that the caller has added already, len(taps) // 2 - 1 wide.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, taps: tuple[int, ...], up: bool, padded: bool = True):
+        super().__init__()
+        self.up, self.taps, self.padding = up, taps, (len(taps) // 2 - 1) * padded
+        row = torch.tensor(taps, dtype=torch.float32) / sum(taps)
+        self.register_buffer("kernel", row.outer(row)[None, None] * (4 if up else 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Resample `x`."""
+        if self.taps == (1, 1):
+            return F.interpolate(x, scale_factor=2.0, mode="nearest") if self.up else F.avg_pool2d(x, 2)
+        kernel = self.kernel.expand(x.shape[1], 1, -1, -1)  # one filter for every channel
+        convolve = F.conv_transpose2d if self.up else F.conv2d
+        return convolve(x, kernel, stride=2, padding=self.padding, groups=x.shape[1])
+
+
+def seed_parameters(network: nn.Module, seed_for: Callable[[str], int]) -> None:
+    """Draw the start values of `network` anew, every module from a stream of its own.
+
+    Modules of equal name and shapes start equally in any two networks, whatever else these hold and in whatever
+    order they were built. The default generator is left as it was.
+
+    Args:
+        network: a module whose parameters lie on the CPU.
+        seed_for: a module's dotted name -> seed.
+    Raises:
+        SpecError: parameters elsewhere; another device's generator draws other values.
+    """
+    places = {p.device.type for p in network.parameters()} - {"cpu"}
+    if places:
+        raise SpecError(f"seed_parameters: parameters must be on cpu, but got {', '.join(sorted(places))}")
+    state = torch.get_rng_state()
+    for name, module in network.named_modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            torch.random.default_generator.manual_seed(seed_for(name))
+            reset()
+    torch.set_rng_state(state)

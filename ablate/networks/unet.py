@@ -1,0 +1,161 @@
+"""One U-Net for the three networks of the EDM family (Karras et al. 2022, arXiv 2206.00364, appendix F).
+
+What tells `ncsnpp`, `ddpmpp` and `adm` apart are the fields of their `Style`; there is no code per name.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ablate.networks.blocks import Block, Down, InputSkip, Size, Style, Up
+from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
+from ablate.registry import SpecError
+
+EMBEDDING_WIDTH = 4  # times the network's width
+XAVIER, KAIMING = Init("xavier"), Init("kaiming", math.sqrt(1 / 3), math.sqrt(1 / 3))
+DDPMPP = Style(
+    taps=(1, 1),
+    input_skips=False,
+    skip_scale=math.sqrt(1 / 2),
+    adaptive=False,
+    skip_projection=True,
+    attention_up=False,
+    head_channels=None,
+    eps=1e-6,
+    init=XAVIER,
+    init_attention=Init("xavier", math.sqrt(0.2)),
+    label_last=False,
+)
+NCSNPP = replace(DDPMPP, taps=(1, 3, 3, 1), input_skips=True)
+ADM = Style(
+    taps=(1, 1),
+    input_skips=False,
+    skip_scale=1.0,
+    adaptive=True,
+    skip_projection=False,
+    attention_up=True,
+    head_channels=64,
+    eps=1e-5,
+    init=KAIMING,
+    init_attention=KAIMING,
+    label_last=True,
+)
+
+
+class Condition(nn.Module):
+    """c_noise (B,) and label (B, classes) -> (B, 4 width), the embedding that all blocks read."""
+
+    def __init__(self, embedding: Any, width: int, classes: int, style: Style):
+        super().__init__()
+        self.embedding, self.classes, self.label_last = embedding, classes, style.label_last
+        inner, outer = embedding.channels, EMBEDDING_WIDTH * width
+        self.layer0, self.layer1 = Linear(inner, outer, style.init), Linear(outer, outer, style.init)
+        # one-hot labels have variance 1 / classes: the gain undoes it
+        init = Init(style.init.mode, math.sqrt(classes))
+        self.label = Linear(classes, outer if style.label_last else inner, init, bias=False) if classes else None
+
+    def forward(self, c_noise: Tensor, label: Tensor | None) -> Tensor:
+        """Embed."""
+        embedded, given = self.embedding(c_noise), self.labelled(label)
+        if self.label_last:
+            return F.silu(self.layer1(F.silu(self.layer0(embedded))) + given)
+        return F.silu(self.layer1(F.silu(self.layer0(embedded + given))))
+
+    def labelled(self, label: Tensor | None) -> Tensor | float:
+        """What `label` adds; no label adds nothing."""
+        if label is None:
+            return 0.0
+        if label.ndim != 2 or label.shape[1] != self.classes:
+            raise ValueError(f"label: (B, {self.classes}) must hold, but got {tuple(label.shape)}")
+        return 0.0 if self.label is None else self.label(label.to(self.label.weight.dtype))
+
+
+class UNet(nn.Module):
+    """x (B, C, H, W), c_noise (B,), label (B, classes) or None -> (B, C, H, W), float32.
+
+    Args:
+        shape: (C, H, W) of the images.
+        classes: number of classes; 0: unconditional.
+        embedding: c_noise (B,) -> (B, embedding.channels).
+        style, size: the member of the family and how large it is.
+    Raises:
+        SpecError: H or W cannot be halved once per level.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, embedding: Any, style: Style, size: Size):
+        super().__init__()
+        halvings = len(size.multipliers) - 1
+        if any(side % 2**halvings or side < 1 for side in shape[1:]):
+            law = f"height and width must be multiples of 2^(levels-1) = {2**halvings}"
+            raise SpecError(f"multipliers: {law}, but got {shape[1]}x{shape[2]} and {halvings + 1} levels")
+        self.condition = Condition(embedding, size.width, classes, style)
+        self.first = Conv(shape[0], size.width, 3, style.init)
+        plan = Plan(shape, style, size)
+        self.down = nn.ModuleList(plan.down(level) for level in range(halvings + 1))
+        self.middle = nn.ModuleList([plan.block(plan.channels, attention=True), plan.block(plan.channels)])
+        self.up = nn.ModuleList(plan.up(level) for level in range(halvings, -1, -1))
+        self.norm = Norm(plan.channels, style.eps)
+        self.last = Conv(plan.channels, shape[0], 3, style.init_last)
+
+    def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """The network's output, which the denoiser scales."""
+        embedded = self.condition(c_noise, label)
+        image, x = x, self.first(x)
+        skips = [x]
+        for level in self.down:
+            x, image = level(x, image, embedded, skips)
+        for block in self.middle:
+            x = block(x, embedded)
+        for level in self.up:
+            x = level(x, embedded, skips)
+        return self.last(F.silu(self.norm(x))).float()
+
+
+class Plan:
+    """Counts channels while the levels are built, in the order in which they are passed."""
+
+    def __init__(self, shape: tuple[int, int, int], style: Style, size: Size):
+        self.style, self.size, self.shape = style, size, shape
+        self.channels, self.image = size.width, shape[0]
+        self.skips = [size.width]
+
+    def block(self, outputs: int, resample: Resample | None = None, attention: bool = False, skip: int = 0) -> Block:
+        """The next block, which leaves `outputs` channels."""
+        inputs, self.channels = self.channels + skip, outputs
+        embedded = EMBEDDING_WIDTH * self.size.width
+        return Block(inputs, outputs, embedded, self.style, self.size, resample, attention)
+
+    def down(self, level: int) -> Down:
+        """Level `level`, 0 being that of the image's resolution."""
+        shrink, skip, style = None, None, self.style
+        if level:
+            shrink = self.block(self.channels, Resample(style.taps, up=False))
+            if style.input_skips:
+                skip, self.image = InputSkip(self.image, self.channels, style), self.channels
+            self.skips.append(self.channels)
+        blocks = []
+        for _ in range(self.size.blocks):
+            blocks.append(self.block(self.outputs(level), attention=self.attends(level)))
+            self.skips.append(self.channels)
+        return Down(shrink, skip, blocks)
+
+    def up(self, level: int) -> Up:
+        """Level `level` on the way up."""
+        lowest, count = level == len(self.size.multipliers) - 1, self.size.blocks + 1
+        grow = None if lowest else self.block(self.channels, Resample(self.style.taps, up=True))
+        attends = [self.attends(level) and (self.style.attention_up or i == count - 1) for i in range(count)]
+        blocks = [self.block(self.outputs(level), attention=a, skip=self.skips.pop()) for a in attends]
+        return Up(grow, blocks)
+
+    def outputs(self, level: int) -> int:
+        return self.size.width * self.size.multipliers[level]
+
+    def attends(self, level: int) -> bool:
+        """Whether the level's shorter side is one of the attention resolutions."""
+        return min(self.shape[1:]) >> level in self.size.attention

@@ -1,0 +1,117 @@
+"""What a recipe is tried on and for how long: data, batch, images seen, evaluation, and the fields that scale demands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ablate import documents
+from ablate.registry import SpecError, nearest, yaml_hint
+
+Count = Annotated[int, Field(gt=0, lt=10**12)]
+Sigma = Annotated[float, Field(gt=0, lt=1e6)]
+
+
+class Section(BaseModel):
+    """A mapping of known keys; frozen, so that what was hashed is what is used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Images. `digits` is embedded; `cifar10` comes through torchvision; `zip` is EDM's layout; `folder` any images."""
+
+    name: Literal["digits", "cifar10", "zip", "folder"]
+    path: str | None = None
+    test_path: str | None = None  # held-out images (zip, folder); else the last `holdout` are held out
+    holdout: Count | None = None
+    images: Count | None = None  # train on the first n only
+    resolution: Annotated[int, Field(ge=4, le=1024)] | None = None
+    flip: bool = False  # random horizontal flips
+
+
+class Evaluation(Section):
+    """FID at one and at two steps, KID, precision and recall against the held-out images."""
+
+    samples: Annotated[int, Field(ge=16, le=10**6)] = 1000
+    extractor: str = "classifier"
+    sigma_mid: tuple[Sigma, ...] = (0.821,)  # levels after sigma_max; the default makes two steps
+    every: Count | None = None  # images between evaluations while training; the end is always evaluated
+    batch: Count = 256
+    grid: Annotated[int, Field(ge=1, le=400)] = 64  # images of a sample grid
+
+
+class Profile(Section):
+    """A budget; `experiments/profiles/*.yaml`."""
+
+    name: str
+    summary: str = ""
+    data: Data
+    batch: Count
+    images: Count
+    adapt: dict[str, Any] = {}
+    evaluation: Evaluation = Evaluation()
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of a worker; unset: the cores shared out
+    log_every: Count = 20  # steps between logged losses
+    checkpoint_every: Count | None = None  # images; at least the end of every tenth part when unset
+
+    @model_validator(mode="after")
+    def _whole(self) -> Profile:
+        if self.images < self.batch:
+            raise ValueError(f"images >= batch must hold, but got images={self.images}, batch={self.batch}")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps: K of the curricula."""
+        return self.images // self.batch
+
+    def deciding(self) -> dict[str, Any]:
+        """What of the profile decides a cell's numbers; the adapted fields are in the recipe already."""
+        plain = self.model_dump(mode="json")
+        for silent in ("name", "summary", "adapt", "threads", "log_every", "checkpoint_every"):
+            del plain[silent]
+        return plain
+
+
+def explain(error: ValidationError, path: str, model: type[BaseModel]) -> SpecError:
+    """Pydantic's findings as one line each: path, value, reason, nearest right key."""
+    return SpecError(*dict.fromkeys(_line(found, path, model) for found in error.errors()))
+
+
+def _line(found: Any, path: str, model: type[BaseModel]) -> str:
+    where = ".".join([path, *map(str, found["loc"])])
+    if found["type"] == "extra_forbidden":
+        keys: Any = model
+        for step in found["loc"][:-1]:
+            keys = keys.model_fields[step].annotation
+        return f"{where}: unknown key; {nearest(found['loc'][-1], keys.model_fields)}"
+    if found["type"] == "missing":
+        return f"{where}: needs a value"
+    if found["type"] == "value_error":
+        return f"{where}: {found['msg'].removeprefix('Value error, ')}"
+    value = found["input"]
+    return f"{where}: {str(value)[:60]!r}: {found['msg'].lower()}{yaml_hint(value)}"
+
+
+def load_profile(name: str, overrides: dict[str, Any] | None = None, beside: Path | None = None) -> Profile:
+    """The profile `name` (or a path), with dotted `overrides` such as `images` or `evaluation.samples`."""
+    file = documents.locate("profiles", name, "profile", beside)
+    data = documents.mapping(documents.read(file), str(file))
+    for key, value in (overrides or {}).items():
+        *parents, last = key.split(".")
+        place = data
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise SpecError(f"profile.{key}: {parent} has no keys of its own")
+        place[last] = value
+    try:
+        return Profile.model_validate_json(json.dumps(data), strict=True)  # in JSON a list may be a tuple
+    except ValidationError as error:
+        raise explain(error, str(file), Profile) from None
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{file}: no plain data: {error}") from None

@@ -1,0 +1,74 @@
+"""What a cell leaves behind: its record, and where its numbers come from."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+BUSY, INTERRUPTED = 75, 130  # exit codes of a worker: another process holds the cell; it was asked to stop
+
+
+def blank(config: dict[str, Any], state: str, reason: str | None = None) -> dict[str, Any]:
+    """A record without numbers, of the cell that `config` describes; `reason` says why it stays so."""
+    return {
+        "key": config["key"],
+        "state": state,
+        **({"reason": reason} if reason else {}),
+        "recipe": config["recipe"],
+        "profile": config["profile"]["name"],
+        "seed": config["seed"],
+        "images": 0,
+        "wall_s": 0.0,
+        "fid": [],
+        "kid": [],
+        "precision": [],
+        "recall": [],
+        "provenance": provenance(),
+    }
+
+
+@lru_cache(maxsize=1)
+def _provenance() -> dict[str, Any]:
+    packages = ("ablate", "torch", "torchvision", "torch-fidelity", "numpy")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in packages}},
+        "device": processor(),
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, versions, device."""
+    return {k: dict(v) if isinstance(v, dict) else v for k, v in _provenance().items()}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the package's own repository, None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,219 @@
+"""Axes and their options: contract, validated fields, errors that name the nearest right word.
+
+An option is a frozen dataclass whose `__call__` is its equation and whose fields are its only configuration:
+
+    @AXES["metric"]("my_name")
+    @dataclass(frozen=True)
+    class MyMetric:
+        c: float = 0.1
+        def __call__(self, x, y): ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+Option = TypeVar("Option", bound=type)
+
+
+class SpecError(ValueError):
+    """A user's mistake: one line each in `problems`, every one with its path, value and nearest right word."""
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+    def under(self, path: str) -> SpecError:
+        """The same problems, each behind `path`."""
+        return SpecError(*(f"{path}: {p}" for p in self.problems))
+
+
+class Problems:
+    """Collects the problems of several steps, so that all of a file's mistakes are reported at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, *problems: str) -> None:
+        self.found += [p for p in problems if p not in self.found]
+
+    def __enter__(self) -> Problems:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, SpecError):
+            self.add(*error.problems)
+            return True
+        return False
+
+    def check(self) -> None:
+        """Raise what was found, if anything was."""
+        if self.found:
+            raise SpecError(*self.found)
+
+
+def nearest(word: object, words: Iterable[str]) -> str:
+    """A tail for an error message: the nearest right word, else the words there are."""
+    words = sorted(words)
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(words)
+
+
+def yaml_hint(value: object) -> str:
+    """What YAML may have made of a word or number that the user meant otherwise."""
+    if value is None:
+        return " (YAML reads an empty value, ~ and null as nothing)"
+    if isinstance(value, bool):
+        return " (YAML reads on, off, yes and no as true or false: quote the word)"
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return ""
+        return f" (YAML reads {value} as text: write {float(value)!r} or give it a decimal point)"
+    return ""
+
+
+@functools.lru_cache(maxsize=None)
+def _adapter(owner: type, field: str) -> TypeAdapter[Any]:
+    hint = get_type_hints(owner, include_extras=True)[field]
+    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _validated(owner: type, field: str, value: object, path: str) -> Any:
+    """`value` checked against the field's type and bounds; JSON mode lets a list be a tuple, but no text a number."""
+    shown = value if len(repr(value)) < 60 else repr(value)[:57] + "..."
+    try:
+        return _adapter(owner, field).validate_json(json.dumps(value))
+    except ValidationError as error:
+        reasons = dict.fromkeys(e["msg"].lower() for e in error.errors())
+        raise SpecError(f"{path}: {shown!r}: {' or '.join(reasons)}{yaml_hint(value)}") from None
+    except (TypeError, ValueError, RecursionError):
+        raise SpecError(f"{path}: {shown!r} is no plain value") from None
+
+
+def injected(axis: str) -> Any:
+    """A field that is no configuration: the recipe puts its own ingredient of `axis` there.
+
+    An option that is built alone gets that axis's default option instead.
+    """
+    return dataclasses.field(
+        default_factory=lambda: AXES[axis].build(AXES[axis].default), metadata={"axis": axis}, repr=False
+    )
+
+
+class Axis:
+    """One interchangeable part of consistency training.
+
+    Args:
+        contract: the call's names, shapes and meaning; the first line of the axis's module.
+        default: the option that an ingredient built alone falls back on.
+    """
+
+    def __init__(self, contract: str, default: str):
+        self.name, self.contract = (part.strip() for part in contract.splitlines()[0].split(":", 1))
+        self.default = default
+        self.options: dict[str, type] = {}
+        AXES[self.name] = self
+
+    def __call__(self, name: str) -> Callable[[Option], Option]:
+        """Register a frozen dataclass with `__call__` as the option `name`."""
+
+        def register(option: Option) -> Option:
+            parameters = getattr(option, "__dataclass_params__", None)
+            if parameters is None or not parameters.frozen or not callable(getattr(option, "__call__", None)):
+                raise TypeError(f"{self.name}.{name}: an option is a frozen dataclass with __call__")
+            known = self.options.get(name)
+            if known and (known.__module__, known.__qualname__) != (option.__module__, option.__qualname__):
+                raise ValueError(f"{self.name}.{name} is registered already, by {known.__module__}")
+            option.axis, option.name = self.name, name  # type: ignore[attr-defined]
+            self.options[name] = option
+            return option
+
+        return register
+
+    def option(self, name: object, path: str = "") -> type:
+        """The class registered as `name`."""
+        path = path or self.name
+        if isinstance(name, str) and name in self.options:
+            return self.options[name]
+        raise SpecError(f"{path}: no option {name!r}{yaml_hint(name)}; {nearest(name, self.options)}")
+
+    def fields(self, name: str) -> dict[str, Any]:
+        """The configurable fields of option `name` with their defaults; `dataclasses.MISSING` where one is required."""
+        return {f.name: f.default for f in dataclasses.fields(self.options[name]) if "axis" not in f.metadata}
+
+    def build(self, spec: Any, path: str = "", parts: Mapping[str, Any] | None = None) -> Any:
+        """The ingredient that `spec` describes.
+
+        Args:
+            spec: an option's name, a mapping with `name` and fields, or an ingredient of this axis.
+            path: where the spec stands, for error messages.
+            parts: ingredients of other axes that injected fields take.
+        Raises:
+            SpecError: unknown option or field, wrong type, value out of bounds; all of them at once.
+        """
+        path = path or self.name
+        if getattr(type(spec), "axis", None) == self.name:
+            return spec
+        spec = {"name": spec} if not isinstance(spec, Mapping) else dict(spec)
+        if "name" not in spec:
+            raise SpecError(f"{path}: {spec!r} names no option; {nearest('', self.options)}")
+        name = spec.pop("name")
+        option = self.option(name, path)
+        values, problems, fields = {}, Problems(), self.fields(name)
+        for field, value in spec.items():
+            with problems:
+                if field not in fields:
+                    raise SpecError(self.unknown(name, field, path))
+                values[field] = _validated(option, field, value, f"{path}.{field}")
+        missing = [f for f, d in fields.items() if d is dataclasses.MISSING and f not in spec]
+        problems.add(*(f"{path}.{f}: {name} needs a value here" for f in missing if not self._has_factory(option, f)))
+        problems.check()
+        for f in dataclasses.fields(option):
+            if "axis" in f.metadata and parts is not None:
+                values[f.name] = parts[f.metadata["axis"]]
+        try:
+            return option(**values)
+        except SpecError as error:
+            raise error.under(path) from None
+
+    def unknown(self, name: str, field: object, path: str = "") -> str:
+        """The message for a field that option `name` does not have."""
+        fields = self.fields(name)
+        tail = nearest(field, fields) if fields else "it has none"
+        return f"{path or self.name}.{field}: {name} has no such field; {tail}"
+
+    @staticmethod
+    def _has_factory(option: type, field: str) -> bool:
+        found = {f.name: f for f in dataclasses.fields(option)}[field]
+        return found.default_factory is not dataclasses.MISSING
+
+    def doc(self, name: str) -> str:
+        """The docstring of option `name`, unindented."""
+        return inspect.cleandoc(self.options[name].__doc__ or "")
+
+
+AXES: dict[str, Axis] = {}
+
+
+def build(axis: str, spec: Any) -> Any:
+    """The ingredient of `axis` that `spec` (an option's name, or a mapping with `name`) describes."""
+    if axis not in AXES:
+        raise SpecError(f"{axis!r} is no axis; {nearest(axis, AXES)}")
+    return AXES[axis].build(spec)
+
+
+def values(ingredient: Any) -> dict[str, Any]:
+    """The configurable fields of an ingredient, as plain data."""
+    fields = dataclasses.fields(ingredient)
+    plain = {f.name: getattr(ingredient, f.name) for f in fields if "axis" not in f.metadata}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}

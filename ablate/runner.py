@@ -1,0 +1,190 @@
+"""An experiment's cells through an executor: what is finished costs nothing, one bad cell stops nothing."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablate.executors.local import Local
+from ablate.plan import Cell, Experiment
+from ablate.progress import Progress
+from ablate.record import BUSY, blank
+from ablate.store import Folder, Store, read_json, write_json
+from ablate.tracking import Tracker
+
+POLL_S = 0.1
+TRACK_S = 5.0
+
+
+@dataclass
+class Outcome:
+    """How the cells ended: key -> finished, diverged, failed."""
+
+    states: dict[str, str] = field(default_factory=dict)
+    computed: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[str]:
+        """Keys of the cells that have no result."""
+        return [key for key, state in self.states.items() if state == "failed"]
+
+
+def devices() -> list[str]:
+    """The GPUs of this machine, else the CPU; asks the driver only where there is one."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
+        import torch
+
+        if torch.cuda.is_available():
+            return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu"]
+
+
+def defaults(experiment: Experiment, workers: int | None, found: list[str]) -> tuple[int, int]:
+    """Workers, and threads of each: one worker per GPU or per core, no more threads than cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = workers or (cores if found == ["cpu"] else len(found))
+    threads = experiment.profile.threads or max(1, cores // workers)
+    return workers, threads
+
+
+def run(
+    experiment: Experiment,
+    store: Store,
+    workers: int | None = None,
+    tracking_uri: str | None = None,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Compute what is missing of an experiment, at most `workers` cells at a time."""
+    records = {key: store.record(key) for key in experiment.cells}
+    if retry_failed:
+        for key in [k for k, r in records.items() if r and r["state"] == "failed"]:
+            store.folder(key).record.unlink()
+            records[key] = None
+    outcome = Outcome({key: r["state"] for key, r in records.items() if r})
+    missing = deque(cell for key, cell in experiment.cells.items() if not records[key])
+    with _tracked(experiment, store, tracking_uri, bool(missing)) as track:
+        if missing:
+            found = devices()
+            count, threads = defaults(experiment, min(workers or 10**6, len(missing)) if workers else None, found)
+            pool = Local(_work, min(count, len(missing)), found, threads, preload=("ablate.cell",))
+            _drain(pool, missing, store, outcome, track)
+    return outcome
+
+
+def _work(folder: str, device: str, threads: int) -> None:
+    """What a worker runs; its heavy imports are in the server that forks it, not in the parent."""
+    from ablate.cell import work
+
+    work(folder, device, threads)
+
+
+def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, track: Any) -> None:
+    with Progress(len(missing)) as progress:
+        try:
+            waiting_until = 0.0
+            while missing or pool.running:
+                while missing and pool.free() and time.monotonic() >= waiting_until:
+                    cell = missing.popleft()
+                    folder = store.prepare(cell)
+                    pool.submit(folder.path)
+                    progress.start(folder, cell)
+                    track(folder, True)
+                time.sleep(POLL_S)
+                progress.update()
+                for path, code in pool.ended().items():
+                    folder, key = Folder(path), path.name
+                    if code == BUSY and not store.record(key):  # another run computes it: ask again in a while
+                        missing.append(progress.requeue(folder))
+                        waiting_until = time.monotonic() + 1.0
+                        continue
+                    record = store.record(key) or _crashed(folder, code)
+                    outcome.states[key] = record["state"]
+                    outcome.computed.append(key)
+                    progress.end(folder, record)
+                    track(folder, False)
+        except BaseException:
+            pool.cancel()
+            for path in list(pool.running):
+                track(Folder(path), False)
+            raise
+
+
+def _crashed(folder: Folder, code: int) -> dict[str, Any]:
+    """The record of a cell whose process ended without one."""
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    record = blank(read_json(folder.config), "failed", f"the worker ended with {how}; its log is {folder.log}")
+    write_json(folder.record, record)
+    return record
+
+
+@contextmanager
+def _tracked(experiment: Experiment, store: Store, uri: str | None, anything_missing: bool) -> Iterator[Any]:
+    """A function (folder, running) that has MLflow brought up to date by a thread of its own.
+
+    The thread alone talks to MLflow: a slow or absent server delays nobody.
+    """
+    tracker = Tracker(store.path, uri)
+    folders = [store.folder(key) for key in experiment.cells]
+    tags = cell_tags(experiment)
+    if not anything_missing and all(tracker.is_current(f.path, experiment.name) for f in folders if f.record.exists()):
+        yield lambda folder, running: None
+        return
+    orders: queue.Queue[tuple[Folder, bool] | None] = queue.Queue()
+
+    def serve() -> None:
+        live: dict[str, Folder] = {}
+        tracker.open(experiment.name, {"ablate.file": str(experiment.file)}, [experiment.file])
+        for folder in folders:
+            if folder.record.exists():
+                tracker.update(folder.path, tags[folder.key], False)
+        while True:
+            order: Any = ()
+            with suppress(queue.Empty):
+                order = orders.get(timeout=TRACK_S)
+            if order is None:
+                return
+            if order:
+                folder, running = order
+                live.pop(folder.key, None)
+                if running:
+                    live[folder.key] = folder
+                else:
+                    tracker.update(folder.path, tags[folder.key], False)
+            else:
+                for folder in list(live.values()):
+                    tracker.update(folder.path, tags[folder.key], True)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield lambda folder, running: orders.put((folder, running))
+    finally:
+        orders.put(None)
+        thread.join(timeout=60)
+        if tracker.problem:
+            print(f"MLflow is behind (`ablate sync` repairs it): {tracker.problem}")
+
+
+def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:
+    """What groups a cell's MLflow run: the first row it stands in, seed, profile."""
+    tags: dict[str, dict[str, str]] = {}
+    for row in experiment.rows:
+        for seed, key in zip(experiment.seeds, row.keys, strict=True):
+            named = {"row": row.label, "section": row.section, "seed": str(seed), "profile": experiment.profile.name}
+            tags.setdefault(key, named | {"changed": ", ".join(row.changed)})
+    return tags
+
+
+def closing(outcome: Outcome, folder: Path) -> str:
+    """The last words of `run`."""
+    counts = {s: list(outcome.states.values()).count(s) for s in ("finished", "diverged", "failed")}
+    told = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
+    return f"{told} ({len(outcome.computed)} computed now); the report is {folder / 'table.md'}"

@@ -1,0 +1,196 @@
+"""MLflow as a live view of the records: one process reads what the workers write and passes on what is new.
+
+The only importer of mlflow, at its first use. Training never waits for the view, and the view can be built again.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate import notes
+from ablate.backend import Backend
+from ablate.mirror import Mirror
+from ablate.notes import Sent
+from ablate.registry import SpecError
+
+PAUSE = 30.0  # seconds without another attempt after a failure
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its seven take four minutes to find that a server is down
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # more processes, for features that nothing here uses
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a pooled connection would go on writing to a deleted file
+}
+
+
+@functools.cache
+def _mlflow() -> Any:
+    """mlflow, whose import takes seconds and reads the environment."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    mlflow = importlib.import_module("mlflow")
+    for noisy in ("mlflow", "urllib3.connectionpool"):  # a failure is told once, by `Tracker.problem`
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    return mlflow
+
+
+class Tracker:
+    """Shows one experiment at a time in MLflow; no trouble of MLflow's is ever raised from here.
+
+    Args:
+        runs: the folder of the cells.
+        uri: MLflow's address of the store; a database in `runs` unless given.
+        check: ask the store whether it still has each run, where otherwise the notes are believed.
+    Attributes:
+        problem: the first failure in one line; None while there was none.
+    """
+
+    def __init__(self, runs: Path, uri: str | None = None, check: bool = False):
+        self.runs, self.backend, self.check = runs.resolve(), Backend(runs, uri), check
+        self.problem: str | None = None
+        self._resume = -PAUSE
+        self.open("ablate", {}, [])
+
+    def open(self, experiment: str, tags: Mapping[str, str], files: Sequence[Path]) -> None:
+        """Turn to an experiment; it and its parent run are made once there is something to show."""
+        self._experiment, self._tags, self._files = experiment, dict(tags), list(files)
+        self._view = f"{self.backend}|{experiment}"
+        self._parent: Mirror | None = None
+        self._known: set[str] = set()  # runs that the store was seen to have
+
+    def is_current(self, folder: Path, tags: Mapping[str, str] | None = None, running: bool = False) -> bool:
+        """Whether the view has all of a cell; answered from its folder, without mlflow."""
+        if notes.read(folder / "config.json") is None:
+            return True
+        sent = Sent.load(folder, self._view)
+        if sent.store != self.backend.identity() or (self.check and sent.run not in self._known):
+            return False
+        return sent.covers(folder, tags or {}, running)
+
+    def update(self, folder: Path, tags: Mapping[str, str], running: bool) -> None:
+        """Bring a cell's run up to date; one that has neither a record nor a worker is shown as killed."""
+        self._attempt(lambda: self._update(folder, tags, running))
+
+    def close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
+        """End the parent run with the report's files (or folders) and numbers; free if it has them already."""
+        self._attempt(lambda: self._close(files, metrics, state))
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if time.monotonic() < self._resume:
+            return
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - MLflow, its database and the network fail in many ways
+            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            self.problem = self.problem or f"MLflow at {self.backend}: {Backend.masked(line)[:300]}"
+            self._resume = time.monotonic() + PAUSE
+
+    def _update(self, folder: Path, tags: Mapping[str, str], running: bool) -> None:
+        if self.is_current(folder, tags, running):
+            return
+        with self.backend.lock():
+            parent, config = self._opened(), notes.read(folder / "config.json")
+            run = Mirror(_mlflow(), parent.client, folder, self._view, Sent.load(folder, self._view))
+            tags = self._named(config, tags) | {"mlflow.parentRunId": parent.sent.run}
+            if run.sent.run not in self._known and not run.exists():
+                self._discard(parent.client, config["key"])
+                run.create(self._place, tags, notes.began(folder))
+            self._known.add(run.sent.run)
+            run.sent.store = parent.sent.store
+            run.follow(config, tags, running)
+
+    def _named(self, config: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
+        row, seed = tags.get("row", config["key"]), str(config["seed"])
+        own = {"ablate.key": config["key"], "ablate.experiment": self._experiment, "row": row, "seed": seed}
+        name = {"profile": config["profile"]["name"], "mlflow.runName": f"{row} · seed {seed}"}
+        return {**own, **name, **tags}
+
+    def _find(self, client: Any, tag: str, value: str) -> list[str]:
+        found = client.search_runs([self._place], f"tags.`{tag}` = '{value}'")
+        return [run.info.run_id for run in found]
+
+    def _discard(self, client: Any, key: str) -> None:
+        """Runs of a cell that nothing notes are left from a deleted folder; elsewhere they may be another's."""
+        for run in self._find(client, "ablate.key", key) if self.backend.owned else ():
+            client.delete_run(run)
+
+    def _opened(self) -> Mirror:
+        """The parent run; made again if the store was deleted meanwhile."""
+        mlflow, backend = _mlflow(), self.backend
+        backend.create(mlflow)
+        if self._parent and self._parent.sent.store == backend.identity():
+            return self._parent
+        client = mlflow.MlflowClient(backend.uri)
+        self._place, self._known = backend.experiment(client, self._experiment), set()
+        parent = Mirror(mlflow, client, self.runs, self._view, Sent.load(self.runs, self._view))
+        tags = {"mlflow.runName": self._experiment, "ablate.parent": "true"} | self._tags
+        if known := self._find(client, "ablate.parent", "true"):
+            parent.sent = Sent(run=known[0])
+            parent.tags(tags)
+        else:
+            parent.create(self._place, tags, int(time.time() * 1000))
+        parent.sent.store = backend.identity()
+        parent.turn("running")
+        parent.artifacts(self._files)
+        parent.save()
+        self._parent = parent
+        return parent
+
+    def _close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
+        told = sorted(metrics.items()), sorted(self._tags.items()), state
+        content = notes.checksum([*self._files, *files], told)
+        sent = Sent.load(self.runs, self._view)
+        current = (sent.store, sent.content, sent.state) == (self.backend.identity(), content, state)
+        if current and not self._parent and not self.check:
+            return
+        with self.backend.lock():
+            parent, now = self._opened(), int(time.time() * 1000)
+            parent.artifacts(files)
+            parent.metrics((name, value, now, 0) for name, value in metrics.items())
+            parent.turn(state)
+            parent.sent.content = content
+            parent.save()
+            self._parent = None
+
+
+def command(backend: Backend, port: int) -> list[str]:
+    """MLflow's server on this machine alone; one worker serves one reader, at a third of the start."""
+    files = str(backend.artifacts)
+    places = ["--default-artifact-root", backend.artifacts.as_uri(), "--artifacts-destination", files]
+    door = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend.uri, *places, *door]
+
+
+def serve(runs: Path, uri: str | None, port: int) -> int:
+    """Show MLflow's pages on 127.0.0.1 until Ctrl-C or SIGTERM; the server's exit code, 0 after a wished end.
+
+    Raises:
+        SpecError: the store is a server, which has its own pages.
+    """
+    backend = Backend(runs, uri)
+    if backend.remote:
+        raise SpecError(f"tracking: {backend} has its own pages: open it in a browser")
+    with backend.lock():
+        backend.create(_mlflow())
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    env = {**ENVIRONMENT, **os.environ}
+    # A session of its own: Ctrl-C reaches the server once, through us, and its workers with it.
+    server = subprocess.Popen(command(backend, port), env=env, cwd=backend.home, start_new_session=True)
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)

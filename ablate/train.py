@@ -1,0 +1,160 @@
+"""Training as a generator of steps; whoever consumes it logs, evaluates, saves and stops."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ablate.data import Images
+from ablate.denoiser import Denoiser
+from ablate.loss import Draws, Terms, consistency
+from ablate.networks import draw_masks, seed_parameters, teacher_copy
+from ablate.profile import Profile
+from ablate.recipe import Recipe
+from ablate.rng import number, stream
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step leaves: tensors stay on the device, so that nobody waits for them unasked."""
+
+    k: int  # steps done, 1 for the first
+    images: int
+    N: int
+    loss: torch.Tensor  # ()
+    terms: Terms
+    grad_norm: torch.Tensor | None
+    lr: float
+
+
+class Trainer:
+    """The state of one training: network, teacher, average, optimizer and the count of steps.
+
+    Every random draw comes from (seed, purpose, step), so the state holds no generator.
+    """
+
+    def __init__(self, recipe: Recipe, profile: Profile, images: Images, seed: int, device: str = "cpu"):
+        self.recipe, self.profile, self.seed, self.device = recipe, profile, seed, device
+        self.data = images.train
+        self.network = build_network(recipe, images.shape, seed, device)
+        student = Denoiser(recipe, self.network)
+        self.k, self.K = 0, profile.steps
+        self.f = student
+        keeps = recipe.teacher(recipe.curriculum(0, self.K)) > 0
+        self.teacher = student.with_network(teacher_copy(self.network)) if keeps else student
+        self.average = student.with_network(copy.deepcopy(self.network).requires_grad_(False).eval())
+        self.optimizer = recipe.optimizer(self.network.parameters())
+        scaled = recipe.precision.name == "fp16" and device != "cpu"
+        self.scaler = torch.amp.GradScaler(device, enabled=scaled)
+
+    def __iter__(self) -> Iterator[Step]:
+        """The steps that are left, one at a time."""
+        while self.k < self.K:
+            yield self.step()
+
+    def step(self) -> Step:
+        """One optimizer step on one batch."""
+        k, recipe = self.k, self.recipe
+        lr = recipe.optimizer.lr * recipe.schedule(k, self.K)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        draw_masks(self.network, stream(self.seed, "dropout", k, device=self.device))
+        terms = consistency(recipe, self.f, self.teacher, self.draws(k), k, self.K, self._between)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(terms.loss).backward()
+        norm = self._clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        N = recipe.curriculum(k, self.K)
+        self._follow(N)
+        self.k += 1
+        return Step(self.k, self.k * self.profile.batch, N, terms.loss.detach(), terms, norm, lr)
+
+    def draws(self, k: int) -> Draws:
+        """The images, noise and level numbers of step k; the same for every recipe of a seed."""
+        batch, shape = self.profile.batch, self.data.shape[1:]
+        chosen = batch_indices(self.seed, k, batch, len(self.data))
+        x = self.data[chosen.to(self.data.device)]
+        if self.profile.data.flip:
+            coin = torch.rand(batch, generator=self._stream("flip", k), device=self.device) < 0.5
+            x = torch.where(coin[:, None, None, None], x.flip(3), x)
+        z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
+        u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
+        return Draws(x.float() / 127.5 - 1, z, u)
+
+    def _stream(self, purpose: Any, k: int) -> torch.Generator:
+        return stream(self.seed, purpose, k, device=self.device)
+
+    def _between(self) -> None:
+        """Before the teacher's pass: fresh dropout masks where the recipe does not share them."""
+        if not self.recipe.dropout_sharing(torch.device(self.device).type):
+            draw_masks(self.network, self._stream("teacher_dropout", self.k))
+
+    def _clip(self) -> torch.Tensor | None:
+        """The gradient's norm where it is bounded or about to be logged, else None."""
+        bound = self.recipe.optimizer.clip
+        logged = (self.k + 1) % self.profile.log_every == 0
+        if bound is None and not logged:
+            return None
+        self.scaler.unscale_(self.optimizer)
+        return torch.nn.utils.clip_grad_norm_(self.network.parameters(), bound if bound is not None else float("inf"))
+
+    @torch.no_grad()
+    def _follow(self, N: int) -> None:
+        """Let the average and the teacher follow the student."""
+        student, average = list(self.network.parameters()), list(self.average.network.parameters())
+        decay = self.recipe.averaging(self.k)
+        if getattr(self.recipe.averaging, "swapped", False):  # defect D10
+            torch._foreach_lerp_(student, average, 1 - decay)
+        else:
+            torch._foreach_lerp_(average, student, 1 - decay)
+        if self.teacher is not self.f:
+            torch._foreach_lerp_(list(self.teacher.network.parameters()), student, 1 - self.recipe.teacher(N))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on; tensors and plain data only."""
+        state = {
+            "k": self.k,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        if self.teacher is not self.f:
+            state["teacher"] = self.teacher.network.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; on a CPU bit by bit."""
+        self.k = state["k"]
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.teacher is not self.f:
+            self.teacher.network.load_state_dict(state["teacher"])
+
+
+def build_network(recipe: Recipe, shape: tuple[int, ...], seed: int, device: str) -> torch.nn.Module:
+    """The recipe's network for images of `shape` (C, H, W), its weights from the seed's stream alone."""
+    with torch.random.fork_rng(devices=[]):
+        network: torch.nn.Module = recipe.network(shape)
+        seed_parameters(network, lambda name: number(seed, "init", name))
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, n: int) -> torch.Tensor:
+    return torch.randperm(n, generator=stream(seed, "data", epoch))
+
+
+def batch_indices(seed: int, k: int, batch: int, n: int) -> torch.Tensor:
+    """Which of n images step k sees (batch,): an endless sequence of seeded permutations, cut into batches."""
+    first, last = k * batch, (k + 1) * batch
+    epochs = range(first // n, (last - 1) // n + 1)
+    return torch.cat([_order(seed, e, n) for e in epochs])[first - epochs[0] * n :][:batch]

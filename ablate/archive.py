@@ -116,7 +116,7 @@ def _decoded(items: Sequence[Item], resolution: int | None) -> Iterator[np.ndarr
 
 
 def _workers(first: Any) -> int:
-    """Decoding threads, by the first image: small ones spend their time in Python, where threads only wait."""
+    """Decoding threads, by the first image: small ones spend it in Python, where threads only wait."""
     try:
         small = not callable(first) or len(first()) < 2**14
     except Exception:  # decoding it will say what is wrong
@@ -159,4 +159,6 @@ def _fit(image: Image, resolution: int | None) -> Image:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
-    return image.resize((resolution, resolution), Resampling.BICUBIC, box=box)
+    return image.crop(box).resize(
+        (resolution, resolution), Resampling.BICUBIC
+    )  # resize(box=...) reads beyond it

@@ -34,7 +34,7 @@ class Backend:
 
     @staticmethod
     def masked(text: str) -> str:
-        """Text without the user and password of the addresses in it, which do not belong in notes and messages."""
+        """Text whose addresses show no user and password: notes and messages are no place for them."""
         return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
     def identity(self) -> int | None:
@@ -57,7 +57,7 @@ class Backend:
         return FileLock(self.home / "mlflow.lock", timeout=60)
 
     def create(self, mlflow: Any) -> None:
-        """Make a missing database, whole or not at all: MLflow can not repair one whose creation was cut off."""
+        """Make a missing database, whole or not at all: MLflow can not repair a half-made one."""
         if self.file is None or self.file.exists():
             return
         fresh = self.home / f"mlflow.{os.getpid()}.db"
@@ -72,7 +72,7 @@ class Backend:
         """The id of the experiment `name`; made, or taken back from the bin, where needed.
 
         Raises:
-            ValueError: the database came here with a copied folder, so that its files would go to the old place.
+            ValueError: the database came here with a copied folder; its files would go to the old place.
         """
         place = None if self.remote else self.artifacts.as_uri()
         found = client.get_experiment_by_name(name)

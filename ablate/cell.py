@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from ablate.plan import Cell
 from ablate.record import BUSY, INTERRUPTED, blank, processor
 from ablate.registry import SpecError
 from ablate.sampler import generate
-from ablate.store import Folder, Store, describe, read_json, restore, write_json
+from ablate.store import Folder, Store, describe, read_json, restore, whole, write_json
 from ablate.train import Step, Trainer
 
 
@@ -97,7 +98,9 @@ def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | N
     try:
         run.train()
         record |= run.assess()
-        save_file(trainer.average.network.state_dict(), folder.path / "model.safetensors")
+        weights = {k: v.contiguous() for k, v in trainer.average.network.state_dict().items()}
+        with whole(folder.model) as temporary:
+            save_file(weights, temporary)
     except Diverged as error:
         record |= {"state": "diverged", "reason": str(error)}
         print(error)
@@ -175,20 +178,23 @@ class _Run:
         trainer, e = self.trainer, self.cell.profile.evaluation
         seen = trainer.k * self.cell.profile.batch
         cache = Store(self.folder.path.parent).cache
+        device = trainer.device
         extractor = evaluate.extractor(e.extractor, self.images, cache)
         reference = evaluate.reference(self.images, e.samples)
-        found: dict[str, list[Any]] = {"fid": [], "kid": [], "precision": [], "recall": []}
+        found: dict[str, Any] = {"fid": [], "kid": [], "precision": [], "recall": []}
         metrics: dict[str, float] = {}
         for sigmas in schedules(self.cell):
             samples = self.samples(trainer.average, sigmas)
             nfe = len(sigmas)
             save_grid(samples[: e.grid], self.folder.samples / f"images_{seen:09d}_{nfe}step.png")
-            measured = evaluate.measure(samples, reference, extractor, cache, trainer.device)
+            measured = evaluate.measure(samples, reference, extractor, cache, device)
             entries = evaluate.records(nfe, sigmas, "ema", measured, extractor, reference)
             for name, entry in entries.items():
                 found[name].append(entry)
                 metrics[f"{name}_{nfe}step"] = entry["value"]
         self.folder.append(trainer.k, seen, metrics)
+        real = evaluate.floor(self.images, e.samples, extractor, cache, device)
+        found["floor"] = dataclasses.asdict(real) | {"extractor": extractor.label, "reference": reference.label}
         self.last_flush += time.perf_counter() - started  # images_per_s is of training
         return found
 

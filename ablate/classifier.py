@@ -47,7 +47,7 @@ def train(images: Images, cache: Path) -> Classifier:
     """
     if images.classes < 2:
         raise SpecError(
-            "profile.evaluation.extractor: 'classifier': the data has labels of one class only: name another extractor"
+            "profile.evaluation.extractor: 'classifier': needs labels of two classes or more: name another"
         )
     file = Path(cache) / f"classifier-{_key(images)}.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,13 +97,15 @@ def restore(weights: Path) -> torch.nn.Module:
 
 def features(net: Any, x: torch.Tensor) -> torch.Tensor:
     """Whitened features, float (B, 64), of images x, uint8 (B, C, H, W)."""
-    return net["whiten"](_body(net, x))
+    found: torch.Tensor = net["whiten"](_body(net, x))
+    return found
 
 
 def _body(net: Any, x: torch.Tensor) -> torch.Tensor:
     if x.dtype != torch.uint8:
         raise ValueError(f"images must be uint8, but got {x.dtype}")
-    return net["body"](x.to(memory_format=torch.channels_last).float() / 127.5 - 1)
+    found: torch.Tensor = net["body"](x.to(memory_format=torch.channels_last).float() / 127.5 - 1)
+    return found
 
 
 def _block(width: int, wider: int) -> list[torch.nn.Module]:
@@ -131,10 +133,10 @@ def _descend(net: Any, images: Images) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: _one_cycle((k + 1) / steps))
     generator = torch.Generator().manual_seed(0)
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(math.ceil(steps * size / n))])
-    for rows in order[: steps * size].to(images.train.device).split(size):
+    for rows in order[: steps * size].to(images.train.device).view(steps, size):
         loss = _loss(net, _augment(images.train[rows], generator), images.train_labels[rows])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
 
@@ -145,14 +147,14 @@ def _loss(net: Any, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=SMOOTHING)
 
 
-@torch.no_grad()
 def _whiten(net: Any, x: torch.Tensor) -> None:
     """Set `whiten` so that the features of images x have mean 0 and covariance 1."""
-    found = torch.cat([_body(net, part) for part in x.split(500)]).double().cpu()
-    variances, directions = torch.linalg.eigh(torch.cov(found.T))
-    matrix = directions.T / (variances.clamp(min=0) + SHRINKAGE).sqrt()[:, None]
-    net["whiten"].weight.copy_(matrix)
-    net["whiten"].bias.copy_(-matrix @ found.mean(0))
+    with torch.no_grad():
+        found = torch.cat([_body(net, part) for part in torch.split(x, 500)]).double().cpu()
+        variances, directions = torch.linalg.eigh(torch.cov(found.T))
+        matrix = directions.T / (variances.clamp(min=0) + SHRINKAGE).sqrt()[:, None]
+        net["whiten"].weight.copy_(matrix)
+        net["whiten"].bias.copy_(-matrix @ found.mean(0))
 
 
 def _one_cycle(t: float) -> float:
@@ -175,7 +177,7 @@ def _augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def _accuracy(net: Any, images: Images) -> float:
     with torch.no_grad():
-        found = [net["head"](_body(net, x)).argmax(1) for x in images.test.split(500)]
+        found = [net["head"](_body(net, x)).argmax(1) for x in torch.split(images.test, 500)]
     return float((torch.cat(found) == images.test_labels).double().mean())
 
 

@@ -63,6 +63,7 @@ def run(
 ) -> None:
     """Compute what is missing of an experiment, then write its report."""
     from ablate import plan, runner
+    from ablate.live import Live
     from ablate.store import Store
 
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
@@ -73,12 +74,15 @@ def run(
         print(json.dumps(plan.listing(experiment), indent=1) if as_json else plan.overview(experiment))
         return
     store = Store(runs_dir)
-    try:
-        outcome = runner.run(experiment, store, workers, tracking_uri, failed)
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
-        sys.exit(130)
-    folder = write_report(experiment, store, reports_dir)
+    with Live(experiment, store, tracking_uri) as live:
+        try:
+            outcome = runner.run(experiment, store, live.follow, workers, failed)
+        except KeyboardInterrupt:
+            live.close([], {}, "interrupted")
+            print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
+            sys.exit(130)
+        folder = write_report(experiment, store, reports_dir)
+        live.close([folder], outcome.counts(), "failed" if outcome.failed else "finished")
     told = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
     print(json.dumps(told) if as_json else runner.closing(outcome, folder))
     sys.exit(1 if outcome.failed else 0)

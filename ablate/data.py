@@ -45,7 +45,7 @@ def load(spec: Data, device: Any = "cpu") -> Images:
     """The images that `spec` names, decoded, resized and split.
 
     Raises:
-        SpecError: a missing or damaged file, mixed sizes without `resolution`, more images asked for than exist.
+        SpecError: a missing or damaged file, mixed sizes without `resolution`, too many images asked for.
     """
     mark = fingerprint(spec)
     train, test = {"digits": _digits, "cifar10": _cifar10}.get(spec.name, _files)(spec)
@@ -163,3 +163,15 @@ def _split(
     if spec.images and spec.images > len(train):
         raise SpecError(f"{KEY}.images: {spec.images}: there are only {len(train)} to train on")
     return train[: spec.images], test
+
+
+def shape(spec: Data) -> tuple[int, int, int]:
+    """(C, H, W) of the images that `load` returns, from the first of them; `load` finds those that differ."""
+    known = {"digits": (1, 8), "cifar10": (3, 32)}
+    if spec.name in known:
+        channels, size = known[spec.name]
+        return channels, spec.resolution or size, spec.resolution or size
+    read = archive.folder if spec.name == "folder" else archive.zipped
+    first = archive.stack(_mixed(read(_source(spec, "path")), spec.path)[:1], spec.resolution)
+    channels, height, width = first.shape[1:]
+    return channels, height, width

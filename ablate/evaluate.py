@@ -167,43 +167,28 @@ class Spread(Measured):
 def records(
     nfe: int, sigmas: Any, weights: Literal["ema", "raw"], metrics: Metrics, by: Extractor, against: Reference
 ) -> dict[str, Measured]:
-    """The entries `fid`, `kid`, `precision`, `recall` of samples made in `nfe` evaluations at levels `sigmas`."""
-    names = ("precision", "recall")
-    rest = {name: _measured(nfe, sigmas, weights, metrics, name, by, against) for name in names}
-    facts = (nfe, sigmas, weights, metrics, by, against)
-    return {"fid": fid_record(*facts), "kid": kid_record(*facts), **rest}
+    """What a record holds as `fid`, `kid`, `precision` and `recall`.
 
-
-def fid_record(
-    nfe: int, sigmas: Any, weights: Literal["ema", "raw"], metrics: Metrics, by: Extractor, against: Reference
-) -> Measured:
-    """FID, as it stands in a record."""
-    return _measured(nfe, sigmas, weights, metrics, "fid", by, against)
-
-
-def kid_record(
-    nfe: int, sigmas: Any, weights: Literal["ema", "raw"], metrics: Metrics, by: Extractor, against: Reference
-) -> Spread:
-    """KID with its standard deviation over subsets, as it stands in a record."""
-    return {**_measured(nfe, sigmas, weights, metrics, "kid", by, against), "std": metrics.kid_std}
-
-
-def _measured(
-    nfe: int, sigmas: Any, weights: Any, metrics: Metrics, name: str, by: Extractor, against: Reference
-) -> Measured:
+    The samples took `nfe` evaluations of the network, at levels `sigmas`, with its EMA or raw weights.
+    """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights are 'ema' or 'raw', but got {weights!r}")
-    levels, labels = [float(sigma) for sigma in sigmas], (by.label, against.label)
-    value = float(getattr(metrics, name))
-    return Measured(
-        nfe=nfe,
-        value=value,
-        n=metrics.n,
-        extractor=labels[0],
-        reference=labels[1],
-        sigmas=levels,
-        weights=weights,
-    )
+
+    def entry(value: float) -> Measured:
+        levels = [float(sigma) for sigma in sigmas]
+        return Measured(
+            nfe=nfe,
+            value=value,
+            n=metrics.n,
+            extractor=by.label,
+            reference=against.label,
+            sigmas=levels,
+            weights=weights,
+        )
+
+    kid: Spread = {**entry(metrics.kid), "std": metrics.kid_std}
+    rest = {name: entry(getattr(metrics, name)) for name in ("precision", "recall")}
+    return {"fid": entry(metrics.fid), "kid": kid, **rest}
 
 
 def _hash(x: torch.Tensor) -> str:

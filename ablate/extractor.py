@@ -1,4 +1,4 @@
-"""What turns images into features: the in-domain classifier, Inception, or any extractor torch-fidelity knows.
+"""What turns images into features: the in-domain classifier, Inception, or any of torch-fidelity's.
 
 The only importer of torch_fidelity.
 """
@@ -80,7 +80,9 @@ def calculate(request: dict[str, Any]) -> dict[str, float]:
     _registry()
     try:
         found: dict[str, float] = torch_fidelity.calculate_metrics(**request)
-    except (urllib.error.URLError, TimeoutError) as error:
+    except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "no internet connection" not in str(error):  # torch.hub's words
+            raise
         name = request["feature_extractor"]
         raise SpecError(f"{KEY}: {name!r}: its weights can not be downloaded: {error}") from None
     return found

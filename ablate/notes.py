@@ -1,4 +1,4 @@
-"""What of a cell's folder a view of it has already, noted beside it; what is new since, read from disk alone."""
+"""What a view has of a cell's folder, noted in the folder; what is new since, read from disk alone."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def lines(folder: Path, offset: int) -> tuple[bytes, int]:
 def points(text: bytes, last: dict[str, list[float]]) -> Iterator[tuple[str, float, int, int]]:
     """Name, value, time in ms and images of each point behind `last`, which is moved on.
 
-    A resumed worker repeats what it did since its checkpoint; the same steps give the same numbers, so once will do.
+    A resumed worker repeats what it did since its checkpoint; the same steps give the same numbers.
     """
     for raw in text.splitlines():
         try:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,9 @@ from ablate.plan import Cell, Experiment
 from ablate.progress import Progress
 from ablate.record import BUSY, blank
 from ablate.store import Folder, Store, read_json, write_json
-from ablate.tracking import Tracker
 
 POLL_S = 0.1
-TRACK_S = 5.0
+Follow = Callable[[Folder, bool], None]
 
 
 @dataclass
@@ -35,6 +31,11 @@ class Outcome:
     def failed(self) -> list[str]:
         """Keys of the cells that have no result."""
         return [key for key, state in self.states.items() if state == "failed"]
+
+
+    def counts(self) -> dict[str, float]:
+        """How many cells ended how."""
+        return {state: float(list(self.states.values()).count(state)) for state in ("finished", "diverged", "failed")}
 
 
 def devices() -> list[str]:
@@ -58,11 +59,16 @@ def defaults(experiment: Experiment, workers: int | None, found: list[str]) -> t
 def run(
     experiment: Experiment,
     store: Store,
+    follow: Follow = lambda folder, running: None,
     workers: int | None = None,
-    tracking_uri: str | None = None,
     retry_failed: bool = False,
 ) -> Outcome:
-    """Compute what is missing of an experiment, at most `workers` cells at a time."""
+    """Compute what is missing of an experiment, at most `workers` cells at a time.
+
+    Args:
+        follow: told of every cell that starts (True) or ends (False).
+        retry_failed: compute cells that failed once more.
+    """
     records = {key: store.record(key) for key in experiment.cells}
     if retry_failed:
         for key in [k for k, r in records.items() if r and r["state"] == "failed"]:
@@ -70,12 +76,11 @@ def run(
             records[key] = None
     outcome = Outcome({key: r["state"] for key, r in records.items() if r})
     missing = deque(cell for key, cell in experiment.cells.items() if not records[key])
-    with _tracked(experiment, store, tracking_uri, bool(missing)) as track:
-        if missing:
-            found = devices()
-            count, threads = defaults(experiment, min(workers or 10**6, len(missing)) if workers else None, found)
-            pool = Local(_work, min(count, len(missing)), found, threads, preload=("ablate.cell",))
-            _drain(pool, missing, store, outcome, track)
+    if missing:
+        found = devices()
+        count, threads = defaults(experiment, workers, found)
+        pool = Local(_work, min(count, len(missing)), found, threads, preload=("ablate.cell",))
+        _drain(pool, missing, store, outcome, follow)
     return outcome
 
 
@@ -86,7 +91,7 @@ def _work(folder: str, device: str, threads: int) -> None:
     work(folder, device, threads)
 
 
-def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, track: Any) -> None:
+def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, follow: Follow) -> None:
     with Progress(len(missing)) as progress:
         try:
             waiting_until = 0.0
@@ -96,7 +101,7 @@ def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, tr
                     folder = store.prepare(cell)
                     pool.submit(folder.path)
                     progress.start(folder, cell)
-                    track(folder, True)
+                    follow(folder, True)
                 time.sleep(POLL_S)
                 progress.update()
                 for path, code in pool.ended().items():
@@ -109,11 +114,11 @@ def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, tr
                     outcome.states[key] = record["state"]
                     outcome.computed.append(key)
                     progress.end(folder, record)
-                    track(folder, False)
+                    follow(folder, False)
         except BaseException:
             pool.cancel()
             for path in list(pool.running):
-                track(Folder(path), False)
+                follow(Folder(path), False)
             raise
 
 
@@ -125,66 +130,7 @@ def _crashed(folder: Folder, code: int) -> dict[str, Any]:
     return record
 
 
-@contextmanager
-def _tracked(experiment: Experiment, store: Store, uri: str | None, anything_missing: bool) -> Iterator[Any]:
-    """A function (folder, running) that has MLflow brought up to date by a thread of its own.
-
-    The thread alone talks to MLflow: a slow or absent server delays nobody.
-    """
-    tracker = Tracker(store.path, uri)
-    folders = [store.folder(key) for key in experiment.cells]
-    tags = cell_tags(experiment)
-    if not anything_missing and all(tracker.is_current(f.path, experiment.name) for f in folders if f.record.exists()):
-        yield lambda folder, running: None
-        return
-    orders: queue.Queue[tuple[Folder, bool] | None] = queue.Queue()
-
-    def serve() -> None:
-        live: dict[str, Folder] = {}
-        tracker.open(experiment.name, {"ablate.file": str(experiment.file)}, [experiment.file])
-        for folder in folders:
-            if folder.record.exists():
-                tracker.update(folder.path, tags[folder.key], False)
-        while True:
-            order: Any = ()
-            with suppress(queue.Empty):
-                order = orders.get(timeout=TRACK_S)
-            if order is None:
-                return
-            if order:
-                folder, running = order
-                live.pop(folder.key, None)
-                if running:
-                    live[folder.key] = folder
-                else:
-                    tracker.update(folder.path, tags[folder.key], False)
-            else:
-                for folder in list(live.values()):
-                    tracker.update(folder.path, tags[folder.key], True)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield lambda folder, running: orders.put((folder, running))
-    finally:
-        orders.put(None)
-        thread.join(timeout=60)
-        if tracker.problem:
-            print(f"MLflow is behind (`ablate sync` repairs it): {tracker.problem}")
-
-
-def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:
-    """What groups a cell's MLflow run: the first row it stands in, seed, profile."""
-    tags: dict[str, dict[str, str]] = {}
-    for row in experiment.rows:
-        for seed, key in zip(experiment.seeds, row.keys, strict=True):
-            named = {"row": row.label, "section": row.section, "seed": str(seed), "profile": experiment.profile.name}
-            tags.setdefault(key, named | {"changed": ", ".join(row.changed)})
-    return tags
-
-
 def closing(outcome: Outcome, folder: Path) -> str:
     """The last words of `run`."""
-    counts = {s: list(outcome.states.values()).count(s) for s in ("finished", "diverged", "failed")}
-    told = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
+    told = ", ".join(f"{n:.0f} {state}" for state, n in outcome.counts().items() if n)
     return f"{told} ({len(outcome.computed)} computed now); the report is {folder / 'table.md'}"

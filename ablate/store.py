@@ -59,6 +59,7 @@ class Folder:
         self.path = path
         self.config, self.record, self.log = path / "config.json", path / "record.json", path / "log.txt"
         self.metrics, self.samples = path / "metrics.jsonl", path / "samples"
+        self.model = path / "model.safetensors"  # the averaged weights of a finished cell
         self.checkpoints = path / "checkpoint.pt", path / "checkpoint.previous.pt"
 
     @property

@@ -1,6 +1,6 @@
 """MLflow as a live view of the records: one process reads what the workers write and passes on what is new.
 
-The only importer of mlflow, at its first use. Training never waits for the view, and the view can be built again.
+The only importer of mlflow, at its first use. Training never waits for the view, which can be built again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its seven take four minutes to find that a server is down
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # more processes, for features that nothing here uses
-    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a pooled connection would go on writing to a deleted file
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a pooled connection would write on into a deleted file
 }
 
 
@@ -82,7 +82,7 @@ class Tracker:
         self._attempt(lambda: self._update(folder, tags, running))
 
     def close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
-        """End the parent run with the report's files (or folders) and numbers; free if it has them already."""
+        """End the parent run with the report's files (or folders) and numbers; free if it has them."""
         self._attempt(lambda: self._close(files, metrics, state))
 
     def _attempt(self, action: Callable[[], object]) -> None:
@@ -90,7 +90,7 @@ class Tracker:
             return
         try:
             action()
-        except Exception as error:  # noqa: BLE001 - MLflow, its database and the network fail in many ways
+        except Exception as error:
             line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             self.problem = self.problem or f"MLflow at {self.backend}: {Backend.masked(line)[:300]}"
             self._resume = time.monotonic() + PAUSE
@@ -120,7 +120,7 @@ class Tracker:
         return [run.info.run_id for run in found]
 
     def _discard(self, client: Any, key: str) -> None:
-        """Runs of a cell that nothing notes are left from a deleted folder; elsewhere they may be another's."""
+        """Delete a cell's runs that nothing notes; only in the own store, a shared one may have another's."""
         for run in self._find(client, "ablate.key", key) if self.backend.owned else ():
             client.delete_run(run)
 

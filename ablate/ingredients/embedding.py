@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -22,20 +21,28 @@ FREQUENCY_SEED = 20231022  # any fixed number: all recipes and seeds share the f
 
 def _check_even(channels: int) -> None:
     if channels % 2:
-        raise SpecError(f"channels: must be even, a cosine and a sine per frequency, but got channels={channels}")
+        raise SpecError(f"channels: an even number (cosines and sines) must be given, but got {channels}")
 
 
-@functools.lru_cache(maxsize=None)
+# a dict, for torch.compile looks through functools.cache and would draw anew
+_frequencies: dict[tuple[int, float, torch.device], Tensor] = {}
+
+
 def frequencies(channels: int, scale: float, device: torch.device) -> Tensor:
     """Normal frequencies (channels / 2,) of standard deviation `scale`, float32, the same on every device."""
-    generator = torch.Generator().manual_seed(FREQUENCY_SEED)
-    return (torch.randn(channels // 2, generator=generator) * scale).to(device)
+    key = (channels, scale, device)
+    if key not in _frequencies:
+        generator = torch.Generator().manual_seed(FREQUENCY_SEED)
+        with torch.inference_mode(False):  # else what sampling drew could not be trained with
+            drawn = torch.randn(channels // 2, generator=generator, device="cpu")
+            _frequencies[key] = (drawn * scale).to(device)
+    return _frequencies[key]
 
 
 @embedding("fourier")
 @dataclass(frozen=True)
 class Fourier:
-    """Random Fourier features, [cos, sin](2 pi c_noise f) with f ~ Normal(0, scale^2), drawn once for all recipes.
+    """Random Fourier features, [cos, sin](2 pi c_noise f), f ~ Normal(0, scale^2) drawn once for all recipes.
 
     NCSN++ of Song et al. 2021 (arXiv 2011.13456); CT and EDM use scale 16, iCT 0.02 (Song and Dhariwal 2023,
     section 3.3). A small scale on a wide range of c_noise, or on raw sigma, tells few levels apart.
@@ -63,7 +70,7 @@ class Fourier:
 class Positional:
     """Sinusoids of geometric frequencies, [cos, sin](c_noise f_j) with f_j = max_positions^(-j / (E/2)).
 
-    From the Transformer (Vaswani et al. 2017), for noise levels in DDPM (Ho et al. 2020); DDPM++ and ADM use it.
+    From the Transformer (Vaswani et al. 2017); DDPM (Ho et al. 2020), DDPM++ and ADM give it noise levels.
 
     Args:
         channels: E, even.

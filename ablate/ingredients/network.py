@@ -1,4 +1,4 @@
-"""network: (C, H, W), classes -> Module(x (B, C, H, W), c_noise (B,), label (B, classes) | None) -> like x."""
+"""network: (C, H, W), classes -> Module(x (B, C, H, W), c_noise (B,), label (B, classes) | None) -> as x."""
 
 from __future__ import annotations
 
@@ -43,20 +43,21 @@ def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
 class NCSNpp:
     """NCSN++ (Song et al. 2021, arXiv 2011.13456) as EDM trains it; CM's and iCT's network on CIFAR-10.
 
-    Each level also takes the image, reduced by convolutions; resampling blurs by [1, 3, 3, 1]; sums are scaled by
-    sqrt(1/2). The defaults are the size for 32 x 32: 56.4M parameters, 42.8 GFLOP per image and pass; deep 97.6M.
+    Each level also takes the image, reduced by convolutions; resampling blurs by [1, 3, 3, 1]; sums are
+    scaled by sqrt(1/2). The defaults are the size for 32 x 32: 56.4M parameters, 42.8 GFLOP per image and
+    pass; deep 97.6M.
 
     Args:
         width: channels of the first level.
         multipliers: of the width, one per level; each level halves the resolution.
         blocks: residual blocks per level, one more on the way up.
-        attention: heights in pixels of the levels that attend; those no level has are passed over. The innermost
-            level always has one attention block.
+        attention: resolutions that attend, in pixels of the shorter side; one that no level has is passed
+            over. The innermost level always has one attention block.
         dropout: share of activations dropped before each block's last convolution.
         deep: twice the blocks, as iCT-deep.
         checkpointing: recompute each block in the backward pass, for memory.
-        divide_by_sigma: the output is divided by sigma, as score models do; no equation of consistency models has
-            it, but one public reproduction does. The denoiser, which knows sigma, does it.
+        divide_by_sigma: the denoiser divides the output by sigma, as score models do. Defect D15: no equation
+            of consistency models has it.
     """
 
     width: Count = 128
@@ -109,9 +110,9 @@ class DDPMpp:
 class ADM:
     """ADM (Dhariwal and Nichol 2021, arXiv 2105.05233); CM's and iCT's network on ImageNet-64.
 
-    The embedding scales and shifts the normalized activations; attention has several heads and stands in each block
-    on the way up. The defaults are the size for 64 x 64: 295.9M parameters with 1,000 classes and `positional` of
-    192 channels, 219.3 GFLOP per image and pass; deep 495M.
+    The embedding scales and shifts the normalized activations; attention has several heads and stands in each
+    block on the way up. The defaults are the size for 64 x 64: with 1,000 classes and `positional` of 192
+    channels 295.9M parameters, 219.3 GFLOP per image and pass; deep 495M.
 
     Args:
         head_channels: channels per attention head.
@@ -129,7 +130,7 @@ class ADM:
     embedding: Any = injected("embedding")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """The network for images `shape`; SpecError if they cannot be halved once per level, or heads are uneven."""
+        """The network for images `shape`; SpecError if they or the heads do not divide evenly."""
         from ablate.networks import ADM as style
 
         return _unet(self, replace(style, head_channels=self.head_channels), shape, classes)
@@ -140,8 +141,8 @@ class ADM:
 class UNet2D:
     """diffusers' `UNet2DModel`, reading this project's embedding; needs the extra `diffusers`.
 
-    The defaults are those of the library's consistency-training example: 113.7M parameters for 3 channels. Its
-    blocks do not start as their skips.
+    The defaults are those of the library's consistency-training example: 113.7M parameters for 3 channels.
+    Unlike the others, its blocks do not start as their skips.
 
     Args:
         block_out_channels: channels per level, each a multiple of norm_num_groups.
@@ -177,7 +178,7 @@ class UNet2D:
         halvings = len(self.block_out_channels) - 1
         if any(side % 2**halvings or side < 1 for side in shape[1:]):
             law = f"height and width must be multiples of 2^(levels-1) = {2**halvings}"
-            raise SpecError(f"block_out_channels: {law}, but got {shape[1]}x{shape[2]} and {halvings + 1} levels")
+            raise SpecError(f"block_out_channels: {law}, but got {shape[1]}x{shape[2]}")
         arguments = {k: v for k, v in vars(self).items() if k != "embedding"}
         try:
             return DiffusersUNet(shape, classes, self.embedding, arguments)
@@ -205,12 +206,13 @@ class Module:
             raise SpecError(f"path: must be 'package.module:ClassName', but got {self.path!r}")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """The user's network; SpecError if the class cannot be found, is no nn.Module or refuses its arguments."""
-        found = self.found()
+        """The user's network; SpecError if there is no such class or it refuses its arguments."""
+        found: Any = self.found()
         try:
-            return found(shape=shape, classes=classes, embedding=self.embedding, **self.arguments)
+            made: nn.Module = found(shape=shape, classes=classes, embedding=self.embedding, **self.arguments)
         except (TypeError, ValueError) as error:
             raise SpecError(f"arguments: {self.path}: {' '.join(str(error).split())}") from error
+        return made
 
     def found(self) -> type[nn.Module]:
         """The class that `path` names."""

@@ -14,7 +14,8 @@ from ablate.networks.dropout import Dropout
 from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
 from ablate.registry import SpecError
 
-NEARLY_ZERO = 1e-5  # of the last convolutions: a block starts as its skip, and yet every parameter has a gradient
+Pair = tuple[Tensor, Tensor]
+NEARLY_ZERO = 1e-5  # gain of last convolutions: a block starts as its skip, yet all parameters get gradients
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Style:
         taps: resampling filter.
         input_skips: every level's input is the image too, reduced by convolutions of its own.
         skip_scale: factor on each sum of a branch and its skip.
-        adaptive: the embedding scales and shifts the normalized activations, else it is added before the norm.
+        adaptive: the embedding scales and shifts what is normalized, else it is added before the norm.
         skip_projection: a block that resamples without changing channels has a 1x1 convolution on its skip.
         attention_up: attention in each block of a level on the way up, else in its last one only.
         head_channels: channels per attention head; None: one head.
@@ -55,8 +56,8 @@ class Style:
         """Attention heads for `channels`."""
         heads = max(1, channels // (self.head_channels or channels))
         if channels % heads:
-            law = "channels must be a multiple of head_channels or fewer"
-            raise SpecError(f"head_channels: {law}, but got channels={channels}, head_channels={self.head_channels}")
+            tail = f"at head_channels={self.head_channels}"
+            raise SpecError(f"head_channels: {channels} channels make no {heads} equal heads {tail}")
         return heads
 
 
@@ -70,6 +71,11 @@ class Size:
     attention: Sequence[int]
     dropout: float = 0.0
     checkpointing: bool = False
+
+
+def scaled(total: Tensor, scale: float) -> Tensor:
+    """`total` times `scale`, in place: no backward pass needs a sum."""
+    return total if scale == 1 else total.mul_(scale)
 
 
 class Attention(nn.Module):
@@ -88,7 +94,7 @@ class Attention(nn.Module):
         qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2)
         q, k, v = qkv.unflatten(2, (3, self.heads, channels // self.heads)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3)
-        return (x + self.last(mixed.reshape(rows, channels, *x.shape[2:]))).mul_(self.scale)
+        return scaled(x + self.last(mixed.reshape(rows, channels, *x.shape[2:])), self.scale)
 
 
 class Block(nn.Module):
@@ -129,7 +135,8 @@ class Block(nn.Module):
         """x (B, inputs, H, W), embedded (B, E) -> (B, outputs, H', W')."""
         if self.checkpointing and torch.is_grad_enabled():
             # masks are kept by the Dropouts, so the second pass needs no state of any generator
-            return checkpoint(self.compute, x, embedded, use_reentrant=False, preserve_rng_state=False)
+            x = checkpoint(self.compute, x, embedded, use_reentrant=False, preserve_rng_state=False)
+            return x
         return self.compute(x, embedded)
 
     def compute(self, x: Tensor, embedded: Tensor) -> Tensor:
@@ -138,8 +145,10 @@ class Block(nn.Module):
         branch = self.modulated(branch, self.affine(embedded)[:, :, None, None])
         branch = self.conv1(self.dropout(F.silu(branch)))
         x = self.resampled(x)
-        x = (branch + (x if self.skip is None else self.skip(x))).mul_(self.style.skip_scale)
-        return x if self.attention is None else self.attention(x)
+        x = scaled(branch + (x if self.skip is None else self.skip(x)), self.style.skip_scale)
+        if self.attention is not None:
+            x = self.attention(x)
+        return x
 
     def resampled(self, x: Tensor) -> Tensor:
         """`x` at the resolution of the block's output."""
@@ -147,10 +156,11 @@ class Block(nn.Module):
 
     def modulated(self, x: Tensor, offset: Tensor) -> Tensor:
         """`x` normalized, with the embedding in it."""
-        if not self.style.adaptive:
-            return self.norm1(x + offset)
-        scale, shift = offset.chunk(2, dim=1)
-        return torch.addcmul(shift, self.norm1(x), scale + 1)
+        if self.style.adaptive:
+            scale, shift = offset.chunk(2, dim=1)
+            return torch.addcmul(shift, self.norm1(x), scale + 1)
+        x = self.norm1(x + offset)
+        return x
 
 
 class InputSkip(nn.Module):
@@ -165,7 +175,7 @@ class InputSkip(nn.Module):
 
     def forward(self, image: Tensor, x: Tensor) -> Tensor:
         """image (B, inputs, 2H, 2W), x (B, outputs, H, W) -> (B, outputs, H, W)."""
-        return (x + self.down(self.conv(image))).mul_(self.scale)
+        return scaled(x + self.down(self.conv(image)), self.scale)
 
 
 class Down(nn.Module):
@@ -176,21 +186,21 @@ class Down(nn.Module):
         self.shrink, self.input_skip = shrink, input_skip
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor, image: Tensor, embedded: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Append each result to `skips`; return the last one and what is left of the image."""
+    def forward(self, x: Tensor, embedded: Tensor, skips: list[Tensor], rest: Tensor) -> Pair:
+        """Append each result to `skips`; return the last one and what is left of the image `rest`."""
         if self.shrink is not None:
             x = self.shrink(x, embedded)
             if self.input_skip is not None:
-                x = image = self.input_skip(image, x)
+                x = rest = self.input_skip(rest, x)
             skips.append(x)
         for block in self.blocks:
             x = block(x, embedded)
             skips.append(x)
-        return x, image
+        return x, rest
 
 
 class Up(nn.Module):
-    """One level on the way up: double the resolution (not on the lowest level), then blocks that take the skips."""
+    """One level on the way up: double the resolution (not on the lowest), then blocks that take the skips."""
 
     def __init__(self, grow: Block | None, blocks: Sequence[Block]):
         super().__init__()

@@ -15,9 +15,9 @@ SEEDS = 2**62
 class Dropout(nn.Module):
     """x * mask / (1 - p) in training; x itself in evaluation or at p = 0.
 
-    The mask is drawn by the first training pass after `draw_masks` and read by all further ones, with or without
-    gradient, until `draw_masks` comes again or a batch of another shape is passed. It is drawn in the order
-    (B, C, H, W) whatever the memory format of x, so its row b belongs to image b.
+    The mask is drawn by the first training pass and read by all further ones, with or without gradient, until
+    `draw_masks` draws anew or a batch of another shape is passed. It is drawn in the order (B, C, H, W)
+    whatever the memory format of x, so its row b belongs to image b.
 
     Args:
         p: share of activations set to zero, 0 <= p < 1.
@@ -45,9 +45,9 @@ class Dropout(nn.Module):
             mask = self.mask = self.draw(x)
         return x * mask * (1 / (1 - self.p))
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiled graph draws numbers of its own
     def draw(self, like: Tensor) -> Tensor:
-        """A mask of the shape and device of `like`. Never traced: a compiled graph takes random numbers of its own."""
+        """A mask of the shape, device and memory format of `like`."""
         generator = None
         if self.seed is not None:
             generator = torch.Generator(like.device).manual_seed(self.seed)
@@ -64,15 +64,16 @@ class Dropout(nn.Module):
 def draw_masks(network: nn.Module, generator: torch.Generator, part: tuple[int, int] = (0, 1)) -> None:
     """Let the next training passes drop by new masks; call it once per training step, before both passes.
 
-    Every Dropout gets a stream of its own, in module order, so the order of the passes is immaterial. Networks that
-    share their Dropouts share the masks. A mask whose shape the last step told is drawn here, so that a compiled
-    network meets it ready; any other by the first pass, from the same stream to the same values.
+    Every Dropout gets a stream of its own, in module order, so the order of the passes is immaterial.
+    Networks that share their Dropouts share the masks. A mask whose shape is known from the last step is
+    drawn here, so that a compiled network finds it ready; any other by the first pass, from the same stream,
+    to the same values.
 
     Args:
         network: its Dropouts are meant, those of rate 0 too, so that the streams of two rates agree.
-        generator: the step's randomness, advanced by one draw; best on the CPU, where that waits for no device.
-        part: (i, n): this process passes the i-th of n equal parts of the batch, in order; its masks are those
-            rows of the whole batch's.
+        generator: the step's randomness, advanced by one draw; on the CPU, where that waits for no device.
+        part: (i, n): this process passes the i-th of n equal parts of the batch, in order; its masks are the
+            rows of that part.
     """
     dropouts = [m for m in network.modules() if isinstance(m, Dropout)]
     seeds = torch.randint(SEEDS, (len(dropouts),), generator=generator, device=generator.device).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ablate.networks.dropout import Dropout
 class DiffusersUNet(nn.Module):
     """x (B, C, H, W), c_noise (B,), label (B, classes) or None -> (B, C, H, W), float32, by `UNet2DModel`.
 
-    Its own encoding of the time step gives way to `embedding`. Labels take an index each; no label has the last one.
+    Its own encoding of the time step gives way to `embedding`. A class is an index; no label is the last.
 
     Args:
         shape: (C, H, W) of the images.
@@ -26,12 +27,10 @@ class DiffusersUNet(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], classes: int, embedding: Any, arguments: dict[str, Any]):
         super().__init__()
-        from diffusers import UNet2DModel
-        from diffusers.models.embeddings import TimestepEmbedding
-
+        library, layers = import_module("diffusers"), import_module("diffusers.models.embeddings")
         channels, height, width = shape
         self.classes = classes
-        self.model = UNet2DModel(
+        self.model: Any = library.UNet2DModel(
             sample_size=(height, width),
             in_channels=channels,
             out_channels=channels,
@@ -39,12 +38,14 @@ class DiffusersUNet(nn.Module):
             **arguments,
         )
         self.model.time_proj = Encoding(embedding)
-        self.model.time_embedding = TimestepEmbedding(embedding.channels, 4 * arguments["block_out_channels"][0])
+        inner = 4 * arguments["block_out_channels"][0]
+        self.model.time_embedding = layers.TimestepEmbedding(embedding.channels, inner)
         share_dropout(self.model)
 
     def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
         """The network's output, which the denoiser scales."""
-        return self.model(x, c_noise, class_labels=self.index(x, label)).sample.float()
+        output: Tensor = self.model(x, c_noise, class_labels=self.index(x, label)).sample
+        return output.float()
 
     def index(self, x: Tensor, label: Tensor | None) -> Tensor | None:
         """One-hot rows as indices (B,); an all-zero row, like no label, as the last index."""
@@ -66,7 +67,8 @@ class Encoding(nn.Module):
 
     def forward(self, c_noise: Tensor) -> Tensor:
         """c_noise (B,) -> (B, E)."""
-        return self.embedding(c_noise)
+        embedded: Tensor = self.embedding(c_noise)
+        return embedded
 
 
 def share_dropout(network: nn.Module) -> None:

@@ -16,7 +16,7 @@ from ablate.registry import SpecError
 
 @dataclass(frozen=True)
 class Init:
-    """Uniform start values of the variance that `mode` asks for, times a gain (Karras et al. 2022, appendix F.1).
+    """Uniform start values of the variance that `mode` asks for, times a gain, as EDM starts its networks.
 
     Args:
         mode: xavier: variance 2 / (fan_in + fan_out); kaiming: 1 / fan_in.
@@ -72,7 +72,7 @@ class Resample(nn.Module):
     """(B, C, H, W) at half or twice the height and width, through a separable filter of even length.
 
     Args:
-        taps: (1, 1) is the mean of 2 x 2 pixels down and their repetition up, any other a blur of zero-padded borders.
+        taps: (1, 1) is the mean of 2 x 2 pixels down and repetition up; any other blurs across zero borders.
         up: twice the size, else half of it.
         padded: False takes a border that the caller has added already, len(taps) // 2 - 1 wide.
     """
@@ -97,8 +97,8 @@ class Resample(nn.Module):
 def seed_parameters(network: nn.Module, seed_for: Callable[[str], int]) -> None:
     """Draw the start values of `network` anew, every module from a stream of its own.
 
-    Modules of equal name and shapes start equally in any two networks, whatever else these hold and in whatever
-    order they were built. The default generator is left as it was.
+    Modules of equal name and shapes start equally in any two networks, whatever else these hold and in
+    whatever order they were built. The default generator is left as it was.
 
     Args:
         network: a module whose parameters lie on the CPU.
@@ -109,9 +109,9 @@ def seed_parameters(network: nn.Module, seed_for: Callable[[str], int]) -> None:
     places = {p.device.type for p in network.parameters()} - {"cpu"}
     if places:
         raise SpecError(f"seed_parameters: parameters must be on cpu, but got {', '.join(sorted(places))}")
-    state = torch.get_rng_state()
+    generator, state = torch.default_generator, torch.get_rng_state()
     for name, module in network.named_modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
-            torch.random.default_generator.manual_seed(seed_for(name))
+            generator.manual_seed(seed_for(name))
             reset()
     torch.set_rng_state(state)

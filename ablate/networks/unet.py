@@ -9,7 +9,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,9 +55,11 @@ class Condition(nn.Module):
         self.embedding, self.classes, self.label_last = embedding, classes, style.label_last
         inner, outer = embedding.channels, EMBEDDING_WIDTH * width
         self.layer0, self.layer1 = Linear(inner, outer, style.init), Linear(outer, outer, style.init)
-        # one-hot labels have variance 1 / classes: the gain undoes it
-        init = Init(style.init.mode, math.sqrt(classes))
-        self.label = Linear(classes, outer if style.label_last else inner, init, bias=False) if classes else None
+        # a one-hot row has mean square 1 / classes: the root undoes it, in the start values or in the input
+        self.gain = 1.0 if style.label_last else math.sqrt(classes)
+        init = Init(style.init.mode, math.sqrt(classes) if style.label_last else 1.0)
+        width = outer if style.label_last else inner
+        self.label = Linear(classes, width, init, bias=False) if classes else None
 
     def forward(self, c_noise: Tensor, label: Tensor | None) -> Tensor:
         """Embed."""
@@ -73,7 +74,7 @@ class Condition(nn.Module):
             return 0.0
         if label.ndim != 2 or label.shape[1] != self.classes:
             raise ValueError(f"label: (B, {self.classes}) must hold, but got {tuple(label.shape)}")
-        return 0.0 if self.label is None else self.label(label.to(self.label.weight.dtype))
+        return 0.0 if self.label is None else self.label(label.to(self.label.weight.dtype) * self.gain)
 
 
 class UNet(nn.Module):
@@ -98,7 +99,7 @@ class UNet(nn.Module):
         self.first = Conv(shape[0], size.width, 3, style.init)
         plan = Plan(shape, style, size)
         self.down = nn.ModuleList(plan.down(level) for level in range(halvings + 1))
-        self.middle = nn.ModuleList([plan.block(plan.channels, attention=True), plan.block(plan.channels)])
+        self.middle = nn.ModuleList([plan.block(plan.channels, attends=True), plan.block(plan.channels)])
         self.up = nn.ModuleList(plan.up(level) for level in range(halvings, -1, -1))
         self.norm = Norm(plan.channels, style.eps)
         self.last = Conv(plan.channels, shape[0], 3, style.init_last)
@@ -109,12 +110,13 @@ class UNet(nn.Module):
         image, x = x, self.first(x)
         skips = [x]
         for level in self.down:
-            x, image = level(x, image, embedded, skips)
+            x, image = level(x, embedded, skips, image)
         for block in self.middle:
             x = block(x, embedded)
         for level in self.up:
             x = level(x, embedded, skips)
-        return self.last(F.silu(self.norm(x))).float()
+        output: Tensor = self.last(F.silu(self.norm(x)))
+        return output.float()
 
 
 class Plan:
@@ -125,11 +127,11 @@ class Plan:
         self.channels, self.image = size.width, shape[0]
         self.skips = [size.width]
 
-    def block(self, outputs: int, resample: Resample | None = None, attention: bool = False, skip: int = 0) -> Block:
+    def block(self, outputs: int, resample: Resample | None = None, attends: bool = False) -> Block:
         """The next block, which leaves `outputs` channels."""
-        inputs, self.channels = self.channels + skip, outputs
+        inputs, self.channels = self.channels, outputs
         embedded = EMBEDDING_WIDTH * self.size.width
-        return Block(inputs, outputs, embedded, self.style, self.size, resample, attention)
+        return Block(inputs, outputs, embedded, self.style, self.size, resample, attends)
 
     def down(self, level: int) -> Down:
         """Level `level`, 0 being that of the image's resolution."""
@@ -141,7 +143,7 @@ class Plan:
             self.skips.append(self.channels)
         blocks = []
         for _ in range(self.size.blocks):
-            blocks.append(self.block(self.outputs(level), attention=self.attends(level)))
+            blocks.append(self.block(self.outputs(level), attends=self.attends(level)))
             self.skips.append(self.channels)
         return Down(shrink, skip, blocks)
 
@@ -149,8 +151,11 @@ class Plan:
         """Level `level` on the way up."""
         lowest, count = level == len(self.size.multipliers) - 1, self.size.blocks + 1
         grow = None if lowest else self.block(self.channels, Resample(self.style.taps, up=True))
-        attends = [self.attends(level) and (self.style.attention_up or i == count - 1) for i in range(count)]
-        blocks = [self.block(self.outputs(level), attention=a, skip=self.skips.pop()) for a in attends]
+        blocks = []
+        for i in range(count):
+            self.channels += self.skips.pop()
+            attends = self.attends(level) and (self.style.attention_up or i == count - 1)
+            blocks.append(self.block(self.outputs(level), attends=attends))
         return Up(grow, blocks)
 
     def outputs(self, level: int) -> int:

@@ -1,0 +1,91 @@
+"""MLflow kept up to date while cells run, by a thread of its own: a slow or absent server delays nobody."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from ablate.plan import Experiment
+from ablate.store import Folder, Store
+from ablate.tracking import Tracker
+
+EVERY_S = 5.0  # between two looks at the cells that run
+PATIENCE_S = 60.0  # for a slow server, when everything else is done
+
+Order = tuple[Folder, bool]
+
+
+class Live:
+    """Shows an experiment's cells in MLflow; nothing is imported or sent while there is nothing new."""
+
+    def __init__(self, experiment: Experiment, store: Store, uri: str | None = None):
+        self.tracker = Tracker(store.path, uri)
+        self.tags = cell_tags(experiment)
+        self.ended = {key: store.folder(key) for key in experiment.cells}
+        self.running: dict[str, Folder] = {}
+        self.orders: queue.Queue[Order | None] = queue.Queue()
+        self.tracker.open(experiment.name, {"ablate.file": experiment.file.name}, [experiment.file])
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.closing: tuple[list[Path], dict[str, float], str] | None = None
+
+    def __enter__(self) -> Live:
+        self.thread.start()
+        return self
+
+    def follow(self, folder: Folder, running: bool) -> None:
+        """A cell started (True) or ended."""
+        self.orders.put((folder, running))
+
+    def close(self, files: Sequence[Path], metrics: dict[str, float], state: str) -> None:
+        """What the experiment's own run shows at its end: report files, counts, how it ended."""
+        self.closing = list(files), metrics, state
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.orders.put(None)
+        self.thread.join(PATIENCE_S)
+        problem = "it takes too long" if self.thread.is_alive() else self.tracker.problem
+        if problem:
+            print(f"MLflow is behind, the next run brings it up to date: {problem}", file=sys.stderr)
+
+    def _serve(self) -> None:
+        """The thread: orders as they come, and every few seconds a look at what runs."""
+        while True:
+            try:
+                order = self.orders.get(timeout=EVERY_S if self.running else None)
+            except queue.Empty:
+                for folder in list(self.running.values()):
+                    self._show(folder, True)
+                continue
+            if order is None:
+                break
+            folder, running = order
+            self.running.pop(folder.key, None)
+            if running:
+                self.running[folder.key] = folder
+            else:
+                self._show(folder, False)
+        for folder in self.ended.values():  # also what earlier runs could not send
+            if folder.config.exists():
+                self._show(folder, False)
+        if self.closing:
+            self.tracker.close(*self.closing)
+
+    def _show(self, folder: Folder, running: bool) -> None:
+        with suppress(OSError):  # a folder that somebody removes meanwhile
+            if not self.tracker.is_current(folder.path, self.tags[folder.key], running):
+                self.tracker.update(folder.path, self.tags[folder.key], running)
+
+
+def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:
+    """What groups a cell's MLflow run: the first row it stands in, what that row changed, seed, profile."""
+    tags: dict[str, dict[str, str]] = {}
+    for row in experiment.rows:
+        for seed, key in zip(experiment.seeds, row.keys, strict=True):
+            named = {"row": row.label, "section": row.section, "seed": str(seed), "profile": experiment.profile.name}
+            tags.setdefault(key, named | {"changed": ", ".join(row.changed)})
+    return tags

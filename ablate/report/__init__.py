@@ -1,0 +1,89 @@
+"""reports/<experiment>/: a table, a page and figures, made of records alone. pandas comes when needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablate.plan import Experiment
+    from ablate.report.frame import Records
+    from ablate.store import Store
+
+MARK = ".written.json"  # what the report was made of
+TABLES = ("table.csv", "table.md")
+
+
+def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
+    """Write `table.csv`, `table.md` and the figures of an experiment; what is up to date is left alone.
+
+    Returns:
+        The report's folder.
+    Raises:
+        SpecError: the folder can not be made.
+    """
+    from ablate.report import frame
+    from ablate.store import read_json, write_json
+
+    folder = _folder(Path(reports_dir) / experiment.name)
+    known = frame.records(experiment, store)
+    mark, before = _mark(experiment, known), read_json(folder / MARK) or {}
+    same = before.get("mark") == mark
+    drawn = same and all((folder / name).is_file() for name in before["figures"])
+    if drawn and all((folder / name).is_file() for name in TABLES):
+        return folder
+    table = frame.frame(experiment, known)
+    figures = before["figures"] if drawn else _draw(experiment, store, known, table, folder, before.get("figures", []))
+    _write_tables(experiment, known, table, figures, folder)
+    write_json(folder / MARK, {"mark": mark, "figures": figures})
+    return folder
+
+
+def _folder(path: Path) -> Path:
+    from ablate.registry import SpecError
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    return path
+
+
+def _mark(experiment: Experiment, known: Records) -> str:
+    """A hash of all that a report shows, the code that shows it included."""
+    from ablate.report import reference
+
+    e, published = experiment, reference.location()
+    rows = [[r.label, r.section, dict(r.changed), list(r.keys), r.base] for r in e.rows]
+    plan = [e.name, e.summary, e.profile.model_dump(mode="json"), list(e.seeds), rows, e.notes]
+    digest = hashlib.sha256(json.dumps([plan, known], sort_keys=True, default=str).encode())
+    for file in [*sorted(Path(__file__).parent.glob("*.py")), *([published] if published else [])]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _draw(experiment: Experiment, store: Store, known: Records, table: Any, folder: Path, old: list[str]) -> list[str]:
+    """Draw all figures anew and remove those that have nothing to show any more; the names of those there are."""
+    from ablate.report import curves, figures, samples
+
+    drawn = ["fid.png"] if figures.fid(experiment, table, known, folder / "fid.png") else []
+    drawn += ["curves.png"] if curves.curves(experiment, store, table, folder / "curves.png") else []
+    drawn += samples.draw(samples.grids(experiment, store, known), folder)
+    for name in set(old) - set(drawn):
+        (folder / name).unlink(missing_ok=True)
+    return drawn
+
+
+def _write_tables(experiment: Experiment, known: Records, table: Any, figures: list[str], folder: Path) -> None:
+    from ablate.report.page import page
+    from ablate.report.tables import csv
+    from ablate.store import whole
+
+    for name, text in (
+        ("table.csv", csv(experiment, table)),
+        ("table.md", page(experiment, table, known, figures)),
+    ):
+        with whole(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

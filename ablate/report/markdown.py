@@ -1,0 +1,57 @@
+"""Pieces of Markdown: tables, footnotes, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; all columns after the first `left` are aligned to the right."""
+    from tabulate import tabulate
+
+    align = ["left" if i < left else "right" for i in range(len(headings))]
+    content = [[plain(cell) for cell in row] for row in rows]
+    names = [plain(h) for h in headings]
+    return str(tabulate(content, names, tablefmt="pipe", colalign=align, disable_numparse=True))
+
+
+def plain(text: str) -> str:
+    """`text` on one line, and no bar in it that would end a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+class Footnotes:
+    """Notes numbered in the order in which they were first called for."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __call__(self, text: str) -> str:
+        """The mark of a note; the same text has the same mark."""
+        text = " ".join(text.split())
+        if text not in self.texts:
+            self.texts.append(text)
+        return f"[^{self.texts.index(text) + 1}]"
+
+    def __str__(self) -> str:
+        return "\n".join(f"[^{i}]: {text}" for i, text in enumerate(self.texts, 1))
+
+
+def number(value: float) -> str:
+    """A FID with as many digits as carry meaning."""
+    if value != 0 and abs(value) < 0.01:
+        return f"{value:.2g}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `42 s`, `3 min 20 s`, `5 h 04 min`."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 cell`, `2,000 cells`."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")

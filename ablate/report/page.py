@@ -1,0 +1,133 @@
+"""The report as a page of Markdown: what was tried, what came out, what it cost, where it comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablate.report import choices
+from ablate.report.frame import Records, columns
+from ablate.report.lines import groups, lines
+from ablate.report.markdown import Footnotes, count, duration, number, table
+from ablate.report.reference import Methods, load
+from ablate.report.results import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.plan import Experiment
+
+FIGURES = {  # file: title, most rows, caption
+    "fid.png": ("FID of every row", 60, "Diamonds are means, dots single seeds, the dashed line is real against real."),
+    "curves.png": ("Training", 24, "A colour is a seed. Losses of unlike metrics or weightings share no scale."),
+    "samples.png": ("Samples", 24, "Every row starts from the same sampling noise; its first finished seed is shown."),
+}
+READING = """Lower is better; the best of a column is bold. ± is the standard deviation over seeds (n of them),
+not an interval. Seeds are paired: the same seed means the same initial weights, images, noise and sampling noise in
+every row, so changes are taken over the seeds that a row shares with its base. With few seeds a small change
+decides nothing, and a row of one seed has no spread to judge it by. A diverged or failed seed enters no mean, and
+its row can not be the best."""
+
+
+def page(experiment: Experiment, frame: pd.DataFrame, known: Records, figures: Sequence[str]) -> str:
+    """`table.md`; `figures` are the names of those that were drawn."""
+    notes, reference = Footnotes(), load()
+    methods = Methods(reference, experiment.profile) if reference else None
+    planned = (1, len(experiment.profile.evaluation.sigma_mid) + 1)
+    shown = columns(frame, tuple(dict.fromkeys(planned)))
+    results = Results(experiment, lines(experiment, frame), shown, methods, notes)
+    below = _floors(known)
+    parts = [f"# {experiment.name}", experiment.summary, _budget(experiment, known), *_choices(experiment)]
+    for group in groups(experiment.rows):
+        parts += [*results.section(group), below]
+    if reference is None:
+        parts.append("No reference.yaml was found, so no published numbers stand beside these.")
+    parts += [part for name in figures if name in FIGURES for part in _figure(name, len(experiment.rows))]
+    parts += ["## How to read this", READING, "## Cost", _cost(known), "## Provenance", *_provenance(known)]
+    parts += [_noted(experiment.notes), "## Keys", _keys(experiment), str(notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _budget(experiment: Experiment, known: Records) -> str:
+    profile, states = experiment.profile, Counter((r or {}).get("state", "missing") for r in known.values())
+    told = {"finished": "finished", "diverged": "diverged", "failed": "failed", "missing": "not run"}
+    went = ", ".join(f"{states[state]:,} {words}" for state, words in told.items() if states[state])
+    seeds = ", ".join(map(str, experiment.seeds))
+    plural = "s" if len(experiment.seeds) > 1 else ""
+    return (
+        f"Profile `{profile.name}` (data {profile.data.name}), seed{plural} {seeds}, "
+        f"{profile.images:,} images per cell in batches of {profile.batch:,} ({profile.steps:,} steps); "
+        f"{count(len(known), 'cell')}: {went}."
+    )
+
+
+def _figure(name: str, rows: int) -> list[str]:
+    title, most, caption = FIGURES[name]
+    return [
+        f"![{title}]({name})",
+        caption + (f" At most {most} of the {rows:,} rows are shown." if rows > most else ""),
+    ]
+
+
+def _choices(experiment: Experiment) -> list[str]:
+    found = choices.ends(experiment.rows)
+    if not found:
+        return []
+    left, before, right, after = found
+    differing, common = choices.side_by_side(before, after)
+    body = table(["axis", left, right], differing, left=3)
+    return ["## Design choices", body, f"Common to both: {common}."]
+
+
+def _floors(known: Records) -> str:
+    """Real against held-out real: what no model is expected to get below."""
+    found = {}
+    for floor in (r["floor"] for r in known.values() if r and r.get("floor")):
+        found[floor["fid"]] = f"FID {number(floor['fid'])} ({floor['extractor']}, n={floor['n']})"
+    return f"Real against held-out real: {'; '.join(found.values())}." if found else ""
+
+
+def _cost(known: Records) -> str:
+    done = [r for r in known.values() if r and r.get("wall_s")]
+    if not done:
+        return "Nothing was computed yet."
+    seconds = sorted(r["wall_s"] for r in done)
+    sizes = sorted({r["parameters"] for r in done if r.get("parameters")})
+    size = f" Networks have {' to '.join(f'{s:,}' for s in sorted({sizes[0], sizes[-1]}))} parameters." if sizes else ""
+    middle, total = seconds[len(seconds) // 2], duration(sum(seconds))
+    spread = f", between {duration(seconds[0])} and {duration(seconds[-1])}" if len(seconds) > 1 else ""
+    whole = f"{count(len(done), 'cell')} took {total} of worker time in all"
+    return f"A cell took {duration(middle)}{spread}; {whole}.{size}"
+
+
+def _provenance(known: Records) -> list[str]:
+    origins = [r["provenance"] for r in known.values() if r and r.get("provenance")]
+    if not origins:
+        return ["No record yet."]
+    commits = Counter(str(o.get("commit") or "unknown") for o in origins)
+    dirty = sum(bool(o.get("dirty")) for o in origins)
+    told = ", ".join(f"`{c}`" + (f" ({n:,} cells)" if len(commits) > 1 else "") for c, n in commits.items())
+    lines = [f"- Commit: {told}" if len(commits) == 1 else f"- Mixed commits: {told}"]
+    lines += [f"- Uncommitted changes were in place for {dirty:,} of {count(len(origins), 'cell')}"] if dirty else []
+    lines += [f"- Versions: {_versions(origins)}"]
+    for fact in ("device", "threads"):
+        values = [str(v) for v in dict.fromkeys(o.get(fact) for o in origins) if v is not None]
+        lines += [f"- {fact.capitalize()}: {', '.join(values)}"] if values else []
+    return ["\n".join(lines)]
+
+
+def _versions(origins: Sequence[dict[str, Any]]) -> str:
+    seen: dict[str, dict[str, None]] = {}
+    for origin in origins:
+        for package, version in (origin.get("versions") or {}).items():
+            seen.setdefault(package, {})[str(version)] = None
+    return ", ".join(f"{package} {' and '.join(versions)}" for package, versions in seen.items())
+
+
+def _noted(planned: Sequence[str]) -> str:
+    return "\n".join(["## Notes of the plan\n", *(f"- {note}" for note in planned)]) if planned else ""
+
+
+def _keys(experiment: Experiment) -> str:
+    return table(["row", "keys"], [[r.label, " ".join(r.keys)] for r in experiment.rows], left=2)

@@ -1,0 +1,129 @@
+"""The result tables of a page: a table per section, a line per row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ablate.report.frame import Column
+from ablate.report.lines import Line, bases, change, title
+from ablate.report.markdown import Footnotes, number, table
+from ablate.report.reference import Methods, Published
+
+if TYPE_CHECKING:
+    from ablate.plan import Experiment
+
+
+class Results:
+    """Lines as cells of text."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        lines: Sequence[Line],
+        columns: Sequence[Column],
+        methods: Methods | None,
+        notes: Footnotes,
+    ):
+        self.experiment, self.lines, self.columns, self.notes = experiment, lines, columns, notes
+        self.bases = bases(experiment.rows, [row.recipe.flat() for row in experiment.rows])
+        self.protocol = methods.reference.protocol if methods else None
+        self.published = [methods.of(row) if methods else {} for row in experiment.rows]
+
+    def section(self, group: Sequence[int]) -> list[str]:
+        """Heading, a sentence and the table of the rows in `group`."""
+        best = {column: self._best(group, column) for column in self.columns}
+        paper = any(self.published[i] for i in group)
+        headings = [
+            "row",
+            *(c.heading for c in self.columns),
+            "change, 1 step",
+            "n",
+            *(["paper"] if paper else []),
+        ]
+        rows = [self._row(i, best) + ([self._paper(i)] if paper else []) for i in group]
+        heading = title([self.experiment.rows[i] for i in group])
+        return [f"## {heading}", self._against(group), table(headings, rows)]
+
+    def _against(self, group: Sequence[int]) -> str:
+        """What the changes of a section are against."""
+        rows = [self.experiment.rows[i] for i in group]
+        if rows[0].section == "ladder":
+            return "Each row is the row above with one axis changed."
+        if rows[0].section == "leave_one_out":
+            return f"Each row is {rows[0].label} with one axis changed."
+        named = " and ".join(dict.fromkeys(r.base for r in rows))
+        return f"Changes are against {named}, where the experiment has it as a row."
+
+    def _best(self, group: Sequence[int], column: Column) -> float | None:
+        whole = [self.lines[i] for i in group if self.lines[i].whole]
+        return min((stat.mean for line in whole if (stat := line.stat("fid", column))), default=None)
+
+    def _row(self, i: int, best: dict[Column, float | None]) -> list[str]:
+        line = self.lines[i]
+        base = self.bases[i]
+        by = change(line, self.lines[base] if base is not None else None, self.columns)
+        fids = [self._fid(line, column, best[column]) for column in self.columns]
+        return [line.row.label, *fids, "-" if by is None else f"{by:+.1%}", self._seeds(line)]
+
+    def _fid(self, line: Line, column: Column, best: float | None) -> str:
+        stat = line.stat("fid", column)
+        if stat is None:
+            return self._absent(line)
+        mean = f"**{number(stat.mean)}**" if line.whole and stat.mean == best else number(stat.mean)
+        return f"{mean} ± {number(stat.std)}" if stat.n > 1 else mean
+
+    def _absent(self, line: Line) -> str:
+        """Why a row has no number in a column."""
+        told = {state: reason for state, reason in reversed(line.reasons)}
+        if line.states["diverged"]:
+            reason = told.get("diverged", "")
+            step = re.search(r"step (\d+)", reason)
+            return f"diverged (step {step[1]})" if step else f"diverged ({reason})" if reason else "diverged"
+        if line.states["failed"]:
+            return "failed" + (self.notes(told["failed"]) if "failed" in told else "")
+        return "not run" if line.states["missing"] else "-"
+
+    def _seeds(self, line: Line) -> str:
+        """How many seeds entered, and what became of the others."""
+        words = {"diverged": "diverged", "failed": "failed", "missing": "not run"}
+        lost = [f"{line.states[state]} {word}" for state, word in words.items() if line.states[state]]
+        return f"{line.n} ({', '.join(lost)})" if line.n and lost else str(line.n)
+
+    def _paper(self, i: int) -> str:
+        numbers = self.published[i]
+        if not numbers:
+            return "-"
+        fids = " / ".join(f"{p.fid:.2f}" for _, p in sorted(numbers.items()))
+        return f"{next(iter(numbers.values())).method} {fids}" + self.notes(self._compared(i, numbers))
+
+    def _compared(self, i: int, numbers: dict[int, Published]) -> str:
+        """Where the published number comes from, and in what it was measured otherwise than this table."""
+        first, flat = next(iter(numbers.values())), self.lines[i].row.recipe.flat()
+        steps = " / ".join(f"{nfe}" for nfe in sorted(numbers))
+        but = ", ".join(f"{k} {v} instead of {flat.get(k)}" for k, v in first.but.items() if flat.get(k) != v)
+        told = f"{first.method} on {first.dataset} as published, at {steps} steps ({first.source})."
+        differing = "; ".join([*self._otherwise(first), *([f"the published run has {but}"] if but else [])])
+        return f"{told} Not comparable with this table: {differing}." if differing else told
+
+    def _otherwise(self, published: Published) -> list[str]:
+        """The facts in which this table differs from a published number."""
+        profile, found = self.experiment.profile, []
+        if profile.data.name.replace("-", "") != published.dataset.lower().replace("-", ""):
+            found.append(f"the data are {profile.data.name}")
+        seen = (published.batch or 0) * (published.steps or 0)
+        if seen and profile.images != seen:
+            found.append(f"{profile.images:,} images seen in training instead of {seen:,}")
+        return [*found, *self._measure(), *self._adapted()]
+
+    def _measure(self) -> list[str]:
+        e, p, by = self.experiment.profile.evaluation, self.protocol, [c.by for c in self.columns if c.by]
+        ours = " and ".join(dict.fromkeys(by)) or f"{e.extractor}, n={e.samples}"
+        there = f"{p.extractor}, n={p.samples} against {p.against}" if p else "others"
+        return [f"the FID here is of {ours} against held-out images, there of {there}"]
+
+    def _adapted(self) -> list[str]:
+        """What the profile does to the recipe."""
+        fields = ", ".join(self.experiment.profile.adapt)
+        return [f"profile {self.experiment.profile.name} sets {fields}"] if fields else []

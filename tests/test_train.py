@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+import ablate
+from ablate.data import Images
+from ablate.profile import Data, Profile
+from ablate.train import Trainer, batch_indices
+
+PROFILE = Profile(name="tiny", data=Data(name="digits", flip=True), batch=8, images=8 * 24, log_every=4)
+SMALL = {
+    "network.width": 8,
+    "network.multipliers": [1, 2],
+    "network.blocks": 1,
+    "network.attention": [],
+    "embedding.channels": 16,
+    "optimizer.lr": 0.001,
+    "averaging.decay": 0.9,
+}
+
+
+def images(n=40):
+    pixels = torch.randint(0, 256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return Images(pixels, torch.zeros(n, dtype=torch.int64), pixels[:4], torch.zeros(4, dtype=torch.int64), 1, "x")
+
+
+def trainer(seed=0, profile=PROFILE, base="ict", **changes):
+    recipe = ablate.apply(ablate.load_recipe(base), {**SMALL, **changes}).for_images((1, 8, 8))
+    return Trainer(recipe, profile, images(), seed)
+
+
+def losses(t, n):
+    return [t.step().loss.item() for _ in range(n)]
+
+
+def weights(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def test_the_same_cell_twice_is_bit_equal_and_two_seeds_differ():
+    a, b = trainer(), trainer()
+    assert losses(a, 6) == losses(b, 6)
+    assert torch.equal(weights(a.network), weights(b.network))
+    assert losses(trainer(seed=1), 2) != losses(trainer(), 2)
+
+
+@pytest.mark.parametrize("base", ["ict", "ct"])
+def test_a_resumed_run_is_bit_equal(base, tmp_path):
+    whole, first, second = trainer(base=base), trainer(base=base), trainer(base=base)
+    undisturbed = losses(whole, 10)
+    begun = losses(first, 4)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert begun + losses(second, 6) == undisturbed
+    assert torch.equal(weights(second.average.network), weights(whole.average.network))
+
+
+def test_the_steps_of_a_budget():
+    t = trainer()
+    steps = list(t)
+    assert [s.k for s in steps] == list(range(1, 25))
+    assert steps[-1].images == 8 * 24
+    assert steps[0].N == 11
+    assert steps[-1].N == 1281
+    assert [s.k for s in steps if s.grad_norm is not None] == [4, 8, 12, 16, 20, 24]
+
+
+def test_no_teacher_keeps_no_second_copy():
+    t = trainer()
+    assert t.teacher.network is t.network
+    assert "teacher" not in t.state_dict()
+
+
+def test_an_adaptive_teacher_follows_by_its_decay():
+    t = trainer(teacher={"name": "adaptive"})
+    before = weights(t.teacher.network)
+    t.step()
+    mu = t.recipe.teacher(t.recipe.curriculum(0, t.K))
+    torch.testing.assert_close(weights(t.teacher.network), mu * before + (1 - mu) * weights(t.network))
+
+
+def test_the_average_follows_by_its_decay_and_the_swapped_one_never_moves():
+    """Defect D10."""
+    t = trainer()
+    before = weights(t.average.network)
+    t.step()
+    torch.testing.assert_close(weights(t.average.network), 0.9 * before + 0.1 * weights(t.network))
+    swapped = trainer(averaging={"name": "swapped", "decay": 0.9})
+    losses(swapped, 3)
+    assert torch.equal(weights(swapped.average.network), before)
+
+
+def test_dropout_masks_are_the_same_in_both_passes_unless_asked_otherwise():
+    """With equal weights and equal inputs only the masks can tell the passes apart (defect D5)."""
+    t = trainer()
+    with torch.no_grad():
+        for p in t.network.parameters():
+            p.add_(0.05)  # the output convolution begins at zero, where no mask shows
+    x, sigma = torch.randn(8, 1, 8, 8), torch.full((8,), 1.0, dtype=torch.float64)
+    t.network.train()
+    student = t.f(x, sigma)
+    t._between()
+    assert torch.equal(student, t.teacher(x, sigma))
+    separate = trainer(dropout_sharing="separate")
+    separate.network.load_state_dict(t.network.state_dict())
+    student = separate.f(x, sigma)
+    separate._between()
+    assert not torch.equal(student, separate.teacher(x, sigma))
+
+
+def test_common_random_numbers_across_recipes():
+    """Images, flips, noise, levels and initial weights of a seed do not depend on the recipe."""
+    a, b = trainer(), trainer(base="ct", metric="l1")
+    for k in (0, 7):
+        first, second = a.draws(k), b.draws(k)
+        assert torch.equal(first.x, second.x)
+        assert torch.equal(first.z, second.z)
+        assert torch.equal(first.u, second.u)
+    assert torch.equal(weights(a.network), weights(b.network))
+
+
+def test_every_image_is_seen_once_an_epoch_across_batches():
+    seen = torch.cat([batch_indices(0, k, 8, 20) for k in range(5)])
+    assert sorted(seen[:20].tolist()) == list(range(20))
+    assert sorted(seen[20:].tolist()) == list(range(20))
+    assert torch.equal(batch_indices(0, 1, 16, 20)[:8], batch_indices(0, 2, 8, 20))
+
+
+def test_a_batch_larger_than_the_data():
+    assert torch.bincount(batch_indices(0, 0, 50, 20)).sum() == 50
+
+
+def test_clipping_bounds_the_step():
+    t = trainer(**{"optimizer.clip": 1e-3})
+    norm = t.step().grad_norm
+    assert norm > 1e-3
+    clipped = torch.sqrt(sum(p.grad.square().sum() for p in t.network.parameters()))
+    assert float(clipped) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_the_schedule_sets_the_rate():
+    t = trainer(schedule={"name": "constant", "warmup": 10})
+    assert [t.step().lr for _ in range(3)] == pytest.approx([1e-4, 2e-4, 3e-4])
+
+
+ALIVE = {
+    "levels": {"levels.rho": 5.0},
+    "curriculum": {"curriculum": "constant"},
+    "noise": {"noise": "uniform"},
+    "pairing": {"pairing.skip_steps": 2},
+    "weighting": {"weighting": "uniform"},
+    "metric": {"metric": "l1"},
+    "teacher": {"teacher": "adaptive"},
+    "noise_precond": {"noise_precond": "none"},
+    "input_precond": {"input_precond": "none"},
+    "parameterization": {"parameterization": "script"},
+    "embedding": {"embedding.scale": 16.0},
+    "network": {"network.dropout": 0.0},
+    "dropout_sharing": {"dropout_sharing": "separate"},
+    "coupling": {"coupling": "minibatch_ot"},
+    "averaging": {"averaging.decay": 0.5},
+    "optimizer": {"optimizer": {"name": "adam", "lr": 0.001}},
+    "schedule": {"schedule": "cosine"},
+    "precision": {"precision.inputs": "bfloat16"},
+}
+
+
+def outcome(**changes):
+    """The state after three steps; three, for the network's output begins at zero."""
+    t = trainer(**changes)
+    losses(t, 3)
+    return torch.cat([weights(t.network), weights(t.average.network)])
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return outcome()
+
+
+@pytest.mark.parametrize("axis", ablate.AXES)
+def test_every_axis_is_alive(axis, plain):
+    assert not torch.equal(plain, outcome(**ALIVE[axis]))

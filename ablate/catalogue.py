@@ -17,7 +17,9 @@ def plain(axes: Sequence[str]) -> dict[str, Any]:
     return {
         name: {
             "contract": AXES[name].contract,
-            "options": {o: {"fields": _fields(name, o), "doc": AXES[name].doc(o)} for o in AXES[name].options},
+            "options": {
+                o: {"fields": _fields(name, o), "doc": AXES[name].doc(o)} for o in AXES[name].options
+            },
         }
         for name in axes
     }
@@ -25,7 +27,10 @@ def plain(axes: Sequence[str]) -> dict[str, Any]:
 
 def _fields(axis: str, option: str) -> dict[str, Any]:
     found = AXES[axis].fields(option)
-    return {f: None if d is dataclasses.MISSING else list(d) if isinstance(d, tuple) else d for f, d in found.items()}
+    return {
+        f: None if d is dataclasses.MISSING else list(d) if isinstance(d, tuple) else d
+        for f, d in found.items()
+    }
 
 
 def text(axes: Sequence[str]) -> str:
@@ -90,10 +95,10 @@ def changes(a: str, b: str, found: Mapping[str, tuple[Any, Any]]) -> str:
         return f"{a} and {b} are the same recipe"
     rows = [("field", a, b), *((k, _shown(old), _shown(new)) for k, (old, new) in found.items())]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def _shown(value: Any) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-

@@ -25,7 +25,6 @@ from ablate.store import Folder, Store, describe, read_json, restore, whole, wri
 from ablate.train import Step, Trainer
 
 
-
 class Diverged(Exception):
     """A loss or a sample that is not finite."""
 
@@ -42,6 +41,7 @@ def work(path: str, device: str, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         with folder.lock().acquire(timeout=0):
+            (folder.path / "pid").write_text(str(os.getpid()))
             if not folder.record.exists():
                 _settle(folder, device, stop)
     except filelock.Timeout:
@@ -105,7 +105,11 @@ def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | N
         record |= {"state": "diverged", "reason": str(error)}
         print(error)
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    return record | {"images": trainer.k * cell.profile.batch, "wall_s": run.wall_s(), "parameters": parameters}
+    return record | {
+        "images": trainer.k * cell.profile.batch,
+        "wall_s": run.wall_s(),
+        "parameters": parameters,
+    }
 
 
 class _Run:
@@ -164,7 +168,9 @@ class _Run:
         metrics["images_per_s"] = round(seen / max(now - self.last_flush, 1e-9), 3)
         if step.grad_norm is not None:
             metrics["grad_norm"] = float(step.grad_norm)
-        self.folder.append(step.k, step.images, {k: v for k, v in metrics.items() if v == v and abs(v) < 1e300})
+        self.folder.append(
+            step.k, step.images, {k: v for k, v in metrics.items() if v == v and abs(v) < 1e300}
+        )
         self.unread, self.last_flush = [], now
 
     def save(self) -> None:
@@ -194,7 +200,10 @@ class _Run:
                 metrics[f"{name}_{nfe}step"] = entry["value"]
         self.folder.append(trainer.k, seen, metrics)
         real = evaluate.floor(self.images, e.samples, extractor, cache, device)
-        found["floor"] = dataclasses.asdict(real) | {"extractor": extractor.label, "reference": reference.label}
+        found["floor"] = dataclasses.asdict(real) | {
+            "extractor": extractor.label,
+            "reference": reference.label,
+        }
         self.last_flush += time.perf_counter() - started  # images_per_s is of training
         return found
 
@@ -206,7 +215,9 @@ class _Run:
         try:
             return evaluate.to_uint8(x)
         except evaluate.NotFinite:
-            raise Diverged(f"samples of {len(sigmas)} steps are not finite at step {self.trainer.k}") from None
+            raise Diverged(
+                f"samples of {len(sigmas)} steps are not finite at step {self.trainer.k}"
+            ) from None
 
 
 def schedules(cell: Cell) -> list[list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -10,7 +11,8 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from ablate import documents, recipe as recipes
+from ablate import documents
+from ablate import recipe as recipes
 from ablate.registry import AXES, Problems, SpecError, nearest
 
 app = typer.Typer(
@@ -23,13 +25,16 @@ app = typer.Typer(
 FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).")]
 PROFILE = Annotated[Optional[str], typer.Option(help="Another profile than the file's: a name or a path.")]
 SET = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a field in every row; repeatable.")
+    Optional[list[str]],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a field in every row; repeatable."),
 ]
 SEEDS = Annotated[Optional[str], typer.Option(metavar="0,1,...", help="Other seeds than the file's.")]
 RUNS = Annotated[Path, typer.Option(help="Where cells are kept.")]
 REPORTS = Annotated[Path, typer.Option(help="Where tables and figures go.")]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-TRACKING = Annotated[Optional[str], typer.Option(help="An MLflow tracking URI; by default sqlite beside the runs.")]
+TRACKING = Annotated[
+    Optional[str], typer.Option(help="An MLflow tracking URI; by default sqlite beside the runs.")
+]
 
 
 def main() -> NoReturn:
@@ -53,7 +58,9 @@ def run(
     profile: PROFILE = None,
     set_: SET = None,
     seeds: SEEDS = None,
-    workers: Annotated[Optional[int], typer.Option(min=1, help="Cells at a time; one per GPU or core by default.")] = None,
+    workers: Annotated[
+        Optional[int], typer.Option(min=1, help="Cells at a time; one per GPU or core by default.")
+    ] = None,
     runs_dir: RUNS = Path("runs"),
     reports_dir: REPORTS = Path("reports"),
     tracking_uri: TRACKING = None,
@@ -113,7 +120,9 @@ def report(
 
 
 @app.command("list")
-def list_(axis: Annotated[Optional[str], typer.Argument(help="One axis only.")] = None, as_json: AS_JSON = False) -> None:
+def list_(
+    axis: Annotated[Optional[str], typer.Argument(help="One axis only.")] = None, as_json: AS_JSON = False
+) -> None:
     """The axes, their contracts, options, fields and sources."""
     from ablate import catalogue
 
@@ -157,13 +166,15 @@ def diff_(
 def sample(
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key of a finished cell, or its beginning.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
-    sigmas: Annotated[Optional[str], typer.Option(help="Levels after sigma_max, descending: 0.821 or 20,2,0.5.")] = None,
+    sigmas: Annotated[
+        Optional[str], typer.Option(help="Levels after sigma_max, descending: 0.821 or 20,2,0.5.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
     runs_dir: RUNS = Path("runs"),
 ) -> None:
     """Draw images from a finished cell into a PNG."""
-    from ablate.cell import draw
+    from ablate.model import draw
     from ablate.store import Store
 
     print(draw(Store(runs_dir), key, n, levels(sigmas), seed, out))
@@ -220,6 +231,6 @@ def levels(text: str | None) -> list[float]:
         found = [float(part) for part in text.split(",")] if text else []
     except ValueError:
         found = [-1.0]
-    if any(b >= a for a, b in zip(found, found[1:], strict=False)) or any(not 0 < s < 1e6 for s in found):
+    if any(b >= a for a, b in itertools.pairwise(found)) or any(not 0 < s < 1e6 for s in found):
         raise SpecError(f"--sigmas {text}: positive levels in descending order are needed, as in 20,2,0.5")
     return found

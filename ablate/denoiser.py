@@ -28,14 +28,17 @@ class Denoiser:
 
     def inputs(self, x: torch.Tensor, c_in: torch.Tensor) -> torch.Tensor:
         """What the network sees of x (B, C, H, W)."""
-        return _wide(c_in) * (x if self.power == 1 else x**self.power)
+        powered: torch.Tensor = x if self.power == 1 else torch.pow(x, self.power)
+        return _wide(c_in) * powered
 
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(
+        self, x: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The estimate of the clean image (B, C, H, W), float32, of x at noise level sigma (B,)."""
         c = self.coefficients(sigma)
         with self.recipe.precision(x.device.type):
-            F = self.network(self.inputs(x, c["c_in"]), c["c_noise"], label)
-        F = F.float()
+            out = self.network(self.inputs(x, c["c_in"]), c["c_noise"], label)
+        F: torch.Tensor = out.float()
         if self.divides:  # defect D15
             F = F / _wide(sigma.float())
         return _wide(c["c_skip"]) * x + _wide(c["c_out"]) * F

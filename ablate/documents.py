@@ -17,7 +17,7 @@ DEEPEST = 50  # levels of nesting
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_Base):
+class _Loader(_Base):  # type: ignore[misc]
     """The safe loader, but a key that stands twice in one mapping is an error."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -26,11 +26,14 @@ class _Loader(_Base):
             key = self.construct_object(key_node, deep=True)
             try:
                 if key in seen:
-                    raise SpecError(f"line {key_node.start_mark.line + 1}: {key!r} stands twice in one mapping")
+                    raise SpecError(
+                        f"line {key_node.start_mark.line + 1}: {key!r} stands twice in one mapping"
+                    )
                 seen.add(key)
             except TypeError:
                 raise SpecError(f"line {key_node.start_mark.line + 1}: {key!r} can not be a key") from None
-        return super().construct_mapping(node, deep)
+        mapped: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapped
 
 
 def parse(text: str) -> Any:

@@ -81,7 +81,9 @@ def calculate(request: dict[str, Any]) -> dict[str, float]:
     try:
         found: dict[str, float] = torch_fidelity.calculate_metrics(**request)
     except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "no internet connection" not in str(error):  # torch.hub's words
+        if isinstance(error, RuntimeError) and "no internet connection" not in str(
+            error
+        ):  # torch.hub's words
             raise
         name = request["feature_extractor"]
         raise SpecError(f"{KEY}: {name!r}: its weights can not be downloaded: {error}") from None

@@ -45,7 +45,9 @@ class Live:
         """What the experiment's own run shows at its end: report files, counts, how it ended."""
         self.closing = list(files), metrics, state
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.orders.put(None)
         self.thread.join(PATIENCE_S)
         problem = "it takes too long" if self.thread.is_alive() else self.tracker.problem
@@ -86,6 +88,11 @@ def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:
     tags: dict[str, dict[str, str]] = {}
     for row in experiment.rows:
         for seed, key in zip(experiment.seeds, row.keys, strict=True):
-            named = {"row": row.label, "section": row.section, "seed": str(seed), "profile": experiment.profile.name}
+            named = {
+                "row": row.label,
+                "section": row.section,
+                "seed": str(seed),
+                "profile": experiment.profile.name,
+            }
             tags.setdefault(key, named | {"changed": ", ".join(row.changed)})
     return tags

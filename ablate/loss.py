@@ -57,13 +57,13 @@ def consistency(
     """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K.
 
     Args:
-        between: called between the student's and the teacher's pass; dropout that is not shared draws anew there.
+        between: called between the teacher's and the student's pass; dropout that is not shared draws anew there.
     """
     lo, hi = recipe.pairing(k, K, draws.u)
     z = recipe.coupling(draws.x, draws.z)
     inputs = recipe.precision.inputs
-    y = student(noisy(draws.x, hi, z, inputs), hi, draws.label)
-    between()
     with torch.no_grad():
         target = teacher(noisy(draws.x, lo, z, inputs), lo, draws.label)
+    between()
+    y = student(noisy(draws.x, hi, z, inputs), hi, draws.label)
     return Terms(recipe.weighting(lo, hi).float(), recipe.metric(y, target), lo, hi)

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ablate import data, documents, evaluate, recipe as recipes
+from ablate import data, documents, evaluate
+from ablate import recipe as recipes
 from ablate.profile import Profile, Section, explain, load_profile
 from ablate.recipe import Recipe, Specs
 from ablate.registry import AXES, Problems, SpecError, nearest
@@ -110,19 +111,28 @@ def _checked(content: dict[str, Any], file: Path) -> File:
 def _seed_problems(seeds: Sequence[int], path: str) -> list[str]:
     found = [] if seeds else [f"{path}: at least one is needed"]
     found += [f"{path}: {s}: a seed is at least 0 and below 2^31" for s in seeds if not 0 <= s < 2**31]
-    return found + [f"{path}: {s} stands twice" for s in sorted({s for s in seeds if list(seeds).count(s) > 1})]
+    return found + [
+        f"{path}: {s} stands twice" for s in sorted({s for s in seeds if list(seeds).count(s) > 1})
+    ]
 
 
 class _Planner:
     """Resolves recipes in the order of precedence: option default, recipe, adapt, file's set, row's set, --set."""
 
     def __init__(
-        self, file: Path, content: File, profile: str | None, overrides: dict[str, Any], seeds: Sequence[int] | None
+        self,
+        file: Path,
+        content: File,
+        profile: str | None,
+        overrides: dict[str, Any],
+        seeds: Sequence[int] | None,
     ):
         self.file, self.content, self.default_base = file, content, content.base
         self.problems, self.notes = Problems(), list[str]()
         self.last = {k: v for k, v in overrides.items() if not k.startswith("profile.")}
-        for_profile = {k.removeprefix("profile."): v for k, v in overrides.items() if k.startswith("profile.")}
+        for_profile = {
+            k.removeprefix("profile."): v for k, v in overrides.items() if k.startswith("profile.")
+        }
         self.profile = load_profile(profile or content.profile, for_profile, file)
         self.seeds = tuple(seeds if seeds is not None else content.seeds)
         self.problems.add(*_seed_problems(self.seeds, "--seeds"))
@@ -132,7 +142,9 @@ class _Planner:
         self.raw: dict[str, Specs] = {}
 
     def experiment(self) -> Experiment:
-        drafts = [draft for i, entry in enumerate(self.content.plan) for draft in self._entry(entry, f"plan[{i}]")]
+        drafts = [
+            draft for i, entry in enumerate(self.content.plan) for draft in self._entry(entry, f"plan[{i}]")
+        ]
         c = self.content
         planned = Experiment(c.name, self.file, c.summary, self.profile, self.seeds, notes=self.notes)
         fingerprint = data.fingerprint(self.profile.data) if not self.problems.found else ""
@@ -152,7 +164,9 @@ class _Planner:
             cell = Cell(key, recipe, self.profile, seed, fingerprint, tuple(self.content.imports))
             planned.cells.setdefault(key, cell)
             keys.append(key)
-        changed = {k: new for k, (_, new) in recipes.diff(self._recipe(draft.against, draft.base), recipe).items()}
+        changed = {
+            k: new for k, (_, new) in recipes.diff(self._recipe(draft.against, draft.base), recipe).items()
+        }
         changed = {k: v for k, v in changed.items() if k in recipe.flat()}
         planned.rows.append(Row(draft.label, draft.section, recipe, changed, tuple(keys), draft.base))
 
@@ -160,6 +174,8 @@ class _Planner:
         try:
             recipe = recipes.build(specs).for_images(self.shape)
             recipe.curriculum(0, self.profile.steps)  # some curricula need a least number of steps
+            for part in recipe.parts().values():
+                getattr(part, "require", lambda: None)()  # weights from elsewhere, said now and not by the worker
             return recipe
         except SpecError as error:
             raise error.under(f"row {label!r}") from None
@@ -167,7 +183,9 @@ class _Planner:
     def _entry(self, entry: dict[str, Any], path: str) -> list[Draft]:
         with self.problems:
             if len(entry) != 1:
-                raise SpecError(f"{path}: one of {', '.join(KINDS)} is needed here, but got {sorted(map(str, entry))}")
+                raise SpecError(
+                    f"{path}: one of {', '.join(KINDS)} is needed here, but got {sorted(map(str, entry))}"
+                )
             kind, value = next(iter(entry.items()))
             if kind not in KINDS:
                 raise SpecError(f"{path}: no plan kind {kind!r}; {nearest(kind, KINDS)}")
@@ -229,10 +247,17 @@ def image_shape(profile: Profile) -> tuple[int, int, int]:
 
 def listing(experiment: Experiment) -> dict[str, Any]:
     """`--dry-run --json`: rows with their keys, cells with what they cost."""
-    rows = [{"row": r.label, "section": r.section, "changed": dict(r.changed), "keys": list(r.keys)} for r in experiment.rows]
+    rows = [
+        {"row": r.label, "section": r.section, "changed": dict(r.changed), "keys": list(r.keys)}
+        for r in experiment.rows
+    ]
     cells = [{"key": c.key, "seed": c.seed, "recipe": c.recipe.flat()} for c in experiment.cells.values()]
     profile = experiment.profile
-    total = {"cells": len(cells), "images": len(cells) * profile.steps * profile.batch, "steps": profile.steps}
+    total = {
+        "cells": len(cells),
+        "images": len(cells) * profile.steps * profile.batch,
+        "steps": profile.steps,
+    }
     return {"name": experiment.name, "profile": profile.name, "rows": rows, "cells": cells, **total}
 
 
@@ -242,6 +267,8 @@ def overview(experiment: Experiment) -> str:
     width = max(len(r.label) for r in experiment.rows)
     lines = [f"{r.section:<14}{r.label:<{width}}  {' '.join(r.keys)}" for r in experiment.rows]
     distinct = len({r.keys for r in experiment.rows})
-    head = f"{plain['name']} on {plain['profile']}: {distinct} distinct recipes, {len(experiment.seeds)} seeds, "
+    head = (
+        f"{plain['name']} on {plain['profile']}: {distinct} distinct recipes, {len(experiment.seeds)} seeds, "
+    )
     cost = f"{plain['cells']} cells of {plain['steps']} steps, {plain['images']} images in all; nothing was trained"
     return "\n".join([head + cost, *lines])

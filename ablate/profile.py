@@ -1,4 +1,4 @@
-"""What a recipe is tried on and for how long: data, batch, images seen, evaluation, and the fields that scale demands."""
+"""What a recipe is tried on and for how long: data, batch, images seen, evaluation, fields that scale demands."""
 
 from __future__ import annotations
 

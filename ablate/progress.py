@@ -36,7 +36,9 @@ class Progress:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     def start(self, folder: Folder, cell: Cell) -> None:
@@ -67,7 +69,9 @@ class Progress:
         self.bars.remove_task(task)
         self.done += 1
         self.bars.update(self.all, completed=self.done)
-        self.console.print(f"[{self.done}/{self.total}] {summary(cell, record)}", markup=False, highlight=False)
+        self.console.print(
+            f"[{self.done}/{self.total}] {summary(cell, record)}", markup=False, highlight=False
+        )
 
 
 def summary(cell: Cell, record: dict[str, Any]) -> str:

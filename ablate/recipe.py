@@ -67,7 +67,9 @@ class Recipe:
 
     def sources(self) -> dict[str, str]:
         """A hash of the code of every option that is not this package's own, by axis."""
-        foreign = {a: type(p) for a, p in self.parts().items() if not type(p).__module__.startswith("ablate.")}
+        foreign = {
+            a: type(p) for a, p in self.parts().items() if not type(p).__module__.startswith("ablate.")
+        }
         return {axis: _hash(inspect.getsource(option)) for axis, option in foreign.items()}
 
 
@@ -153,7 +155,9 @@ def diff(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
     return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
 
 
-def read_specs(name: str, path: str = "recipe", beside: Path | None = None, seen: tuple[Path, ...] = ()) -> Specs:
+def read_specs(
+    name: str, path: str = "recipe", beside: Path | None = None, seen: tuple[Path, ...] = ()
+) -> Specs:
     """The specs of a recipe file, its `base` resolved first.
 
     Raises:

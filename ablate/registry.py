@@ -82,7 +82,7 @@ def yaml_hint(value: object) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _adapter(owner: type, field: str) -> TypeAdapter[Any]:
     hint = get_type_hints(owner, include_extras=True)[field]
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -129,7 +129,7 @@ class Axis:
 
         def register(option: Option) -> Option:
             parameters = getattr(option, "__dataclass_params__", None)
-            if parameters is None or not parameters.frozen or not callable(getattr(option, "__call__", None)):
+            if parameters is None or not parameters.frozen or "__call__" not in dir(option):
                 raise TypeError(f"{self.name}.{name}: an option is a frozen dataclass with __call__")
             known = self.options.get(name)
             if known and (known.__module__, known.__qualname__) != (option.__module__, option.__qualname__):
@@ -176,7 +176,9 @@ class Axis:
                     raise SpecError(self.unknown(name, field, path))
                 values[field] = _validated(option, field, value, f"{path}.{field}")
         missing = [f for f, d in fields.items() if d is dataclasses.MISSING and f not in spec]
-        problems.add(*(f"{path}.{f}: {name} needs a value here" for f in missing if not self._has_factory(option, f)))
+        problems.add(
+            *(f"{path}.{f}: {name} needs a value here" for f in missing if not self._has_factory(option, f))
+        )
         problems.check()
         for f in dataclasses.fields(option):
             if "axis" in f.metadata and parts is not None:

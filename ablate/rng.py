@@ -20,6 +20,8 @@ def number(seed: int, purpose: str, *place: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-def stream(seed: int, purpose: Purpose, *place: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+def stream(
+    seed: int, purpose: Purpose, *place: int | str, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """The generator of one purpose at one place (a step, an epoch, a chunk of samples)."""
     return torch.Generator(device=device).manual_seed(number(seed, purpose, *place))

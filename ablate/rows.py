@@ -56,14 +56,21 @@ def _words(overrides: Mapping[str, Any]) -> str:
 def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
     """Rows as they are written: `{label, set, base}`."""
     if not isinstance(value, list):
-        raise SpecError(f"{path}: a list of rows is needed here, not {type(value).__name__} {str(value)[:40]!r}")
+        raise SpecError(
+            f"{path}: a list of rows is needed here, not {type(value).__name__} {str(value)[:40]!r}"
+        )
     drafts, problems = [], Problems()
     for i, entry in enumerate(value):
         with problems:
             row = documents.mapping(entry, f"{path}[{i}]")
             unknown = [k for k in row if k not in ("label", "set", "base")]
             if unknown:
-                raise SpecError(*(f"{path}[{i}].{k}: unknown key; {nearest(k, ('label', 'set', 'base'))}" for k in unknown))
+                raise SpecError(
+                    *(
+                        f"{path}[{i}].{k}: unknown key; {nearest(k, ('label', 'set', 'base'))}"
+                        for k in unknown
+                    )
+                )
             overrides = documents.mapping(row.get("set", {}), f"{path}[{i}].set")
             base = row.get("base", planner.default_base)
             label = str(row.get("label") or _words(overrides) or base)
@@ -72,7 +79,9 @@ def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
     return drafts
 
 
-def _diffed(planner: Planner, label: str, section: str, base: Any, overrides: Mapping[str, Any], path: str) -> Draft:
+def _diffed(
+    planner: Planner, label: str, section: str, base: Any, overrides: Mapping[str, Any], path: str
+) -> Draft:
     specs = planner.resolved(base, overrides, path)
     return Draft(label, section, specs, str(base), planner.resolved(base, {}, path))
 
@@ -81,7 +90,11 @@ def _columns(value: Any, path: str) -> dict[str, list[Any]]:
     columns = documents.mapping(value, path)
     if not columns:
         raise SpecError(f"{path}: at least one field is needed here")
-    wrong = [f"{path}.{k}: a list of values is needed here, not {v!r}" for k, v in columns.items() if not isinstance(v, list)]
+    wrong = [
+        f"{path}.{k}: a list of values is needed here, not {v!r}"
+        for k, v in columns.items()
+        if not isinstance(v, list)
+    ]
     wrong += [f"{path}.{k}: the list is empty" for k, v in columns.items() if v == []]
     if wrong:
         raise SpecError(*wrong)
@@ -108,7 +121,9 @@ def _zip(planner: Planner, value: Any, path: str) -> list[Draft]:
     return _combined(planner, "zip", columns, zip(*columns.values(), strict=True), path)
 
 
-def _combined(planner: Planner, kind: str, columns: dict[str, list[Any]], rows: Any, path: str) -> list[Draft]:
+def _combined(
+    planner: Planner, kind: str, columns: dict[str, list[Any]], rows: Any, path: str
+) -> list[Draft]:
     drafts, problems = [], Problems()
     for row in rows:
         overrides = dict(zip(columns, row, strict=True))
@@ -118,12 +133,20 @@ def _combined(planner: Planner, kind: str, columns: dict[str, list[Any]], rows: 
     return drafts
 
 
-def _ends(planner: Planner, value: Any, path: str, more: tuple[str, ...] = ()) -> tuple[str, Specs, str, Specs]:
+def _ends(
+    planner: Planner, value: Any, path: str, more: tuple[str, ...] = ()
+) -> tuple[str, Specs, str, Specs]:
     """The two recipes of a ladder or leave-one-out."""
     entry, known = documents.mapping(value, path), ("from", "to", *more)
     problems = Problems()
     problems.add(*(f"{path}.{k}: unknown key; {nearest(k, known)}" for k in entry if k not in known))
-    problems.add(*(f"{path}.{k}: needs a recipe; {nearest('', documents.named('recipes'))}" for k in known[:2] if k not in entry))
+    problems.add(
+        *(
+            f"{path}.{k}: needs a recipe; {nearest('', documents.named('recipes'))}"
+            for k in known[:2]
+            if k not in entry
+        )
+    )
     problems.check()
     with problems:
         start = planner.resolved(entry["from"], {}, f"{path}.from")
@@ -133,7 +156,9 @@ def _ends(planner: Planner, value: Any, path: str, more: tuple[str, ...] = ()) -
     raw = [planner.named(entry[side], path) for side in ("from", "to")]
     same = [a for a in AXES if raw[0][a] != raw[1][a] and start[a] == end[a]]
     if same:
-        planner.notes.append(f"{path}: no row for {', '.join(same)}: {planner.profile.name} and set decide them for both")
+        planner.notes.append(
+            f"{path}: no row for {', '.join(same)}: {planner.profile.name} and set decide them for both"
+        )
     return Path(entry["from"]).stem, start, Path(entry["to"]).stem, end
 
 
@@ -143,7 +168,11 @@ def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
     order = value.get("order", [])
     if not isinstance(order, list):
         raise SpecError(f"{path}.order: a list of axes is needed here, not {order!r}")
-    unknown = [f"{path}.order[{i}]: {a!r} is no axis; {nearest(a, AXES)}" for i, a in enumerate(order) if a not in AXES]
+    unknown = [
+        f"{path}.order[{i}]: {a!r} is no axis; {nearest(a, AXES)}"
+        for i, a in enumerate(order)
+        if a not in AXES
+    ]
     if unknown:
         raise SpecError(*unknown)
     axes = [a for a in dict.fromkeys([*order, *AXES]) if start[a] != end[a]]
@@ -157,7 +186,7 @@ def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
 
 def _leave_one_out(planner: Planner, value: Any, path: str) -> list[Draft]:
     """The first recipe with one axis at a time as the second has it."""
-    high, start, low, end = _ends(planner, value, path)
+    high, start, _low, end = _ends(planner, value, path)
     drafts = [Draft(high, "leave_one_out", start, high, start)]
     for axis in (a for a in AXES if start[a] != end[a]):
         label = f"{high} with {_step(axis, start[axis], end[axis])}"

@@ -32,15 +32,19 @@ class Outcome:
         """Keys of the cells that have no result."""
         return [key for key, state in self.states.items() if state == "failed"]
 
-
     def counts(self) -> dict[str, float]:
         """How many cells ended how."""
-        return {state: float(list(self.states.values()).count(state)) for state in ("finished", "diverged", "failed")}
+        return {
+            state: float(list(self.states.values()).count(state))
+            for state in ("finished", "diverged", "failed")
+        }
 
 
 def devices() -> list[str]:
     """The GPUs of this machine, else the CPU; asks the driver only where there is one."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (
+        Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+    ):
         import torch
 
         if torch.cuda.is_available():
@@ -106,7 +110,9 @@ def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, fo
                 progress.update()
                 for path, code in pool.ended().items():
                     folder, key = Folder(path), path.name
-                    if code == BUSY and not store.record(key):  # another run computes it: ask again in a while
+                    if code == BUSY and not store.record(
+                        key
+                    ):  # another run computes it: ask again in a while
                         missing.append(progress.requeue(folder))
                         waiting_until = time.monotonic() + 1.0
                         continue
@@ -125,7 +131,9 @@ def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, fo
 def _crashed(folder: Folder, code: int) -> dict[str, Any]:
     """The record of a cell whose process ended without one."""
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    record = blank(read_json(folder.config), "failed", f"the worker ended with {how}; its log is {folder.log}")
+    record = blank(
+        read_json(folder.config), "failed", f"the worker ended with {how}; its log is {folder.log}"
+    )
     write_json(folder.record, record)
     return record
 

@@ -12,7 +12,11 @@ BLOCK = 64  # images that share a stream
 
 
 def sample(
-    f: Denoiser, z: Sequence[torch.Tensor], sigmas: Sequence[float], sigma_min: float, label: torch.Tensor | None = None
+    f: Denoiser,
+    z: Sequence[torch.Tensor],
+    sigmas: Sequence[float],
+    sigma_min: float,
+    label: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Images (B, C, H, W) in about [-1, 1] by len(sigmas) evaluations of f.
 

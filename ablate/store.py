@@ -89,12 +89,11 @@ class Folder:
 
     def last(self) -> dict[str, Any] | None:
         """The newest line of training metrics, read from the end of the file; None before the first."""
-        with contextlib.suppress(OSError, ValueError):
-            with self.metrics.open("rb") as file:
-                file.seek(max(0, self.metrics.stat().st_size - 4096))
-                for text in reversed(file.read().decode(errors="replace").splitlines()):
-                    if '"loss"' in text and text.endswith("}}"):
-                        return dict(json.loads(text))
+        with contextlib.suppress(OSError, ValueError), self.metrics.open("rb") as file:
+            file.seek(max(0, self.metrics.stat().st_size - 4096))
+            for text in reversed(file.read().decode(errors="replace").splitlines()):
+                if '"loss"' in text and text.endswith("}}"):
+                    return dict(json.loads(text))
         return None
 
     def save(self, state: dict[str, Any]) -> None:
@@ -182,4 +181,6 @@ def restore(config: dict[str, Any], beside: Path | None = None) -> Cell:
     load_plugins(config["imports"], beside)
     profile = Profile.model_validate_json(json.dumps(config["profile"]), strict=True)
     recipe: Recipe = build(config["specs"])
-    return Cell(config["key"], recipe, profile, config["seed"], config["fingerprint"], tuple(config["imports"]))
+    return Cell(
+        config["key"], recipe, profile, config["seed"], config["fingerprint"], tuple(config["imports"])
+    )

@@ -16,7 +16,7 @@ from ablate.loss import Draws, Terms, consistency
 from ablate.networks import draw_masks, seed_parameters, teacher_copy
 from ablate.profile import Profile
 from ablate.recipe import Recipe
-from ablate.rng import number, stream
+from ablate.rng import Purpose, number, stream
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,11 @@ class Trainer:
         lr = recipe.optimizer.lr * recipe.schedule(k, self.K)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        draw_masks(self.network, stream(self.seed, "dropout", k, device=self.device))
+        self.shares = recipe.dropout_sharing(torch.device(self.device).type)
+        self._mask("dropout" if self.shares else "teacher_dropout")
         terms = consistency(recipe, self.f, self.teacher, self.draws(k), k, self.K, self._between)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(terms.loss).backward()
+        self.scaler.scale(terms.loss).backward()  # type: ignore[no-untyped-call]
         norm = self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -87,13 +88,17 @@ class Trainer:
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
         return Draws(x.float() / 127.5 - 1, z, u)
 
-    def _stream(self, purpose: Any, k: int) -> torch.Generator:
+    def _stream(self, purpose: Purpose, k: int) -> torch.Generator:
         return stream(self.seed, purpose, k, device=self.device)
 
     def _between(self) -> None:
-        """Before the teacher's pass: fresh dropout masks where the recipe does not share them."""
-        if not self.recipe.dropout_sharing(torch.device(self.device).type):
-            draw_masks(self.network, self._stream("teacher_dropout", self.k))
+        """After the teacher's pass: fresh dropout masks where the recipe does not share them."""
+        if not self.shares:
+            self._mask("dropout")
+
+    def _mask(self, purpose: Purpose) -> None:
+        """Draw the dropout masks that the next passes read; seeds come from the CPU, so no device is waited for."""
+        draw_masks(self.network, stream(self.seed, purpose, self.k))
 
     def _clip(self) -> torch.Tensor | None:
         """The gradient's norm where it is bounded or about to be logged, else None."""
@@ -102,19 +107,21 @@ class Trainer:
         if bound is None and not logged:
             return None
         self.scaler.unscale_(self.optimizer)
-        return torch.nn.utils.clip_grad_norm_(self.network.parameters(), bound if bound is not None else float("inf"))
+        return torch.nn.utils.clip_grad_norm_(
+            self.network.parameters(), bound if bound is not None else float("inf")
+        )
 
     @torch.no_grad()
     def _follow(self, N: int) -> None:
         """Let the average and the teacher follow the student."""
-        student, average = list(self.network.parameters()), list(self.average.network.parameters())
+        student, average, teacher = map(_weights, (self.network, self.average.network, self.teacher.network))
         decay = self.recipe.averaging(self.k)
         if getattr(self.recipe.averaging, "swapped", False):  # defect D10
             torch._foreach_lerp_(student, average, 1 - decay)
         else:
             torch._foreach_lerp_(average, student, 1 - decay)
         if self.teacher is not self.f:
-            torch._foreach_lerp_(list(self.teacher.network.parameters()), student, 1 - self.recipe.teacher(N))
+            torch._foreach_lerp_(teacher, student, 1 - self.recipe.teacher(N))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on; tensors and plain data only."""
@@ -138,6 +145,10 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         if self.teacher is not self.f:
             self.teacher.network.load_state_dict(state["teacher"])
+
+
+def _weights(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [*network.parameters()]
 
 
 def build_network(recipe: Recipe, shape: tuple[int, ...], seed: int, device: str) -> torch.nn.Module:

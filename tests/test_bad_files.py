@@ -48,12 +48,24 @@ BAD = {
     "grid of a word": ("name: x\nplan: [{grid: {teacher: none}}]", 1, "list of values"),
     "grid of nothing": ("name: x\nplan: [{grid: {teacher: []}}]", 1, "empty"),
     "empty grid": ("name: x\nplan: [{grid: {}}]", 1, "at least one"),
-    "huge grid": ("name: x\nplan: [{grid: {" + ", ".join(f"f{i}: [1,2,3,4,5,6,7,8,9,10]" for i in range(9)) + "}}]", 1, "rows"),
+    "huge grid": (
+        "name: x\nplan: [{grid: {" + ", ".join(f"f{i}: [1,2,3,4,5,6,7,8,9,10]" for i in range(9)) + "}}]",
+        1,
+        "rows",
+    ),
     "uneven zip": ("name: x\nplan: [{zip: {metric.c: [0.1], noise.p_mean: [0, 1]}}]", 1, "equally long"),
     "unknown axis": ("name: x\nplan: [{grid: {teachr: [none]}}]", 1, "did you mean 'teacher'"),
-    "unknown option": ("name: x\nplan: [{grid: {teacher: [nobody, none, adaptve]}}]", 2, "did you mean 'adaptive'"),
+    "unknown option": (
+        "name: x\nplan: [{grid: {teacher: [nobody, none, adaptve]}}]",
+        2,
+        "did you mean 'adaptive'",
+    ),
     "unknown field": ("name: x\nplan: [{grid: {noise.p_men: [0]}}]", 1, "did you mean 'p_mean'"),
-    "field of another option": ("name: x\nplan: [{list: [{label: a, set: {metric: l2, metric.c: 0.1}}]}]", 1, "no such field"),
+    "field of another option": (
+        "name: x\nplan: [{list: [{label: a, set: {metric: l2, metric.c: 0.1}}]}]",
+        1,
+        "no such field",
+    ),
     "off": ("name: x\nplan: [{grid: {teacher: [off]}}]", 1, "quote"),
     "1e-4 is text": ("name: x\nplan: [{grid: {metric.c: [1e-4]}}]", 1, "0.0001"),
     "out of bounds": ("name: x\nplan: [{grid: {metric.c: [-1.0, 0.0]}}]", 2, "greater than 0"),
@@ -64,11 +76,19 @@ BAD = {
     "list a mapping": ("name: x\nplan: [{list: {label: a}}]", 1, "list of rows"),
     "ladder without ends": ("name: x\nplan: [{ladder: {}}]", 2, "needs a recipe"),
     "ladder to nowhere": ("name: x\nplan: [{ladder: {from: ct, to: itc}}]", 1, "did you mean 'ict'"),
-    "ladder order": ("name: x\nplan: [{ladder: {from: ct, to: ict, order: [wieghting]}}]", 1, "did you mean 'weighting'"),
+    "ladder order": (
+        "name: x\nplan: [{ladder: {from: ct, to: ict, order: [wieghting]}}]",
+        1,
+        "did you mean 'weighting'",
+    ),
     "ladder key": ("name: x\nplan: [{ladder: {from: ct, too: ict}}]", 2, "did you mean 'to'"),
     "set a list": (f"name: x\nset: [1]\n{ROW}", 1, "dictionary"),
     "set an unknown field": (f"name: x\nset: {{metric.d: 1}}\n{ROW}", 1, "no such field"),
-    "many at once": ("name: x\nplan: [{grid: {teachr: [1]}}, {zip: {metric.c: [0.1], noise.p_mean: []}}, {lst: []}]", 3, "plan"),
+    "many at once": (
+        "name: x\nplan: [{grid: {teachr: [1]}}, {zip: {metric.c: [0.1], noise.p_mean: []}}, {lst: []}]",
+        3,
+        "plan",
+    ),
     "a date": (f"name: 2024-01-01\n{ROW}", 1, "string"),
 }
 
@@ -99,7 +119,11 @@ def test_the_command_line_says_it_and_exits_with_2(tmp_path):
 
     (tmp_path / "bad.yaml").write_text(BAD["unknown option"][0])
     done = subprocess.run(
-        [sys.executable, "-m", "ablate", "run", "bad.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ablate", "run", "bad.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr.count("error: ") == 2

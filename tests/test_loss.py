@@ -25,7 +25,11 @@ class Scale(torch.nn.Module):
 def terms(w=0.5, teacher=0.5, **changes):
     recipe = ablate.apply(ablate.load_recipe("ict"), changes)
     student = Denoiser(recipe, Scale(w))
-    return recipe, student, consistency(recipe, student, student.with_network(Scale(teacher)), Draws(x, z, u), 3, 80)
+    return (
+        recipe,
+        student,
+        consistency(recipe, student, student.with_network(Scale(teacher)), Draws(x, z, u), 3, 80),
+    )
 
 
 def test_the_student_stands_above_the_teacher_with_one_noise():

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ablate
 
@@ -26,7 +27,9 @@ def test_lognormal_is_a_distribution_over_pairs(p_mean, p_std, N):
 
 
 def test_uniform():
-    torch.testing.assert_close(ablate.build("noise", "uniform")(sigma), torch.full((1280,), 1 / 1280).double())
+    torch.testing.assert_close(
+        ablate.build("noise", "uniform")(sigma), torch.full((1280,), 1 / 1280).double()
+    )
 
 
 def test_the_equation_of_the_paper():

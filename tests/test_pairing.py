@@ -41,3 +41,41 @@ def test_skip_steps_widen_the_gap_and_stop_at_the_top():
     ladder = recipe.levels(11)
     i, j = torch.searchsorted(ladder, lo), torch.searchsorted(ladder, hi)
     assert torch.equal(j, (i + 3).clamp(max=10))
+
+
+def ect(**fields):
+    return ablate.build("pairing", {"name": "ect", **fields})
+
+
+def test_ect_draws_the_lognormal_of_its_fields():
+    _, t = ect()(0, 400, u)
+    inside = t[(t > 0.0021) & (t < 79)].log()
+    assert float(inside.mean()) == pytest.approx(-1.1, abs=0.1)
+    assert float(inside.std()) == pytest.approx(2.0, abs=0.1)
+    torch.testing.assert_close(ect()(0, 400, torch.tensor([0.5]))[1].log(), torch.tensor([-1.1]).double())
+
+
+@pytest.mark.parametrize(("k", "stage"), [(0, 0), (49, 0), (50, 1), (399, 7)])
+def test_the_gap_of_ect_shrinks_by_q_at_every_stage(k, stage):
+    r, t = ect(q=3.0)(k, 400, u)
+    wanted = t * (1 - (1 + 8 / (1 + t.exp())) / 3.0 ** (stage + 1))
+    torch.testing.assert_close(r, wanted.clamp(min=0.002))
+
+
+def test_the_last_pairs_of_the_one_hour_script_are_those_of_the_long_one():
+    for a, b in zip(ect()(399, 400, u), ect(q=256.0, stages=1)(399, 400, u), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_ect_stays_between_the_ends_and_keeps_a_gap():
+    r, t = ect()(0, 400, torch.cat([u, torch.tensor([0.0, 1 - 1e-16]).double()]))
+    assert float(r.min()) == 0.002
+    assert float(t.max()) == 80
+    assert float((t - r).min()) >= 0.002 * 0.99e-3
+
+
+def test_the_ect_recipe_starts_as_regression_to_the_image_below_ln_7():
+    """n(t) > q = 2 while sigmoid(-t) > 1/8."""
+    r, t = ablate.load_recipe("ect").pairing(0, 400, u)
+    assert torch.equal(r[t > 1.95] > 0.002, torch.ones(int((t > 1.95).sum()), dtype=torch.bool))
+    assert (r[t < 1.94] == 0.002).all()

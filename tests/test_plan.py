@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 import ablate
@@ -29,7 +31,12 @@ def test_a_grid_is_every_combination_and_a_zip_is_not(planned):
 
 
 def test_equal_cells_collapse_across_plans_and_seeds_multiply(planned):
-    same = planned([{"list": [{"label": "a"}, {"label": "b", "set": {"noise.p_mean": -1.1}}]}, {"grid": {"teacher": ["none"]}}])
+    same = planned(
+        [
+            {"list": [{"label": "a"}, {"label": "b", "set": {"noise.p_mean": -1.1}}]},
+            {"grid": {"teacher": ["none"]}},
+        ]
+    )
     assert len(same.rows) == 3
     assert len(same.cells) == 1
     assert len(planned([{"list": [{"label": "a"}]}], seeds=[0, 1, 2]).cells) == 3
@@ -40,7 +47,7 @@ def test_a_ladder_goes_from_one_recipe_to_the_other_one_axis_at_a_time(planned):
     assert (rows[0].label, rows[-1].label) == ("ct", "ict")
     assert rows[1].label == "+ weighting=inverse_gap"
     assert rows[2].recipe.teacher.name == "none"
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         assert len({k.split(".")[0] for k in ablate.diff(before.recipe, after.recipe)}) == 1
         assert set(after.changed) <= set(after.recipe.flat())
 
@@ -82,7 +89,9 @@ def test_a_profile_still_sizes_a_network_that_a_row_replaces(planned):
 
 
 def test_set_reaches_the_profile(planned):
-    experiment = planned([{"list": [{"label": "a"}]}], overrides={"profile.images": 640, "profile.evaluation.samples": 100})
+    experiment = planned(
+        [{"list": [{"label": "a"}]}], overrides={"profile.images": 640, "profile.evaluation.samples": 100}
+    )
     assert (experiment.profile.images, experiment.profile.evaluation.samples) == (640, 100)
 
 
@@ -113,7 +122,9 @@ def test_options_from_a_module_beside_the_file(planned, tmp_path):
         del ablate.AXES["weighting"].options["test_cubed"]
 
 
-@pytest.mark.parametrize("file", sorted(documents.folders("x")[1].parent.glob("*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted(documents.folders("x")[1].parent.glob("*.yaml")), ids=lambda f: f.stem
+)
 def test_every_shipped_experiment_plans(file):
     if file.stem == "reference":
         pytest.skip("published numbers, no experiment")

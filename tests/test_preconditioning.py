@@ -79,7 +79,9 @@ def test_the_network_sees_unit_variance_at_every_level():
 def test_f_is_skip_times_x_plus_out_times_F():
     f = denoiser()
     c = f.coefficients(sigma)
-    torch.testing.assert_close(f(x, sigma), c["c_skip"][:, None, None, None] * x + 0.7 * c["c_out"][:, None, None, None])
+    torch.testing.assert_close(
+        f(x, sigma), c["c_skip"][:, None, None, None] * x + 0.7 * c["c_out"][:, None, None, None]
+    )
     torch.testing.assert_close(f.network.c_noise, (sigma.log() / 4).float())
 
 
@@ -91,4 +93,6 @@ def test_a_squared_input_and_a_divided_output_are_replayed():
     divided = denoiser(**{"network.divide_by_sigma": True})
     c = divided.coefficients(sigma)
     F = 0.7 / sigma.float()[:, None, None, None]
-    torch.testing.assert_close(divided(x, sigma), c["c_skip"][:, None, None, None] * x + c["c_out"][:, None, None, None] * F)
+    torch.testing.assert_close(
+        divided(x, sigma), c["c_skip"][:, None, None, None] * x + c["c_out"][:, None, None, None] * F
+    )

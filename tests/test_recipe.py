@@ -5,7 +5,8 @@ import json
 import pytest
 
 import ablate
-from ablate import documents, recipe as recipes
+from ablate import documents
+from ablate import recipe as recipes
 from ablate.registry import AXES, SpecError
 
 NAMES = sorted(documents.named("recipes"))
@@ -96,7 +97,11 @@ def test_the_key_depends_on_recipe_budget_and_seed_and_on_nothing_else():
     ict, ct = ablate.load_recipe("ict"), ablate.load_recipe("ct")
     key = recipes.key(ict, {"images": 1}, 0)
     assert key == recipes.key(recipes.build(ict.specs()), {"images": 1}, 0)
-    others = [recipes.key(ct, {"images": 1}, 0), recipes.key(ict, {"images": 2}, 0), recipes.key(ict, {"images": 1}, 1)]
+    others = [
+        recipes.key(ct, {"images": 1}, 0),
+        recipes.key(ict, {"images": 2}, 0),
+        recipes.key(ict, {"images": 1}, 1),
+    ]
     assert len({key, *others}) == 4
 
 

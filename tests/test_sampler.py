@@ -46,7 +46,10 @@ def test_a_last_step_at_sigma_min_changes_nothing():
 
 @pytest.mark.parametrize("batch", [3, 64, 1000])
 def test_batches_do_not_change_the_images(batch):
-    torch.testing.assert_close(generate(f, (1, 4, 4), 10, [80.0, 1.0], 0.002, batch=batch), generate(f, (1, 4, 4), 10, [80.0, 1.0], 0.002))
+    torch.testing.assert_close(
+        generate(f, (1, 4, 4), 10, [80.0, 1.0], 0.002, batch=batch),
+        generate(f, (1, 4, 4), 10, [80.0, 1.0], 0.002),
+    )
 
 
 def test_generation_leaves_the_mode_and_the_global_stream_alone():

@@ -22,7 +22,9 @@ SMALL = {
 
 def images(n=40):
     pixels = torch.randint(0, 256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    return Images(pixels, torch.zeros(n, dtype=torch.int64), pixels[:4], torch.zeros(4, dtype=torch.int64), 1, "x")
+    return Images(
+        pixels, torch.zeros(n, dtype=torch.int64), pixels[:4], torch.zeros(4, dtype=torch.int64), 1, "x"
+    )
 
 
 def trainer(seed=0, profile=PROFILE, base="ict", **changes):
@@ -99,14 +101,14 @@ def test_dropout_masks_are_the_same_in_both_passes_unless_asked_otherwise():
             p.add_(0.05)  # the output convolution begins at zero, where no mask shows
     x, sigma = torch.randn(8, 1, 8, 8), torch.full((8,), 1.0, dtype=torch.float64)
     t.network.train()
-    student = t.f(x, sigma)
-    t._between()
-    assert torch.equal(student, t.teacher(x, sigma))
+    t.step()
+    assert torch.equal(t.f(x, sigma), t.teacher(x, sigma))
     separate = trainer(dropout_sharing="separate")
     separate.network.load_state_dict(t.network.state_dict())
-    student = separate.f(x, sigma)
+    separate.shares = False
+    target = separate.teacher(x, sigma)
     separate._between()
-    assert not torch.equal(student, separate.teacher(x, sigma))
+    assert not torch.equal(target, separate.f(x, sigma))
 
 
 def test_common_random_numbers_across_recipes():

@@ -24,9 +24,13 @@ class Local:
         preload: modules that the forking server imports once.
     """
 
-    def __init__(self, work: Work, workers: int, devices: Sequence[str], threads: int, preload: Sequence[str] = ()):
+    def __init__(
+        self, work: Work, workers: int, devices: Sequence[str], threads: int, preload: Sequence[str] = ()
+    ):
         self.work, self.threads = work, threads
-        self.capacity = {d: workers // len(devices) + (i < workers % len(devices)) for i, d in enumerate(devices)}
+        self.capacity = {
+            d: workers // len(devices) + (i < workers % len(devices)) for i, d in enumerate(devices)
+        }
         self.running: dict[Path, tuple[ForkServerProcess, str]] = {}
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(list(preload))
@@ -70,6 +74,8 @@ def _isolated(work: Work, folder: str, device: str, threads: int) -> None:
     if device.startswith("cuda:"):
         shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         index = int(device.split(":")[1])
-        os.environ["CUDA_VISIBLE_DEVICES"] = shown[index] if index < len(shown) and shown[index] else str(index)
+        os.environ["CUDA_VISIBLE_DEVICES"] = (
+            shown[index] if index < len(shown) and shown[index] else str(index)
+        )
         device = "cuda"
     work(folder, device, threads)

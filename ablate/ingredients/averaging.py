@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -48,7 +49,7 @@ class Warmup:
     def __call__(self, k: int) -> float:
         if k < self.start:
             return 0.0
-        decay = 1 - (1 + (k - self.start) / self.inv_gamma) ** -self.power
+        decay = 1 - math.pow(1 + (k - self.start) / self.inv_gamma, -self.power)
         return min(max(decay, self.min_decay), self.max_decay)
 
 
@@ -63,7 +64,7 @@ class Power:
     gamma: Annotated[float, Field(ge=0, le=1000)] = 6.94
 
     def __call__(self, k: int) -> float:
-        return (1 - 1 / (k + 1)) ** (self.gamma + 1)
+        return math.pow(1 - 1 / (k + 1), self.gamma + 1)
 
 
 @averaging("swapped")

@@ -92,11 +92,11 @@ class Exponential(Growing):
     def doubling(self, K: int) -> int:
         """K', the steps between two doublings."""
         stages = math.log2(self.s1 // self.s0) + 1
-        if K < stages:
+        if stages > K:
             law = f"K >= log2 floor(s1/s0) + 1 = {stages:.4g} must hold"
             raise SpecError(f"{law}, but got K={K} steps, s0={self.s0}, s1={self.s1}")
         return math.floor(K / stages)
 
     def __call__(self, k: int, K: int) -> int:
         doublings = min(k // self.doubling(K), 64)  # 2^64 is past any s1
-        return min(self.s0 * 2**doublings, self.s1) + 1
+        return min(self.s0 << doublings, self.s1) + 1

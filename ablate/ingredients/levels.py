@@ -35,7 +35,7 @@ class Karras:
     def at(self, fraction: torch.Tensor) -> torch.Tensor:
         """sigma at a place of the ladder, 0 (sigma_min) to 1 (sigma_max); float64."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        return (low + fraction.double() * (high - low)) ** self.rho
+        return torch.pow(low + fraction.double() * (high - low), self.rho)
 
     def __call__(self, N: int) -> torch.Tensor:
         if N < 2:

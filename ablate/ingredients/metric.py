@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ablate import perceptual
 from ablate.lazy import torch
 from ablate.registry import Axis
 
 metric = Axis(__doc__, default="pseudo_huber")
 
-C = Annotated[float, Field(gt=0, le=1e4, json_schema_extra={"search": {"low": 1e-3, "high": 1.0, "log": True}})]
+C = Annotated[
+    float, Field(gt=0, le=1e4, json_schema_extra={"search": {"low": 1e-3, "high": 1.0, "log": True}})
+]
 
 
 def squared_norm(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -104,3 +107,37 @@ class Cauchy:
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         c = self.c if self.c is not None else huber_c(x.shape[1:])
         return c**2 / 2 * torch.log1p(squared_norm(x, y) / c**2)
+
+
+@metric("lpips")
+@dataclass(frozen=True)
+class Lpips:
+    """Sum over five stages of VGG16 of the mean over pixels of w . (a - b)^2, a and b the normalized activations.
+
+    Images are taken as [-1, 1], gray ones in three equal channels, and brought to `size` pixels bilinearly. Source:
+    LPIPS (arXiv 1801.03924); CM trains with it, images below 256 pixels at 224, pooling by averages. Its weights saw
+    ImageNet, as those of FID's Inception did: the FID of a model trained on it is flattered (iCT section 3.3).
+
+    Needs two files of weights (528 MB and 7 kB); the error that says so names them and their folder.
+    """
+
+    size: Annotated[int, Field(ge=32, le=1024)] = 224
+    pooling: Literal["average", "max"] = "average"
+
+    def require(self) -> None:
+        """SpecError where the weights are neither there nor to be had."""
+        perceptual.require()
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = perceptual.lpips(x.device, self.pooling)(self.fitted(x), self.fitted(y))
+        return found.to(x.dtype)
+
+    def fitted(self, x: torch.Tensor) -> torch.Tensor:
+        """Images as the network takes them: (B, 3, size, size), float32."""
+        wide = x.float().expand(-1, 3, -1, -1)
+        if x.shape[-1] >= 256:
+            return wide
+        resized: torch.Tensor = torch.nn.functional.interpolate(
+            wide, (self.size, self.size), mode="bilinear", antialias=False
+        )
+        return resized

@@ -40,5 +40,7 @@ class Lognormal:
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         z = (sigma.double().log() - self.p_mean) / (math.sqrt(2) * self.p_std)
         # erfc of the mirrored side keeps the digits that erf loses in a tail
-        mass = torch.where(z[:-1] > 0, torch.erfc(z[:-1]) - torch.erfc(z[1:]), torch.erf(z[1:]) - torch.erf(z[:-1]))
+        mass = torch.where(
+            z[:-1] > 0, torch.erfc(z[:-1]) - torch.erfc(z[1:]), torch.erf(z[1:]) - torch.erf(z[:-1])
+        )
         return mass / mass.sum()

@@ -13,6 +13,10 @@ from ablate.registry import Axis, injected
 
 pairing = Axis(__doc__, default="grid")
 
+PMean = Annotated[float, Field(ge=-20, le=20)]
+PStd = Annotated[float, Field(gt=0, le=20)]
+LEAST_GAP = 1e-3  # of sigma_min, between a clamped t and sigma_min: what float32 images can still tell apart
+
 
 @pairing("grid")
 @dataclass(frozen=True)
@@ -32,6 +36,41 @@ class Grid:
         sigma, cdf = ladder(self.levels, self.noise, self.curriculum(k, K), u.device)
         index = torch.searchsorted(cdf, u.double(), right=True).clamp_(max=len(cdf) - 1)
         return sigma[index], sigma[(index + self.skip_steps).clamp_(max=len(sigma) - 1)]
+
+
+@pairing("ect")
+@dataclass(frozen=True)
+class Ect:
+    """t = exp(p_mean + p_std Phi^-1(u)), r = t (1 - n(t) / q^(stage + 1)), n(t) = 1 + k sigmoid(-b t): no ladder.
+
+    stage = floor(stages * step / K). hi is t, clamped to at most sigma_max and at least 0.1 % above sigma_min; lo is
+    r, clamped to at least sigma_min. ECT clamps r at 0, where EDM's coefficients make f the identity; here that
+    place is sigma_min, so an early stage regresses to the (all but clean) image as it does there. The axes
+    `curriculum` and `noise` are not read.
+
+    Source: ECT (arXiv 2406.14548) section 4; its CIFAR-10 script has q = 2 and 8 stages, its one-hour script q = 256
+    and 1 (the same last pair), its ImageNet-64 code q = 4.
+
+    Args:
+        q: base of the shrinking, above 1.
+        k, b: height and slope of n(t), which widens the pairs of small t.
+        stages: how often the gap is divided by q over a training.
+    """
+
+    p_mean: PMean = -1.1
+    p_std: PStd = 2.0
+    q: Annotated[float, Field(gt=1, le=1e6)] = 2.0
+    k: Annotated[float, Field(ge=0, le=1e3)] = 8.0
+    b: Annotated[float, Field(ge=0, le=1e3)] = 1.0
+    stages: Annotated[int, Field(ge=1, le=40)] = 8
+    levels: Any = injected("levels")
+
+    def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        low, high = self.levels.sigma_min, self.levels.sigma_max
+        t = torch.exp(self.p_mean + self.p_std * torch.special.ndtri(u.double()))
+        t = t.clamp(low * (1 + LEAST_GAP), high)
+        share = (1 + self.k * torch.sigmoid(-self.b * t)) / self.q ** (self.stages * k // K + 1)
+        return (t * (1 - share)).clamp(min=low), t
 
 
 @functools.lru_cache(maxsize=32)  # N changes rarely

@@ -76,7 +76,7 @@ class Polynomial(Warmed):
     end: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def after(self, share: float) -> float:
-        return self.end + (1 - self.end) * (1 - share) ** self.power
+        return self.end + (1 - self.end) * math.pow(1 - share, self.power)
 
 
 @schedule("inverse_root")

@@ -35,7 +35,11 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
     if drawn and all((folder / name).is_file() for name in TABLES):
         return folder
     table = frame.frame(experiment, known)
-    figures = before["figures"] if drawn else _draw(experiment, store, known, table, folder, before.get("figures", []))
+    figures = (
+        before["figures"]
+        if drawn
+        else _draw(experiment, store, known, table, folder, before.get("figures", []))
+    )
     _write_tables(experiment, known, table, figures, folder)
     write_json(folder / MARK, {"mark": mark, "figures": figures})
     return folder
@@ -64,8 +68,10 @@ def _mark(experiment: Experiment, known: Records) -> str:
     return digest.hexdigest()
 
 
-def _draw(experiment: Experiment, store: Store, known: Records, table: Any, folder: Path, old: list[str]) -> list[str]:
-    """Draw all figures anew and remove those that have nothing to show any more; the names of those there are."""
+def _draw(
+    experiment: Experiment, store: Store, known: Records, table: Any, folder: Path, old: list[str]
+) -> list[str]:
+    """Draw all figures anew, and remove those that have nothing to show any more; the names of the drawn."""
     from ablate.report import curves, figures, samples
 
     drawn = ["fid.png"] if figures.fid(experiment, table, known, folder / "fid.png") else []
@@ -76,7 +82,9 @@ def _draw(experiment: Experiment, store: Store, known: Records, table: Any, fold
     return drawn
 
 
-def _write_tables(experiment: Experiment, known: Records, table: Any, figures: list[str], folder: Path) -> None:
+def _write_tables(
+    experiment: Experiment, known: Records, table: Any, figures: list[str], folder: Path
+) -> None:
     from ablate.report.page import page
     from ablate.report.tables import csv
     from ablate.store import whole

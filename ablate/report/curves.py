@@ -20,7 +20,7 @@ PANELS, POINTS = 24, 300  # rows that are shown, points of a curve
 
 
 def curves(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path) -> bool:
-    """FID while training where it was measured more than once, else the loss: a panel per row, a line per seed."""
+    """FID in training if measured more than once, else the loss; a panel per row, a line per seed."""
     distinct = {line.row.keys: line for line in reversed(lines(experiment, table))}  # equal rows, one panel
     results = sorted(distinct.values(), key=lambda line: line.index)
     at = {line.index: line for line in results}
@@ -32,7 +32,7 @@ def curves(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path
     across = min(4, len(shown))
     down = -(-len(shown) // across)
     with house():
-        figure, axes = blank(down, 2.9 * across, [1.9] * down, across, sharex=True)
+        figure, axes = blank(down, 2.9 * across, [1.9] * down, across)
         for ax, line in zip(axes.flat, shown, strict=False):
             _curves(ax, line.row.label, found[line.index])
         for place in range(len(shown), axes.size):

@@ -1,4 +1,4 @@
-"""The figure of all rows' FIDs, and what all figures share; drawn without pyplot, so that no window is needed."""
+"""The figure of all rows' FIDs, and what all figures share; pyplot is not used, so no window is needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.report.frame import Column, Records, columns
+from ablate.report.frame import Column, Records, columns, floors
 from ablate.report.lines import Line, groups, lines, title
 
 if TYPE_CHECKING:
@@ -35,13 +35,16 @@ def house() -> Iterator[None]:
         yield
 
 
-def blank(rows: int, width: float, heights: Sequence[float], across: int = 1, **shared: Any) -> tuple[Any, Any]:
+def blank(
+    rows: int, width: float, heights: Sequence[float], across: int = 1, below: float = 0.0
+) -> tuple[Any, Any]:
+    """A figure of `rows` times `across` axes that share their x axis, with room `below` them for a legend."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(width, sum(heights) + below), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, across, squeeze=False, height_ratios=heights, **shared)
+    return figure, figure.subplots(rows, across, squeeze=False, height_ratios=heights, sharex=True)
 
 
 def save(figure: Any, path: Path) -> None:
@@ -58,7 +61,9 @@ def chosen(results: Sequence[Line], most: int) -> list[int]:
         return [line.index for line in results]
 
     def worth(line: Line) -> float:
-        return min((s.mean for (*measure, _), s in line.stats.items() if measure == ["fid", 1]), default=1e300)
+        return min(
+            (s.mean for (*measure, _), s in line.stats.items() if measure == ["fid", 1]), default=1e300
+        )
 
     return sorted(line.index for line in sorted(results, key=worth)[:most])
 
@@ -67,18 +72,24 @@ def fid(experiment: Experiment, table: pd.DataFrame, known: Records, path: Path)
     """Means as diamonds and seeds as dots, a panel per section; False where nothing is measured."""
     results, measured = lines(experiment, table), [c for c in columns(table, ()) if c.by]
     rows = chosen(results, MOST)
-    kept = [(title([experiment.rows[i] for i in g]), [i for i in g if i in set(rows)]) for g in groups(experiment.rows)]
+    kept = [
+        (title([experiment.rows[i] for i in g]), [i for i in g if i in set(rows)])
+        for g in groups(experiment.rows)
+    ]
     panels = [(name, [results[i] for i in panel]) for name, panel in kept if panel]
     points = _points([results[i] for i in rows], measured)
     if not points:
         return False
     with house():
-        figure, axes = blank(len(panels), 9.0, [0.27 * len(p) + 0.6 for _, p in panels], sharex=True)
+        heights, legend = [0.27 * len(p) + 0.5 for _, p in panels], 0.6 + 0.14 * len(measured)
+        figure, axes = blank(len(panels), 9.0, heights, below=legend)
         for ax, (name, shown) in zip(axes[:, 0], panels, strict=True):
             _panel(ax, name, shown, measured)
         _finish(figure, axes[:, 0], points, known, measured)
         if len(rows) < len(results):
-            axes[0, 0].set_title(f"The {len(rows)} rows with the lowest one-step FID of {len(results):,}", loc="left")
+            axes[0, 0].set_title(
+                f"The {len(rows)} rows with the lowest one-step FID of {len(results):,}", loc="left"
+            )
         save(figure, path)
     return True
 
@@ -91,7 +102,9 @@ def _points(shown: Sequence[Line], measured: Sequence[Column]) -> list[float]:
 def _palette(measured: Sequence[Column]) -> dict[str, Any]:
     import seaborn as sns
 
-    return dict(zip([c.heading for c in measured], sns.color_palette("colorblind", len(measured)), strict=True))
+    return dict(
+        zip([c.heading for c in measured], sns.color_palette("colorblind", len(measured)), strict=True)
+    )
 
 
 def _panel(ax: Any, name: str, shown: Sequence[Line], measured: Sequence[Column]) -> None:
@@ -104,7 +117,9 @@ def _panel(ax: Any, name: str, shown: Sequence[Line], measured: Sequence[Column]
             if stat := line.stat("fid", column):
                 y = place + (at - (len(measured) - 1) / 2) * min(0.3, 0.7 / len(measured))
                 means.append({"y": y, "FID": stat.mean, "measure": column.heading})
-                seeds += [{"y": y, "FID": value, "measure": column.heading} for value in stat.by_seed.values()]
+                seeds += [
+                    {"y": y, "FID": value, "measure": column.heading} for value in stat.by_seed.values()
+                ]
     look = {"x": "FID", "y": "y", "hue": "measure", "palette": _palette(measured), "ax": ax, "legend": False}
     if means:
         sns.scatterplot(pd.DataFrame(means), s=62, marker="D", edgecolor="white", alpha=0.75, **look)
@@ -137,19 +152,25 @@ def _label(ax: Any, shown: Sequence[Line]) -> None:
             )
 
 
-def _finish(figure: Any, axes: Any, points: Sequence[float], known: Records, measured: Sequence[Column]) -> None:
+def _finish(
+    figure: Any, axes: Any, points: Sequence[float], known: Records, measured: Sequence[Column]
+) -> None:
     """One x axis for all panels, floors, a legend that names every measure."""
     from matplotlib.lines import Line2D
 
-    floors = sorted({r["floor"]["fid"] for r in known.values() if r and r.get("floor")})
-    for ax, floor in ((ax, floor) for ax in axes for floor in floors):
+    real = sorted(set(floors(known).values()))
+    for ax, floor in ((ax, floor) for ax in axes for floor in real):
         ax.axvline(floor, color="0.3", linestyle="--", linewidth=1, zorder=0)
-    positive = [v for v in [*points, *floors] if v > 0]
+    positive = [v for v in [*points, *real] if v > 0]
     if positive and max(positive) > 10 * min(positive):
         axes[0].set_xscale("log")
         axes[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes[-1].set_xlabel("FID, lower is better")
-    handles = [Line2D([], [], marker="D", linestyle="", color=c, label=n) for n, c in _palette(measured).items()]
+    handles = [
+        Line2D([], [], marker="D", linestyle="", color=c, label=n) for n, c in _palette(measured).items()
+    ]
     handles += [Line2D([], [], marker="o", markersize=3, linestyle="", color="black", label="one seed")]
-    handles += [Line2D([], [], linestyle="--", color="0.3", label="real against held-out real")] if floors else []
+    handles += (
+        [Line2D([], [], linestyle="--", color="0.3", label="real against held-out real")] if real else []
+    )
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)

@@ -44,7 +44,11 @@ class Column:
     @property
     def heading(self) -> str:
         """The column's name in a page: `FID 1 step (classifier-1a2b3c4d, n=1000)`."""
-        more = [part for part in self.unlike.split("; ") if part and part not in self.by and "extractor=" not in part]
+        more = [
+            part
+            for part in self.unlike.split("; ")
+            if part and part not in self.by and "extractor=" not in part
+        ]
         facts = ", ".join([*([self.by] if self.by else []), *more])
         return f"FID {self.nfe} step{'s' if self.nfe > 1 else ''}" + (f" ({facts})" if facts else "")
 
@@ -52,6 +56,12 @@ class Column:
 def records(experiment: Experiment, store: Store) -> dict[str, dict[str, Any] | None]:
     """The record of every cell by key, None where it has none yet."""
     return {key: store.record(key) for row in experiment.rows for key in row.keys}
+
+
+def floors(known: Records) -> dict[tuple[Any, ...], float]:
+    """FID of real images against held-out ones by (extractor, n, reference)."""
+    found = [r["floor"] for r in known.values() if r and (r.get("floor") or {}).get("fid") is not None]
+    return {(f.get("extractor"), f.get("n"), f.get("reference")): f["fid"] for f in found}
 
 
 def frame(experiment: Experiment, known: Records) -> pd.DataFrame:
@@ -62,7 +72,9 @@ def frame(experiment: Experiment, known: Records) -> pd.DataFrame:
         line
         for index, row in enumerate(experiment.rows)
         for seed, key in zip(experiment.seeds, row.keys, strict=True)
-        for line in _cell({"index": index, "row": row.label, "section": row.section, "seed": seed}, key, known.get(key))
+        for line in _cell(
+            {"index": index, "row": row.label, "section": row.section, "seed": seed}, key, known.get(key)
+        )
     ]
     table = pd.DataFrame(lines, columns=[*COLUMNS])
     table = table.astype({"nfe": "Int64", "n": "Int64", **dict.fromkeys([*METRICS, "kid_std"], "float64")})
@@ -97,7 +109,8 @@ def _unlike(table: pd.DataFrame) -> list[str]:
     """The facts of each line that not all lines of its nfe share."""
     measured = table.dropna(subset="nfe")
     differing = {
-        nfe: [f for f in FACTS if lines[f].nunique(dropna=False) > 1] for nfe, lines in measured.groupby("nfe")
+        nfe: [f for f in FACTS if lines[f].nunique(dropna=False) > 1]
+        for nfe, lines in measured.groupby("nfe")
     }
     plain = table[["nfe", *FACTS]].astype(object).where(table["nfe"].notna(), None).to_dict("records")
     return ["; ".join(f"{f}={line[f]}" for f in differing.get(line["nfe"], ())) for line in plain]
@@ -116,4 +129,6 @@ def _distinct(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def _column(nfe: int, unlike: str, extractor: str | None, n: int | None) -> Column:
-    return Column(int(nfe), unlike, ", ".join([*([extractor] if extractor else []), *([f"n={n}"] if n else [])]))
+    return Column(
+        int(nfe), unlike, ", ".join([*([extractor] if extractor else []), *([f"n={n}"] if n else [])])
+    )

@@ -103,7 +103,7 @@ def title(rows: Sequence[Row]) -> str:
 
 
 def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """For each row the one that it is a diff of: of that name, and different in what the row changed alone."""
+    """For each row the one that it is a diff of: of that name, and other in what the row changed alone."""
     named: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         for name in {row.label} if row.changed else {row.label, row.base}:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.report import choices
-from ablate.report.frame import Records, columns
+from ablate.report.frame import Records, columns, floors
 from ablate.report.lines import groups, lines
 from ablate.report.markdown import Footnotes, count, duration, number, table
 from ablate.report.reference import Methods, load
@@ -19,15 +19,27 @@ if TYPE_CHECKING:
     from ablate.plan import Experiment
 
 FIGURES = {  # file: title, most rows, caption
-    "fid.png": ("FID of every row", 60, "Diamonds are means, dots single seeds, the dashed line is real against real."),
-    "curves.png": ("Training", 24, "A colour is a seed. Losses of unlike metrics or weightings share no scale."),
-    "samples.png": ("Samples", 24, "Every row starts from the same sampling noise; its first finished seed is shown."),
+    "fid.png": (
+        "FID of every row",
+        60,
+        "Diamonds are means, dots single seeds, the dashed line is real against real.",
+    ),
+    "curves.png": (
+        "Training",
+        24,
+        "A colour is a seed. Losses of unlike metrics or weightings share no scale.",
+    ),
+    "samples.png": (
+        "Samples",
+        24,
+        "Every row starts from the same sampling noise; its first finished seed is shown.",
+    ),
 }
-READING = """Lower is better; the best of a column is bold. ± is the standard deviation over seeds (n of them),
-not an interval. Seeds are paired: the same seed means the same initial weights, images, noise and sampling noise in
-every row, so changes are taken over the seeds that a row shares with its base. With few seeds a small change
-decides nothing, and a row of one seed has no spread to judge it by. A diverged or failed seed enters no mean, and
-its row can not be the best."""
+READING = """Lower is better; the best of a column is bold. ± is the standard deviation over seeds (n of
+them), not an interval. Seeds are paired: the same seed means the same initial weights, images, noise and
+sampling noise in every row, so changes are taken over the seeds that a row shares with its base. With few
+seeds a small change decides nothing, and a row of one seed has no spread to judge it by. A diverged or
+failed seed enters no mean, and its row can not be the best."""
 
 
 def page(experiment: Experiment, frame: pd.DataFrame, known: Records, figures: Sequence[str]) -> str:
@@ -81,11 +93,9 @@ def _choices(experiment: Experiment) -> list[str]:
 
 
 def _floors(known: Records) -> str:
-    """Real against held-out real: what no model is expected to get below."""
-    found = {}
-    for floor in (r["floor"] for r in known.values() if r and r.get("floor")):
-        found[floor["fid"]] = f"FID {number(floor['fid'])} ({floor['extractor']}, n={floor['n']})"
-    return f"Real against held-out real: {'; '.join(found.values())}." if found else ""
+    """What no model is expected to get below."""
+    told = [f"FID {number(fid)} ({extractor}, n={n})" for (extractor, n, _), fid in floors(known).items()]
+    return f"Real against held-out real: {'; '.join(told)}." if told else ""
 
 
 def _cost(known: Records) -> str:
@@ -94,7 +104,11 @@ def _cost(known: Records) -> str:
         return "Nothing was computed yet."
     seconds = sorted(r["wall_s"] for r in done)
     sizes = sorted({r["parameters"] for r in done if r.get("parameters")})
-    size = f" Networks have {' to '.join(f'{s:,}' for s in sorted({sizes[0], sizes[-1]}))} parameters." if sizes else ""
+    size = (
+        f" Networks have {' to '.join(f'{s:,}' for s in sorted({sizes[0], sizes[-1]}))} parameters."
+        if sizes
+        else ""
+    )
     middle, total = seconds[len(seconds) // 2], duration(sum(seconds))
     spread = f", between {duration(seconds[0])} and {duration(seconds[-1])}" if len(seconds) > 1 else ""
     whole = f"{count(len(done), 'cell')} took {total} of worker time in all"
@@ -109,7 +123,11 @@ def _provenance(known: Records) -> list[str]:
     dirty = sum(bool(o.get("dirty")) for o in origins)
     told = ", ".join(f"`{c}`" + (f" ({n:,} cells)" if len(commits) > 1 else "") for c, n in commits.items())
     lines = [f"- Commit: {told}" if len(commits) == 1 else f"- Mixed commits: {told}"]
-    lines += [f"- Uncommitted changes were in place for {dirty:,} of {count(len(origins), 'cell')}"] if dirty else []
+    lines += (
+        [f"- Uncommitted changes were in place for {dirty:,} of {count(len(origins), 'cell')}"]
+        if dirty
+        else []
+    )
     lines += [f"- Versions: {_versions(origins)}"]
     for fact in ("device", "threads"):
         values = [str(v) for v in dict.fromkeys(o.get(fact) for o in origins) if v is not None]

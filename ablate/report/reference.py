@@ -20,7 +20,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Published(Section):
-    """One printed FID; `recipe` is the method's shipped recipe, `but` the fields that the published run had."""
+    """One printed FID; `recipe` is the method's shipped recipe, `but` what the published run had instead."""
 
     method: str
     dataset: str
@@ -93,7 +93,9 @@ class Methods:
         """The numbers that were published for a row's recipe; none where it is of nobody's paper."""
         flat = row.recipe.flat()
         for name, (shipped, but) in self.known.items():
-            other = [k for k in {**shipped, **flat} if k.split(".")[0] not in but and shipped.get(k) != flat.get(k)]
+            other = [
+                k for k in {**shipped, **flat} if k.split(".")[0] not in but and shipped.get(k) != flat.get(k)
+            ]
             as_published = shipped and not other
             if as_published and all(flat.get(k) in (shipped.get(k), v) for k, v in but.items()):
                 return self.reference.of(name, self.dataset)

@@ -42,7 +42,9 @@ def grids(experiment: Experiment, store: Store, known: Records) -> list[Grids]:
     asked = experiment.profile.evaluation.grid
     columns = max(1, round(min(asked, experiment.profile.evaluation.samples) ** 0.5))
     result = []
-    distinct = {(row.label, row.keys): row for row in experiment.rows}  # iCT ends a ladder and begins a leave-one-out
+    distinct = {
+        (row.label, row.keys): row for row in experiment.rows
+    }  # iCT ends a ladder and begins a leave-one-out
     for row in distinct.values():
         files = next((found for key in row.keys if (found := _files(store, key, known))), ())
         states = [(known.get(key) or {}).get("state", "not run") for key in row.keys]

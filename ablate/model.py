@@ -1,0 +1,97 @@
+"""A finished cell's averaged weights as a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ablate.cell import save_grid
+from ablate.denoiser import Denoiser
+from ablate.evaluate import to_uint8
+from ablate.plan import Cell, image_shape
+from ablate.registry import SpecError, nearest
+from ablate.sampler import generate
+from ablate.store import FORMAT, Folder, Store, read_json, restore
+
+
+@dataclass(frozen=True)
+class Model:
+    """The consistency function f of a cell, ready to sample images of `shape` (C, H, W)."""
+
+    cell: Cell
+    f: Denoiser
+    shape: tuple[int, int, int]
+
+    def sample(self, n: int, sigmas: Sequence[float] = (), seed: int = 0) -> torch.Tensor:
+        """n images (n, C, H, W) in about [-1, 1].
+
+        Args:
+            sigmas: levels after sigma_max, descending; none for one step, (0.821,) for the paper's two.
+        """
+        levels = self.cell.recipe.levels
+        return generate(self.f, self.shape, n, [levels.sigma_max, *sigmas], levels.sigma_min, seed)
+
+
+def find(store: Store, key: str) -> Folder:
+    """The folder of a finished cell by its key or the beginning of it.
+
+    Raises:
+        SpecError: no such cell, more than one, or one without weights.
+    """
+    keys = store.keys()
+    found = [k for k in keys if k.startswith(key)]
+    if len(found) != 1:
+        said = f"{len(found)} cells begin so" if found else nearest(key, keys) if keys else "there are no cells"
+        raise SpecError(f"no cell {key!r} in {store.path}: {said}")
+    folder = store.folder(found[0])
+    if not folder.model.exists():
+        state = (store.record(found[0]) or {"state": "unfinished"})["state"]
+        raise SpecError(f"cell {found[0]} is {state}: it has no weights to sample from")
+    return folder
+
+
+def load(store: Store, key: str, device: str = "cpu") -> Model:
+    """The model of a finished cell."""
+    folder = find(store, key)
+    cell = restore(read_json(folder.config))
+    return _model(cell, image_shape(cell.profile), folder.model, device)
+
+
+def load_export(folder: str | Path, device: str = "cpu") -> Model:
+    """The model that `ablate export` wrote into `folder`; the cell's own folder and images are not needed.
+
+    Raises:
+        SpecError: no export of this version there, or weights that do not fit it.
+    """
+    config, weights = read_json(Path(folder) / "config.json"), Path(folder) / "model.safetensors"
+    if not isinstance(config, dict) or config.get("format") != FORMAT or "image_shape" not in config:
+        raise SpecError(f"{folder}: no config.json of an export in it")
+    if not weights.is_file():
+        raise SpecError(f"{folder}: no model.safetensors in it")
+    return _model(restore(config, Path(folder)), tuple(config["image_shape"]), weights, device)
+
+
+def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) -> Model:
+    network = cell.recipe.network(shape)
+    try:
+        network.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:  # damaged, or another network's
+        raise SpecError(f"{weights}: {' '.join(str(error).split())[:200]}") from None
+    network = network.to(device).eval().requires_grad_(False)
+    return Model(cell, Denoiser(cell.recipe, network), shape)
+
+
+def draw(store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path) -> Path:
+    """Write n images of a finished cell as one PNG."""
+    images = to_uint8(load(store, key).sample(n, sigmas, seed))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_grid(images, out)
+    except (OSError, ValueError) as error:  # no right to write, or an ending that names no image format
+        raise SpecError(f"--out {out}: {error}") from None
+    return out

@@ -98,7 +98,8 @@ def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | N
     try:
         run.train()
         record |= run.assess()
-        weights = {k: v.contiguous() for k, v in trainer.average.network.state_dict().items()}
+        state = trainer.average.network.state_dict()
+        weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}
         with whole(folder.model) as temporary:
             save_file(weights, temporary)
     except Diverged as error:
@@ -226,13 +227,13 @@ def schedules(cell: Cell) -> list[list[float]]:
     return [[top], [top, *middle]] if middle else [[top]]
 
 
-def save_grid(images: torch.Tensor, path: Path) -> None:
-    """uint8 images (n, C, H, W) as one PNG, small ones enlarged to be seen."""
+def save_grid(images: torch.Tensor, path: Path, columns: int | None = None) -> None:
+    """uint8 images (n, C, H, W) as one PNG, small ones enlarged to be seen; a square unless `columns` are named."""
     from torchvision.utils import make_grid, save_image
 
     scale = max(1, 32 // images.shape[-1])
     large = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    columns = max(1, round(len(images) ** 0.5))
+    columns = columns or max(1, round(len(images) ** 0.5))
     save_image(make_grid(large.float().cpu() / 255, nrow=columns, padding=2, pad_value=1.0), path)
 
 

@@ -13,6 +13,7 @@ import typer
 
 from ablate import documents
 from ablate import recipe as recipes
+from ablate.options import AS_JSON, FILE, KEY, PROFILE, REPORTS, RUNS, SEED, SEEDS, SET, TRACKING
 from ablate.registry import AXES, Problems, SpecError, nearest
 
 app = typer.Typer(
@@ -21,20 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ablations of consistency training: experiment files in, tables out.",
 )
-
-FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).")]
-PROFILE = Annotated[Optional[str], typer.Option(help="Another profile than the file's: a name or a path.")]
-SET = Annotated[
-    Optional[list[str]],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a field in every row; repeatable."),
-]
-SEEDS = Annotated[Optional[str], typer.Option(metavar="0,1,...", help="Other seeds than the file's.")]
-RUNS = Annotated[Path, typer.Option(help="Where cells are kept.")]
-REPORTS = Annotated[Path, typer.Option(help="Where tables and figures go.")]
-AS_JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-TRACKING = Annotated[
-    Optional[str], typer.Option(help="An MLflow tracking URI; by default sqlite beside the runs.")
-]
 
 
 def main() -> NoReturn:
@@ -164,12 +151,12 @@ def diff_(
 
 @app.command()
 def sample(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key of a finished cell, or its beginning.")],
+    key: KEY,
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     sigmas: Annotated[
         Optional[str], typer.Option(help="Levels after sigma_max, descending: 0.821 or 20,2,0.5.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    seed: SEED = 0,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
     runs_dir: RUNS = Path("runs"),
 ) -> None:
@@ -178,6 +165,58 @@ def sample(
     from ablate.store import Store
 
     print(draw(Store(runs_dir), key, n, levels(sigmas), seed, out))
+
+
+@app.command()
+def midpoint(
+    key: KEY,
+    n: Annotated[
+        Optional[int], typer.Option("-n", min=16, help="Samples per FID; the profile's number by default.")
+    ] = None,
+    runs_dir: RUNS = Path("runs"),
+    as_json: AS_JSON = False,
+) -> None:
+    """Search the second level of two-step sampling that gives the lowest FID, and judge it by fresh noise."""
+    from ablate import midpoint
+    from ablate.store import Store
+
+    found = midpoint.write(Store(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(found) if as_json else midpoint.told(found))
+
+
+@app.command()
+def edit(
+    key: KEY,
+    task: Annotated[str, typer.Option(help="inpaint, colorize, superres, interpolate or denoise.")],
+    image: Annotated[
+        Optional[list[Path]], typer.Option(help="An image file; repeatable. Held-out images by default.")
+    ] = None,
+    sigmas: Annotated[Optional[str], typer.Option(help="Descending levels, the first included.")] = None,
+    seed: SEED = 0,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("edited.png"),
+    runs_dir: RUNS = Path("runs"),
+) -> None:
+    """Edit images with a finished cell that was not trained for it: what is given, results, the original."""
+    from ablate import tasks
+    from ablate.store import Store
+
+    print(tasks.write(Store(runs_dir), key, task, image or [], levels(sigmas), seed, out))
+
+
+@app.command()
+def export(
+    key: KEY,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
+    diffusers: Annotated[
+        bool, typer.Option("--diffusers", help="Also a ConsistencyModelPipeline; for unet2d cells.")
+    ] = False,
+    runs_dir: RUNS = Path("runs"),
+) -> None:
+    """Write a finished cell's weights and config into a folder that needs nothing else."""
+    from ablate import export
+    from ablate.store import Store
+
+    print(export.export(Store(runs_dir), key, out, diffusers))
 
 
 @app.command()

@@ -47,6 +47,10 @@ class Denoiser:
         """The same function of another network (a teacher's, an average's)."""
         return Denoiser(self.recipe, network)
 
+    def for_sampling(self) -> Denoiser:
+        """The same network with the coefficients that the recipe samples with; every sampler takes this one."""
+        return Denoiser(self.recipe.sampling_precond(self.recipe), self.network)
+
 
 def _wide(c: torch.Tensor) -> torch.Tensor:
     return c[:, None, None, None]

@@ -40,6 +40,7 @@ class Measurement:
 
 def mix(y: Tensor, x: Tensor, A: Map, A_inverse: Map, mask: Tensor) -> Tensor:
     """A^-1[(A y)(1 - mask) + (A x) mask] of images y and x (B, C, H, W)."""
+    mask = mask.to(y)
     return A_inverse(A(y) * (1 - mask) + A(x) * mask)
 
 

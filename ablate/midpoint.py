@@ -169,11 +169,11 @@ def told(found: Mapping[str, Any]) -> str:
 
     def line(name: str, values: list[float]) -> str:
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        return f"{name:<34}FID {statistics.fmean(values):.4g} +- {spread:.2g}"
+        return f"{name:<44}FID {statistics.fmean(values):.4g} +- {spread:.2g}"
 
     by_seed = dict(found["by_seed"])
-    name = f"sigma {found['sigma']:.4g} (point {found['index'] + 1} of {LADDER})"
-    lines = [line(f"found: {name}", by_seed.pop("best")), line("one step", by_seed.pop("one_step"))]
+    level = f"sigma {found['sigma']:.4g} (point {found['index']} of 0..{LADDER - 1})"
+    lines = [line(f"found: {level}", by_seed.pop("best")), line("one step", by_seed.pop("one_step"))]
     lines[1:1] = [line(f"published: sigma {t}", values) for t, values in by_seed.items()]
     seeds = ", ".join(map(str, found["seeds"]))
     return "\n".join([*lines, f"n = {found['n']}, seeds {seeds}, {found['extractor']}, {found['reference']}"])

@@ -46,7 +46,9 @@ def find(store: Store, key: str) -> Folder:
     keys = store.keys()
     found = [k for k in keys if k.startswith(key)]
     if len(found) != 1:
-        said = f"{len(found)} cells begin so" if found else nearest(key, keys) if keys else "there are no cells"
+        said = (
+            f"{len(found)} cells begin so" if found else nearest(key, keys) if keys else "there are no cells"
+        )
         raise SpecError(f"no cell {key!r} in {store.path}: {said}")
     folder = store.folder(found[0])
     if not folder.model.exists():
@@ -83,7 +85,7 @@ def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) 
     except (SafetensorError, RuntimeError) as error:  # damaged, or another network's
         raise SpecError(f"{weights}: {' '.join(str(error).split())[:200]}") from None
     network = network.to(device).eval().requires_grad_(False)
-    return Model(cell, Denoiser(cell.recipe, network), shape)
+    return Model(cell, Denoiser(cell.recipe, network).for_sampling(), shape)
 
 
 def draw(store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path) -> Path:

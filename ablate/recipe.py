@@ -35,6 +35,7 @@ class Recipe:
     noise_precond: Any
     input_precond: Any
     parameterization: Any
+    sampling_precond: Any
     embedding: Any
     network: Any
     dropout_sharing: Any

@@ -36,7 +36,7 @@ def _provenance() -> dict[str, Any]:
     packages = ("ablate", "torch", "torchvision", "torch-fidelity", "numpy")
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", "../experiments")),
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in packages}},
         "device": processor(),
     }

@@ -32,6 +32,7 @@ class Planner(Protocol):
 
     profile: Profile
     notes: list[str]
+    problems: Problems  # of one row: the others are looked at all the same
     default_base: str
 
     def named(self, name: Any, path: str) -> Specs:
@@ -59,9 +60,9 @@ def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
         raise SpecError(
             f"{path}: a list of rows is needed here, not {type(value).__name__} {str(value)[:40]!r}"
         )
-    drafts, problems = [], Problems()
+    drafts = []
     for i, entry in enumerate(value):
-        with problems:
+        with planner.problems:
             row = documents.mapping(entry, f"{path}[{i}]")
             unknown = [k for k in row if k not in ("label", "set", "base")]
             if unknown:
@@ -75,7 +76,6 @@ def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
             base = row.get("base", planner.default_base)
             label = str(row.get("label") or _words(overrides) or base)
             drafts.append(_diffed(planner, label, "list", base, overrides, f"{path}[{i}].set"))
-    problems.check()
     return drafts
 
 
@@ -124,12 +124,11 @@ def _zip(planner: Planner, value: Any, path: str) -> list[Draft]:
 def _combined(
     planner: Planner, kind: str, columns: dict[str, list[Any]], rows: Any, path: str
 ) -> list[Draft]:
-    drafts, problems = [], Problems()
+    drafts = []
     for row in rows:
         overrides = dict(zip(columns, row, strict=True))
-        with problems:
+        with planner.problems:
             drafts.append(_diffed(planner, _words(overrides), kind, planner.default_base, overrides, path))
-    problems.check()
     return drafts
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ablate.data import Images
 from ablate.denoiser import Denoiser
+from ablate.flat import Flat
 from ablate.loss import Draws, Terms, consistency
 from ablate.networks import draw_masks, seed_parameters, teacher_copy
 from ablate.profile import Profile
@@ -47,8 +48,12 @@ class Trainer:
         self.f = student
         keeps = recipe.teacher(recipe.curriculum(0, self.K)) > 0
         self.teacher = student.with_network(teacher_copy(self.network)) if keeps else student
-        self.average = student.with_network(copy.deepcopy(self.network).requires_grad_(False).eval())
-        self.optimizer = recipe.optimizer(self.network.parameters())
+        averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.average = student.with_network(averaged).for_sampling()
+        self.weights = Flat(self.network, gradients=True).vector
+        self.averaged = Flat(self.average.network).vector
+        self.taught = Flat(self.teacher.network).vector if keeps else None
+        self.optimizer = recipe.optimizer([self.weights])
         scaled = recipe.precision.name == "fp16" and device != "cpu"
         self.scaler = torch.amp.GradScaler(device, enabled=scaled)
 
@@ -66,7 +71,7 @@ class Trainer:
         self.shares = recipe.dropout_sharing(torch.device(self.device).type)
         self._mask("dropout" if self.shares else "teacher_dropout")
         terms = consistency(recipe, self.f, self.teacher, self.draws(k), k, self.K, self._between)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of one
         self.scaler.scale(terms.loss).backward()  # type: ignore[no-untyped-call]
         norm = self._clip()
         self.scaler.step(self.optimizer)
@@ -107,21 +112,18 @@ class Trainer:
         if bound is None and not logged:
             return None
         self.scaler.unscale_(self.optimizer)
-        return torch.nn.utils.clip_grad_norm_(
-            self.network.parameters(), bound if bound is not None else float("inf")
-        )
+        return torch.nn.utils.clip_grad_norm_(self.weights, bound if bound is not None else float("inf"))
 
     @torch.no_grad()
     def _follow(self, N: int) -> None:
         """Let the average and the teacher follow the student."""
-        student, average, teacher = map(_weights, (self.network, self.average.network, self.teacher.network))
         decay = self.recipe.averaging(self.k)
         if getattr(self.recipe.averaging, "swapped", False):  # defect D10
-            torch._foreach_lerp_(student, average, 1 - decay)
+            self.weights.lerp_(self.averaged, 1 - decay)
         else:
-            torch._foreach_lerp_(average, student, 1 - decay)
-        if self.teacher is not self.f:
-            torch._foreach_lerp_(teacher, student, 1 - self.recipe.teacher(N))
+            self.averaged.lerp_(self.weights, 1 - decay)
+        if self.taught is not None:
+            self.taught.lerp_(self.weights, 1 - self.recipe.teacher(N))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on; tensors and plain data only."""
@@ -145,10 +147,6 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         if self.teacher is not self.f:
             self.teacher.network.load_state_dict(state["teacher"])
-
-
-def _weights(network: torch.nn.Module) -> list[torch.Tensor]:
-    return [*network.parameters()]
 
 
 def build_network(recipe: Recipe, shape: tuple[int, ...], seed: int, device: str) -> torch.nn.Module:

@@ -73,7 +73,7 @@ def test_precedence_default_recipe_adapt_set_row_command_line(planned):
     def rates(**more):
         return [r.recipe.optimizer.lr for r in planned([{"list": rows}], **more).rows]
 
-    assert rates() == [0.001, 0.3]  # adapt, row
+    assert rates() == [0.002, 0.3]  # adapt, row
     assert rates(set={"optimizer.lr": 0.2}) == [0.2, 0.3]
     assert rates(set={"optimizer.lr": 0.2}, overrides={"optimizer.lr": 0.4}) == [0.4, 0.4]
 
@@ -97,7 +97,7 @@ def test_set_reaches_the_profile(planned):
 
 def test_a_run_too_short_for_its_curriculum_is_refused_before_it_starts(planned):
     with pytest.raises(SpecError, match="K >= log2"):
-        planned([{"list": [{"label": "a"}]}], overrides={"profile.images": 320})
+        planned([{"list": [{"label": "a"}]}], overrides={"profile.images": 112})
 
 
 def test_the_key_knows_the_budget_but_not_the_names(planned):

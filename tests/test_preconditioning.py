@@ -85,6 +85,18 @@ def test_f_is_skip_times_x_plus_out_times_F():
     torch.testing.assert_close(f.network.c_noise, (sigma.log() / 4).float())
 
 
+def test_sampling_takes_what_was_trained_unless_the_scheduler_is_asked_for():
+    """Defects D1 to D3: a perfect network sampled so sees inputs 80 times larger than in training."""
+    replayed = {"input_precond": "script", "parameterization": "script"}
+    own, mixed = denoiser(**replayed), denoiser(**replayed, sampling_precond="scheduler")
+    for name, value in own.for_sampling().coefficients(sigma).items():
+        torch.testing.assert_close(value, own.coefficients(sigma)[name])
+    sampled, trained, paper = (d.coefficients(sigma) for d in (mixed.for_sampling(), mixed, denoiser()))
+    assert float(sampled["c_in"][-1] / trained["c_in"][-1]) == pytest.approx(80, rel=0.01)
+    for name in sampled:
+        torch.testing.assert_close(sampled[name], paper[name])
+
+
 def test_a_squared_input_and_a_divided_output_are_replayed():
     """Defects D11 and D15."""
     f = denoiser(input_precond="squared")

@@ -11,6 +11,7 @@ from ablate.ingredients import teacher  # isort: skip
 from ablate.ingredients import noise_precond  # isort: skip
 from ablate.ingredients import input_precond  # isort: skip
 from ablate.ingredients import parameterization  # isort: skip
+from ablate.ingredients import sampling_precond  # isort: skip
 from ablate.ingredients import embedding  # isort: skip
 from ablate.ingredients import network  # isort: skip
 from ablate.ingredients import dropout_sharing  # isort: skip
@@ -36,6 +37,7 @@ __all__ = [
     "pairing",
     "parameterization",
     "precision",
+    "sampling_precond",
     "schedule",
     "teacher",
     "weighting",

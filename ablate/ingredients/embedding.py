@@ -85,6 +85,8 @@ class Positional:
 
     def __call__(self, c_noise: Tensor) -> Tensor:
         """c_noise (B,) -> (B, channels), float32."""
-        steps = torch.arange(self.channels // 2, dtype=torch.float32, device=c_noise.device)
-        phase = torch.outer(c_noise.float(), self.max_positions ** (-2 * steps / self.channels))
+        half = self.channels // 2
+        steps = torch.arange(half, dtype=torch.float32, device=c_noise.device)
+        powers = (-math.log(self.max_positions) * steps / half).exp()  # rounded as diffusers and ADM do
+        phase = torch.outer(c_noise.float(), powers)
         return torch.cat([phase.cos(), phase.sin()], dim=1)

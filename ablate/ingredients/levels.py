@@ -37,6 +37,11 @@ class Karras:
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return torch.pow(low + fraction.double() * (high - low), self.rho)
 
+    def slope(self, sigma: torch.Tensor) -> torch.Tensor:
+        """d sigma / d place at level sigma: rho (b - a) sigma^(1 - 1/rho); N levels lie about slope / (N - 1) apart."""
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return self.rho * (high - low) * sigma.double() ** (1 - 1 / self.rho)
+
     def __call__(self, N: int) -> torch.Tensor:
         if N < 2:
             raise SpecError(f"N >= 2 must hold, but got N={N}")

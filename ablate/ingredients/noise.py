@@ -1,10 +1,14 @@
-"""noise: sigma (N,) -> probability (N-1,) of the pair (sigma_i, sigma_{i+1})."""
+"""noise: sigma (N,) -> probability (N-1,) of the pair (sigma_i, sigma_{i+1}).
+
+`quantile(u (B,), levels)` gives sigma (B,), float64: the inverse CDF of what the distribution becomes as N grows without
+bound. Only pairings without a ladder need it.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -25,6 +29,11 @@ class Uniform:
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return torch.full((len(sigma) - 1,), 1 / (len(sigma) - 1), dtype=torch.float64, device=sigma.device)
 
+    def quantile(self, u: torch.Tensor, levels: Any) -> torch.Tensor:
+        """Uniform over places of the ladder: levels.at(u)."""
+        sigma: torch.Tensor = levels.at(u)
+        return sigma
+
 
 @noise("lognormal")
 @dataclass(frozen=True)
@@ -44,3 +53,12 @@ class Lognormal:
             z[:-1] > 0, torch.erfc(z[:-1]) - torch.erfc(z[1:]), torch.erf(z[1:]) - torch.erf(z[:-1])
         )
         return mass / mass.sum()
+
+    def quantile(self, u: torch.Tensor, levels: Any) -> torch.Tensor:
+        """exp(p_mean + p_std Phi^-1(.)), the normal of ln sigma cut off at the ladder's ends."""
+        ends = torch.tensor([levels.sigma_min, levels.sigma_max], dtype=torch.float64, device=u.device)
+        z = (ends.log() - self.p_mean) / self.p_std
+        side = -1 if z[0] > 0 else 1  # in the upper tail the mirrored side keeps the digits
+        first, last = torch.special.ndtr(side * z)
+        place = side * torch.special.ndtri(first + u.double() * (last - first))
+        return torch.exp(self.p_mean + self.p_std * place).clamp(levels.sigma_min, levels.sigma_max)

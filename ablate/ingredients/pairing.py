@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from ablate.lazy import torch
-from ablate.registry import Axis, injected
+from ablate.registry import Axis, SpecError, injected
 
 pairing = Axis(__doc__, default="grid")
 
@@ -71,6 +71,39 @@ class Ect:
         t = t.clamp(low * (1 + LEAST_GAP), high)
         share = (1 + self.k * torch.sigmoid(-self.b * t)) / self.q ** (self.stages * k // K + 1)
         return (t * (1 - share)).clamp(min=low), t
+
+
+@pairing("continuous")
+@dataclass(frozen=True)
+class Continuous:
+    """lo = hi = t, drawn from what the noise distribution becomes as N grows: CM's training in continuous time.
+
+    The teacher's image is f(x_t, t) - gap df/dt with df/dt = (z . d/dx + d/dt) f by forward differentiation, where
+    gap = slope(t) / intervals is what neighbours of a ladder of so many intervals differ by. With `squared_l2` the
+    gradient is 2 w gap <df/dt, grad f>, CM's theorem 6 whatever `intervals` is (a constant factor, none with the
+    weighting `inverse_gap`); with other metrics it is, as `intervals` grows. The axis `curriculum` is not read.
+
+    Source: CM appendix B.2 (continuous-time consistency training), iCT section 3.3 (where scale 16 fails).
+    """
+
+    intervals: Annotated[int, Field(ge=100, le=10**9)] = 1280
+    levels: Any = injected("levels")
+    noise: Any = injected("noise")
+    tangent: ClassVar[bool] = True  # the loss reads it
+
+    def __post_init__(self) -> None:
+        for part, method in ((self.noise, "quantile"), (self.levels, "slope")):
+            if not hasattr(part, method):
+                raise SpecError(f"pairing: continuous needs `{method}`, which {part.axis}.{part.name} lacks")
+
+    def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        t = self.noise.quantile(u, self.levels)
+        return t, t
+
+    def gap(self, t: torch.Tensor) -> torch.Tensor:
+        """The step down (B,) that the derivative at t (B,) is taken over, float64."""
+        found: torch.Tensor = self.levels.slope(t) / self.intervals
+        return found
 
 
 @functools.lru_cache(maxsize=32)  # N changes rarely

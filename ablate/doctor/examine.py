@@ -1,0 +1,54 @@
+"""All checks of one recipe, and of a file's recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from ablate.doctor import Finding, function, judged, liveness, loss, training
+from ablate.doctor.bench import Bench
+from ablate.plan import image_shape
+from ablate.profile import Profile
+from ablate.recipe import Recipe
+
+CHECKS: dict[str, Callable[[Bench], Iterator[Finding]]] = {
+    "1 boundary": function.boundary,
+    "2 agreement": function.agreement,
+    "3 input std": function.inputs,
+    "4 dropout masks": training.masks,
+    "5 equal pixels": loss.equal_pixels,
+    "6 finite": training.finite,
+    "7 embedding": loss.embedding,
+    "8 averages": training.averages,
+    "9 levels": loss.histogram,
+    "10 metric": loss.distance,
+    "11 axes": liveness.asked,
+    "11 fields": liveness.fields,
+    "12 ranks": training.ranks,
+}
+
+
+def examine(
+    label: str, recipe: Recipe, profile: Profile, device: str = "cpu", compiled: bool = False
+) -> list[dict[str, Any]]:
+    """The findings of every check as plain data; a check that raises is a finding without a value."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            bench = Bench(recipe, profile, image_shape(profile), device, compiled)
+        except Exception as error:
+            return judged(label, recipe, [_failed("network", error)])
+        return judged(label, recipe, [f for name in CHECKS for f in _findings(name, bench)])
+
+
+def _findings(name: str, bench: Bench) -> list[Finding]:
+    try:
+        return list(CHECKS[name](bench))
+    except Exception as error:  # a user's ingredient, or what this machine lacks: training will tell the same
+        return [_failed(name, error)]
+
+
+def _failed(name: str, error: Exception) -> Finding:
+    reason = (str(error).splitlines() or [""])[0]
+    return Finding(name, f"{type(error).__name__}: {reason}", "measurable", False, error=True)

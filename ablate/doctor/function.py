@@ -1,0 +1,98 @@
+"""Checks 1 to 3: the consistency function, as trained and as sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ablate.denoiser import Denoiser
+from ablate.doctor import Finding, within
+from ablate.doctor.bench import Bench, Probe
+from ablate.train import Trainer
+
+TINY = 1e-6
+
+
+def noise(*shape: int) -> Tensor:
+    """The same normal numbers at every call."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
+
+
+@torch.no_grad()
+def boundary(bench: Bench) -> Iterator[Finding]:
+    """1: f(x, sigma_min) = x, and sigma_min is the lowest level."""
+    low, trainer = bench.recipe.levels.sigma_min, bench.trainer()
+    x, sigma = noise(8, *bench.shape), torch.full((8,), low, dtype=torch.float64)
+    gap = float((trainer.f(x, sigma) - x).abs().max())
+    yield Finding("1 boundary f(x, sigma_min) - x", gap, f"at most {TINY:g}", gap <= TINY, "D3")
+    N = bench.recipe.curriculum(bench.K - 1, bench.K)
+    away = float(bench.recipe.levels(N)[0]) / low - 1
+    yield Finding(
+        "1 lowest level / sigma_min - 1", away, f"at most {TINY:g} from 0", abs(away) <= TINY, "D14"
+    )
+
+
+@torch.no_grad()
+def agreement(bench: Bench) -> Iterator[Finding]:
+    """2: training and sampling are one function, and what the network says enters it on the scale of data."""
+    trainer, sigma = bench.trainer(), bench.recipe.levels(9)[::2]
+    yield _same(bench, trainer, sigma)
+    top = sigma[-1:]
+    c_out = trainer.f.coefficients(top)["c_out"].double().abs()
+    data = getattr(bench.recipe.parameterization, "sigma_data", 0.5)
+    law = data * top / (top**2 + data**2).sqrt()
+    yield within("2 c_out / output scale of the data, at sigma_max", float(c_out / law), 0.9, 1.1, "D2")
+    ones = trainer.f.with_network(Probe(1.0))(torch.zeros(5, *bench.shape), sigma)
+    c_out = trainer.f.coefficients(sigma)["c_out"]
+    felt = ones.flatten(1).mean(1)[1:] / c_out[1:]  # at sigma_min both are zero
+    yield within("2 factor of the network's output / c_out", _furthest(felt), 0.99, 1.01, "D15")
+
+
+def _same(bench: Bench, trainer: Trainer, sigma: Tensor) -> Finding:
+    """Does the function that sampling uses differ from the one in training when both have the same weights?"""
+    trainer.average.network.load_state_dict(trainer.network.state_dict())
+    trainer.network.eval()
+    x = noise(5, *bench.shape) * sigma.float()[:, None, None, None]
+    fresh = Denoiser(bench.light, trainer.average.network)  # as a saved model is loaded
+    trained = trainer.f(x, sigma)
+    gaps = [(f(x, sigma) - trained).abs().max() for f in (trainer.average, fresh)]
+    gap = float(max(gaps) / trained.abs().max())
+    law = f"at most {TINY:g}, at five levels"
+    return Finding("2 sampled f - trained f, relative", gap, law, gap <= TINY, "D1-3")
+
+
+def _furthest(ratios: Tensor) -> float:
+    """The ratio that is furthest from 1."""
+    return float(ratios[ratios.double().abs().log().abs().argmax()])
+
+
+@torch.no_grad()
+def inputs(bench: Bench) -> Iterator[Finding]:
+    """3: the network's input has unit variance at every level."""
+    N = bench.recipe.curriculum(bench.K - 1, bench.K)
+    sigma = bench.recipe.levels(N)
+    sigma = sigma[torch.linspace(0, N - 1, min(N, 24)).round().long()]
+    clean, noisy = (_standard(noise(2, len(sigma), 1, 64, 64))[i] for i in (0, 1))
+    x = getattr(bench.recipe.input_precond, "sigma_data", 0.5) * clean
+    x = x + sigma.float()[:, None, None, None] * noisy
+    f, seen = bench.trainer(moved=False).f, Probe()
+    f.with_network(seen)(x, sigma)
+    std = seen.seen.float().flatten(1).std(1)
+    f.with_network(mirrored := Probe())(-x, sigma)
+    even = torch.allclose(seen.seen, mirrored.seen)
+    defect = "D11" if even else "D8" if float(std[-1]) > 1 else "D1"
+    worst = _furthest(std)
+    yield within("3 input std furthest from 1", worst, 0.9, 1.1, defect, detail=_at(std, sigma, worst))
+
+
+def _standard(x: Tensor) -> Tensor:
+    """Every image with mean 0 and standard deviation 1."""
+    return (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True)
+
+
+def _at(std: Tensor, sigma: Tensor, worst: float) -> str:
+    place = int((std.double() - worst).abs().argmin())
+    return f"at sigma {float(sigma[place]):.3g}" if math.isfinite(worst) else "not finite"

@@ -1,0 +1,196 @@
+"""Check 11: every axis of a recipe is asked, and every field of its ingredients changes something when it changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from ablate.denoiser import Denoiser
+from ablate.doctor import Finding
+from ablate.doctor.bench import Bench, light, rebuilt, stir
+from ablate.doctor.function import noise
+from ablate.networks import draw_masks
+from ablate.profile import Profile
+from ablate.recipe import Recipe
+from ablate.registry import values
+from ablate.rng import stream
+from ablate.train import build_network
+
+State = str | None  # a hash of all that a training left, None where it failed
+INJECTED = ("levels", "curriculum", "noise", "embedding")  # another ingredient may do without these
+
+
+def asked(bench: Bench) -> Iterator[Finding]:
+    """11: construction and a step call the ingredient of every axis."""
+    calls: set[str] = set()
+    bench.trainer(watched(bench.heavy, calls)).step()
+    silent = [axis for axis in bench.recipe.parts() if axis not in calls]
+    dead = [axis for axis in silent if axis not in INJECTED]
+    spare = ", ".join(a for a in silent if a in INJECTED)
+    detail = f"this recipe's other ingredients do without {spare}" if spare else ""
+    yield Finding("11 axes never asked", ", ".join(dead) or "none", "none", not dead, "D16", detail=detail)
+
+
+def watched(recipe: Recipe, calls: set[str]) -> Recipe:
+    """The same recipe, but its ingredients put their axis into `calls` when they are called."""
+    parts = {axis: _watched(axis, part, calls) for axis, part in recipe.parts().items()}
+    for axis, part in parts.items():
+        held = {f.name: parts[f.metadata["axis"]] for f in dataclasses.fields(part) if "axis" in f.metadata}
+        parts[axis] = dataclasses.replace(part, **held) if held else part
+    return Recipe(**parts)
+
+
+def _watched(axis: str, part: Any, calls: set[str]) -> Any:
+    kind = type(part)
+
+    def call(self: Any, *args: Any, **more: Any) -> Any:
+        calls.add(axis)
+        return kind.__call__(self, *args, **more)
+
+    twin = object.__new__(type(kind.__name__, (kind,), {"__call__": call}))
+    for field in dataclasses.fields(part):
+        object.__setattr__(twin, field.name, getattr(part, field.name))
+    return twin
+
+
+def fields(bench: Bench) -> Iterator[Finding]:
+    """11: a field that changes nothing is dead; one that sleeps wakes when another field of its option changes."""
+    found: dict[str, list[str]] = {"alive": [], "asleep": [], "dead": [], "untried": []}
+    for axis, part in bench.heavy.parts().items():
+        for field, state in _states(bench, axis).items() if values(part) else ():
+            found[state].append(f"{axis}.{field}")
+    notes = [f"{len(found['alive'])} alive"]
+    notes += [f"{state}: {', '.join(found[state])}" for state in ("asleep", "untried") if found[state]]
+    dead = found["dead"]
+    rate = all(name.startswith(("schedule.", "optimizer.")) for name in dead)
+    value, detail = ", ".join(dead) or "none", "; ".join(notes)
+    yield Finding("11 dead fields", value, "none", not dead, "D17" if rate else "D16", detail=detail)
+
+
+_known: dict[Any, dict[str, str]] = {}  # an ingredient is examined once, in the first recipe that has it
+
+
+def _states(bench: Bench, axis: str) -> dict[str, str]:
+    """Field -> alive, asleep, dead or untried, of the ingredient of `axis`."""
+    part = getattr(bench.heavy, axis)
+    key = (axis, type(part), repr(part), bench.shape, bench.K)
+    if key not in _known:
+        outcome = _outcomes(bench, axis)
+        _known[key] = {field: _state(bench.heavy, axis, field, outcome) for field in values(part)}
+    return _known[key]
+
+
+def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
+    if axis != "network":
+        return lambda recipe: trained(light(recipe), bench)
+    side = 16 if bench.shrunk else None
+    return lambda recipe: passed(recipe, (bench.shape[0], side, side) if side else bench.shape)
+
+
+def _state(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
+    if not _candidates(recipe, axis, field):
+        return "untried"
+    if (lively := _changes(recipe, axis, field, outcome)) is not False:
+        return "alive" if lively else "untried"
+    for other in values(getattr(recipe, axis)):
+        for woken in _candidates(recipe, axis, other)[:1] if other != field else ():
+            if _changes(woken, axis, field, outcome):
+                return "asleep"
+    return "dead"
+
+
+def _changes(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> bool | None:
+    """Does another value of the field lead elsewhere? None where nothing can be computed."""
+    plain = outcome(recipe)
+    if plain is None:
+        return None
+    states = (outcome(candidate) for candidate in _candidates(recipe, axis, field))
+    return any(state not in (plain, None) for state in states)
+
+
+def _candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:
+    """Recipes that differ in this field only, within its bounds."""
+    part = getattr(recipe, axis)
+    hint = get_type_hints(type(part), include_extras=True)[field]
+    tried = (rebuilt(recipe, axis, {field: v}) for v in _others(getattr(part, field), hint))
+    return [r for r in tried if r is not None]
+
+
+def _others(value: Any, hint: Any = None) -> list[Any]:
+    """Other values of the same kind, the likelier to show first."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [v for v in (value * 2, value + 1, value // 2, 3, 1) if v != value]
+    if isinstance(value, float):
+        return [v for v in (value * 0.5, value * 1.25, value + 0.25, 0.5) if v != value]
+    if isinstance(value, str):
+        return [v for v in _literals(hint) if v != value]
+    if isinstance(value, tuple):
+        first = [[v, *value[1:]] for v in _others(value[0])] if value else [[8]]
+        return [*first, *([list(value[:1]), []] if len(value) > 1 else [[]])]
+    return [1e-3, 0.5, 1] if value is None else []
+
+
+def _literals(hint: Any) -> list[Any]:
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [v for part in get_args(hint) for v in _literals(part)]
+
+
+def _hash(parts: list[Any]) -> str:
+    digest = hashlib.blake2b()
+    for part in parts:
+        digest.update(
+            part.detach().double().cpu().numpy().tobytes() if isinstance(part, Tensor) else repr(part).encode()
+        )
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _trained(recipe: Recipe, profile: Profile, bench: Bench) -> State:
+    try:
+        trainer = bench.trainer(recipe)
+        for k in (0, 1, 2, 3, 4, 5, bench.K // 2, bench.K - 1):
+            trainer.k = k
+            trainer.step()
+    except Exception:  # a value within its bounds that this recipe, device or machine can not do
+        return None
+    functions = (trainer.f, trainer.teacher, trainer.average)
+    flags = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    return _hash([flags, *(p for f in functions for p in f.network.parameters())])
+
+
+def trained(recipe: Recipe, bench: Bench) -> State:
+    """What steps along the whole schedule lead to: the weights of network, teacher and average, and GPU modes."""
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        return _trained(recipe, bench.profile, bench)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+def passed(recipe: Recipe, shape: tuple[int, int, int]) -> State:
+    """What a network is and does: shapes, output, and how often its modules ran in a pass forward and back."""
+    count: list[int] = []
+    try:
+        network = stir(build_network(recipe, shape, 0, "cpu")).train()
+        draw_masks(network, stream(0, "dropout", 0))
+        for module in network.modules():
+            module.register_forward_hook(lambda *_: count.append(1))
+        sigma = torch.tensor([0.1, 2.0], dtype=torch.float64)
+        out = Denoiser(recipe, network)(noise(2, *shape), sigma)
+        out.square().sum().backward()  # type: ignore[no-untyped-call]
+    except Exception:  # sizes that do not fit
+        return None
+    return _hash([len(count), *_shapes(network), out])
+
+
+def _shapes(network: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(value.shape)) for name, value in network.state_dict().items()]

@@ -1,0 +1,80 @@
+"""Checks 5, 7, 9 and 10: what a loss is made of, its noisy images, levels and distance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from ablate.doctor import Finding, within
+from ablate.doctor.bench import Bench
+from ablate.doctor.function import noise
+from ablate.ingredients.metric import huber_c
+from ablate.loss import noisy
+
+FEWEST_LOW = 0.3  # share of levels below 0.5; the published schedule has 0.58, the lost sign 0.18
+LEAST_TURN = 0.01  # radians; the published embedding's smallest is 0.016, D9's 0.003
+LARGEST_C = 5.0  # times 0.00054 sqrt(d); D22 is sqrt(d) times it, 8 for the digits and 55 for CIFAR-10
+
+
+def equal_pixels(bench: Bench) -> Iterator[Finding]:
+    """5: the dtype of the noisy images tells the two of a pair apart, at every level that is drawn."""
+    u = torch.cat([torch.tensor([1e-6]), torch.linspace(0.01, 0.99, 33)])
+    lo, hi = bench.levels(u)
+    x = (noise(len(u), 1, 64, 64) * 127.5 + 127.5).clamp(0, 255).round() / 127.5 - 1
+    z = noise(len(u), 1, 64, 64).flip(0)
+    below, above = (noisy(x, sigma, z, bench.recipe.precision.inputs) for sigma in (lo, hi))
+    share = (below == above).double().flatten(1).mean(1)
+    place, law = int(share.argmax()), "below 0.05"
+    detail = f"at sigma {float(lo[place]):.3g}, in {bench.recipe.precision.inputs}"
+    value = float(share[place])
+    yield Finding("5 equal pixels of a pair", value, law, value < 0.05, "D7", detail=detail)
+
+
+@torch.no_grad()
+def embedding(bench: Bench) -> Iterator[Finding]:
+    """7: levels a tenth of the probability apart are embedded apart.
+
+    Measured in the angle by which the embedding's features turn, root mean square: the distance of two embeddings
+    over their mean length. Far above 1 it says no more than `different`.
+    """
+    _, hi = bench.levels(torch.linspace(0.05, 0.95, 10))
+    e = bench.recipe.embedding(bench.recipe.noise_precond(torch.unique(hi)).float()).double()
+    turns = (e[1:] - e[:-1]).norm(dim=1) / e.norm(dim=1).mean()
+    low = float(turns.min()) if len(turns) else math.inf
+    detail = f"median {float(turns.median()):.3g}" if len(turns) else "one level only"
+    law = f"at least {LEAST_TURN:g}"
+    yield Finding(
+        "7 smallest embedding distance", low, law, low >= LEAST_TURN, "D9", advice=True, detail=detail
+    )
+
+
+def histogram(bench: Bench) -> Iterator[Finding]:
+    """9: where the noise levels lie."""
+    _, hi = bench.levels((torch.arange(2000) + 0.5) / 2000)
+    below = {level: float((hi < level).double().mean()) for level in (0.05, 0.5, 5.0)}
+    detail = f"below 0.05 {below[0.05]:.2f}, above 5 {1 - below[5.0]:.2f}"
+    law, value = f"at least {FEWEST_LOW:g}", below[0.5]
+    yield Finding(
+        "9 share of levels below 0.5", value, law, value >= FEWEST_LOW, "D12", advice=True, detail=detail
+    )
+
+
+def distance(bench: Bench) -> Iterator[Finding]:
+    """10: the metric grows with the error of the whole image, wherever in the image that is."""
+    metric, d = bench.recipe.metric, math.prod(bench.shape)
+    whole = getattr(metric, "whole_image_norm", True)
+    y = torch.zeros(3, *bench.shape, dtype=torch.float64 if whole else torch.float32)
+    y[0], y[1] = 0.005, 0.01
+    y[2].view(-1)[d // 2] = 0.005 * math.sqrt(d)
+    spread, twice, one = metric(torch.zeros_like(y), y).tolist()
+    growth = twice / spread if spread else math.inf
+    yield Finding("10 distance of a doubled error / of the error", growth, "above 1", 1 < growth < math.inf)
+    if whole:
+        ratio = spread / one if one else math.inf
+        yield within("10 distance of a spread error / of one in one place", ratio, 0.99, 1.01, "D13")
+    if hasattr(metric, "c"):
+        times = (metric.c or huber_c(bench.shape)) / huber_c(bench.shape)
+        law = f"at most {LARGEST_C:g}"
+        yield Finding("10 c / (0.00054 sqrt(d))", times, law, times <= LARGEST_C, "D22", advice=True)

@@ -1,0 +1,138 @@
+"""Checks 4, 6, 8 and 12: what one training step does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.doctor import Finding
+from ablate.doctor.bench import Bench, rebuilt
+from ablate.doctor.function import noise
+from ablate.loss import consistency
+from ablate.networks import Dropout, draw_masks
+from ablate.rng import stream
+from ablate.train import Trainer
+
+KINDS = (Dropout, nn.Dropout, nn.Dropout2d)
+
+
+def masks(bench: Bench) -> Iterator[Finding]:
+    """4: both passes drop the same activations."""
+    rate = getattr(bench.recipe.network, "dropout", 0.0)
+    if not rate:
+        yield Finding("4 dropout masks that agree", "no dropout", "1", True)
+        return
+    share = _shared(bench.trainer(bench.heavy, bench.device))
+    detail = f"on {bench.device}" + (", of a small network of this kind" if bench.shrunk else "")
+    yield Finding("4 dropout masks that agree", share, "1", share == 1, "D5", detail=detail)
+    told = {kind: bool(bench.recipe.dropout_sharing(kind)) for kind in ("cpu", "cuda")}
+    same = told["cpu"] == told["cuda"]
+    yield Finding("4 devices that share a mask", ", ".join(k for k, v in told.items() if v), "all", same, "D4")
+    if bench.compiled:
+        yield _compiled(bench)
+
+
+def _shared(trainer: Trainer) -> float:
+    """The share of activations that both passes of a step treat alike."""
+    passes: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    networks = {id(f.network): f.network for f in (trainer.f, trainer.teacher)}.values()
+    found = {id(m): (name, m) for net in networks for name, m in net.named_modules() if isinstance(m, KINDS)}
+
+    def keep(name: str) -> Any:
+        return lambda module, given, out: passes.setdefault(name, []).append((given[0] != 0, out != 0))
+
+    hooks = [module.register_forward_hook(keep(name)) for name, module in found.values()]
+    trainer.step()
+    for hook in hooks:
+        hook.remove()
+    alike = total = 0
+    for (had, kept), (had_too, kept_too), *_ in passes.values():
+        both = had & had_too  # where an input is zero, nothing can be dropped
+        alike += int(((kept == kept_too) & both).sum())
+        total += int(both.sum())
+    return alike / max(total, 1)
+
+
+def _compiled(bench: Bench) -> Finding:
+    """The teacher's pass has no gradient and the student's has one: two graphs, one mask."""
+    network = bench.trainer(bench.heavy, bench.device).network.train()
+    compiled = torch.compile(network)
+    x, c_noise = noise(4, *bench.shape).to(bench.device), noise(4).to(bench.device)
+    draw_masks(network, stream(0, "dropout", 0))
+    with torch.no_grad():
+        first = compiled(x, c_noise, None)
+    gap = float((compiled(x, c_noise, None) - first).abs().max() / first.abs().max())
+    return Finding("4 compiled passes, relative gap", gap, "at most 1e-4", gap <= 1e-4, "D4")
+
+
+def finite(bench: Bench) -> Iterator[Finding]:
+    """6: loss, weight and gradient at the extreme levels, with the first and the last ladder."""
+    trainer, bad = bench.trainer(bench.heavy, bench.device), []
+    ends = torch.tensor([1e-6, 1e-3, 0.999, 1 - 1e-6], dtype=torch.float64, device=bench.device)
+    for k in (0, bench.K - 1):
+        draws = dataclasses.replace(trainer.draws(k), u=ends)
+        terms = consistency(bench.heavy, trainer.f, trainer.teacher, draws, k, bench.K)
+        trainer.network.zero_grad(set_to_none=True)
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        slopes = [p.grad for p in trainer.network.parameters() if p.grad is not None]
+        named = {"loss": [terms.loss], "weight": [terms.weight], "gradient": slopes}
+        bad += [f"{n} at k={k}" for n, found in named.items() if not all(t.isfinite().all() for t in found)]
+    detail = "a small network of this kind" if bench.shrunk else ""
+    yield Finding("6 not finite", ", ".join(bad) or "none", "none", not bad, detail=detail)
+
+
+def averages(bench: Bench) -> Iterator[Finding]:
+    """8: one step moves the sampled copy toward the model; only the student's pass has a gradient."""
+    trainer = bench.trainer(bench.heavy, bench.device)
+    before, graded = _flat(trainer.average.network), dict[str, list[bool]](student=[], teacher=[])
+    hooks = [
+        f.network.register_forward_hook(lambda m, i, out, name=name: graded[name].append(out.requires_grad))
+        for name, f in (("student", trainer.f), ("teacher", trainer.teacher))
+        if name == "student" or f.network is not trainer.network
+    ]
+    trainer.step()
+    for hook in hooks:
+        hook.remove()
+    after, model = (_flat(f.network) for f in (trainer.average, trainer.f))
+    gap = model - before
+    moved = float((after - before) @ gap / (gap @ gap).clamp_min(1e-300))
+    yield Finding("8 share of the way that the average went", moved, "above 0", moved > 0, "D10")
+    through = sum(graded["student"]) + sum(graded["teacher"])
+    held = trainer.teacher is not trainer.f and any(
+        p.grad is not None for p in trainer.teacher.network.parameters()
+    )
+    told = f"{through} with a gradient" + (", kept by the teacher" if held else "")
+    yield Finding("8 passes of a step", told, "1 with a gradient", through == 1 and not held)
+
+
+def _flat(network: nn.Module) -> Tensor:
+    return torch.cat([p.detach().double().cpu().flatten() for p in network.parameters()])
+
+
+def ranks(bench: Bench) -> Iterator[Finding]:
+    """12: what ranks rely on: N is a function of the step alone, draws of the seed, the step and the purpose."""
+    steps = [round(i * (bench.K - 1) / 8) for i in range(9)]
+    again = rebuilt(bench.recipe, "curriculum", {}) or bench.recipe
+    counts = [[r.curriculum(k, bench.K) for k in order] for r in (bench.recipe, again) for order in _orders(steps)]
+    pure = all(c == counts[0] for c in (counts[0], counts[1][::-1], counts[2], counts[3][::-1]))
+    yield Finding("12 N(k) twice, backward and of a fresh build", _word(pure), "equal", pure, "D6")
+    a, b = (bench.trainer(moved=False) for _ in range(2))
+    first, same, later = a.draws(1), b.draws(1), a.draws(2)
+    alike = all(torch.equal(getattr(first, n), getattr(same, n)) for n in ("x", "z", "u"))
+    yield Finding("12 draws of two trainers at one step", _word(alike), "equal", alike, "D20")
+    fresh = not torch.equal(first.z, later.z) and len(first.z.flatten(1).unique(dim=0)) == len(first.z)
+    yield Finding("12 noise of two steps and of every image", _word(not fresh), "different", fresh, "D20")
+
+
+def _orders(steps: list[int]) -> tuple[list[int], list[int]]:
+    return steps, steps[::-1]
+
+
+def _word(equal: bool) -> str:
+    return "equal" if equal else "different"
+
+

@@ -1,0 +1,96 @@
+"""Every command and snippet of the README, word for word but for the budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+SMALL = "--set profile.images=128 --set profile.batch=16 --set profile.evaluation.samples=32 --seeds 0"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line] + re.findall(r"`(\.venv/bin/python -m ablate [^`]*)`", TEXT)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """What a clone has, without its environment and results."""
+    place = tmp_path_factory.mktemp("clone")
+    for name in ("experiments", "Makefile", "pyproject.toml", "constraints.txt"):
+        source = ROOT / name
+        shutil.copytree(source, place / name) if source.is_dir() else shutil.copy(source, place / name)
+    return place
+
+
+def execute(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    line = line.replace(".venv/bin/python", sys.executable)
+    if re.search(r" (run|report) ", line):
+        line += f" {SMALL}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        shlex.split(line), cwd=cwd, capture_output=True, text=True, check=False, env=environment, timeout=200
+    )
+
+
+def test_there_are_commands():
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize("line", commands())
+def test_command(line, place):
+    if line.startswith("make "):
+        said = subprocess.run(["make", "-n", line.split()[1]], cwd=place, capture_output=True, text=True, check=True)
+        assert "pip install" in said.stdout  # a fresh clone is installed first
+        return
+    if " ui" in line:
+        line += " --help"  # a server that listens; its start is tested in test_tracking.py
+    if "KEY" in line:
+        key = next(p.parent.name for p in (place / "runs").glob("*/model.safetensors"))
+        line = line.replace("KEY", key)
+    done = execute(line, place)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_experiment_plans_and_its_mistakes_are_told_as_shown(place):
+    (example,) = blocks("yaml")
+    (place / "my_table.yaml").write_text(example)
+    done = execute(f"{sys.executable} -m ablate run my_table.yaml --dry-run", place)
+    assert done.returncode == 0, done.stderr
+    wrong = example.replace("adaptive]}", "adaptve]}").replace("[0.01, 0.03]", "[0.01, 1e-2]")
+    (place / "my_table.yaml").write_text(wrong)
+    done = execute(f"{sys.executable} -m ablate run my_table.yaml --dry-run", place)
+    assert done.returncode == 2
+    shown = blocks("text")[0].strip().splitlines()
+    assert set(shown) <= set(done.stderr.strip().splitlines()), done.stderr
+
+
+def test_the_option_of_ones_own_works_as_shown(place):
+    (code,) = blocks("python")
+    (place / "my_metric.py").write_text(code)
+    (place / "own.yaml").write_text(
+        "name: own\nimports: [my_metric]\nplan: [{list: [{label: a, set: {metric: scaled_l1, metric.scale: 3.0}}]}]\n"
+    )
+    done = execute(f"{sys.executable} -m ablate run own.yaml --json", place)
+    assert done.returncode == 0, done.stderr
+    (key,) = json.loads(done.stdout)["computed"]
+    assert json.loads((place / "runs" / key / "record.json").read_text())["recipe"]["metric.scale"] == 3.0
+
+
+def test_its_pictures_and_links_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert target.startswith("http") or (ROOT / target).exists(), target

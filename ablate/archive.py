@@ -7,10 +7,11 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate.registry import SpecError
 
@@ -22,6 +23,16 @@ KEY = "profile.data"  # where the spec stands, for error messages
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LARGEST = 64 * 2**20  # bytes of one image, decoded or not
 LARGEST_LABELS = 512 * 2**20  # bytes of dataset.json
+
+
+
+class Fit(NamedTuple):
+    """How images come to one size; without a resolution they stay as they are."""
+
+    resolution: int | None = None
+    interpolation: str = "bicubic"  # one of Pillow's filters
+    crop: str = "center"  # or random: any square of the largest side
+
 
 Item = tuple[str, Any, int]  # name, a reader of bytes or a decoded array, class
 
@@ -84,7 +95,7 @@ def folder(path: Path) -> list[Item]:
     return [(name, (path / name).read_bytes, classes[tops[name]]) for name in names]
 
 
-def stack(items: Sequence[Item], resolution: int | None) -> np.ndarray:
+def stack(items: Sequence[Item], fit: Fit) -> np.ndarray:
     """All images as one uint8 array (n, C, H, W): C = 1 if every one is gray, else 3.
 
     Raises:
@@ -92,7 +103,7 @@ def stack(items: Sequence[Item], resolution: int | None) -> np.ndarray:
     """
     import numpy as np
 
-    arrays: list[Any] = list(_decoded(items, resolution))
+    arrays: list[Any] = list(_decoded(items, fit))
     for (name, *_), array in zip(items, arrays, strict=True):
         if array.shape[:2] != arrays[0].shape[:2]:
             pair = ((items[0][0], arrays[0]), (name, array))
@@ -104,11 +115,11 @@ def stack(items: Sequence[Item], resolution: int | None) -> np.ndarray:
     return out.transpose(0, 3, 1, 2)
 
 
-def _decoded(items: Sequence[Item], resolution: int | None) -> Iterator[np.ndarray]:
+def _decoded(items: Sequence[Item], fit: Fit) -> Iterator[np.ndarray]:
     size = max(1, len(items) // 64)  # in pieces, as one task per image would cost more than its decoding
 
     def piece(start: int) -> list[np.ndarray]:
-        return [_decode(name, source, resolution) for name, source, _ in items[start : start + size]]
+        return [_decode(name, source, fit) for name, source, _ in items[start : start + size]]
 
     with ThreadPoolExecutor(_workers(items[0][1])) as pool:
         for found in pool.map(piece, range(0, len(items), size)):
@@ -124,12 +135,12 @@ def _workers(first: Any) -> int:
     return 1 if small else min(8, os.cpu_count() or 1)
 
 
-def _decode(name: str, source: Callable[[], bytes] | np.ndarray, resolution: int | None) -> np.ndarray:
+def _decode(name: str, source: Callable[[], bytes] | np.ndarray, fit: Fit) -> np.ndarray:
     """One image as uint8 (H, W, 1 or 3), cropped and resized where a resolution is asked for."""
     import numpy as np
 
     try:
-        pixels = np.asarray(_fit(_opened(source), resolution))
+        pixels = np.asarray(_fit(_opened(source), name, fit))
     except Exception as error:  # Pillow raises nearly anything on a damaged file
         raise SpecError(f"{KEY}: {name}: no readable image: {str(error)[:120] or repr(error)}") from None
     return pixels if pixels.ndim == 3 else pixels[..., None]
@@ -150,15 +161,19 @@ def _opened(source: Callable[[], bytes] | np.ndarray) -> Image:
     return image if image.mode == mode else image.convert(mode)  # converting to the same mode copies
 
 
-def _fit(image: Image, resolution: int | None) -> Image:
-    """The centre square at `resolution`, by an antialiased bicubic filter."""
-    if resolution is None or image.size == (resolution, resolution):
+def _fit(image: Image, name: str, fit: Fit) -> Image:
+    """A square of the image at the asked resolution, by an antialiased filter."""
+    size = fit.resolution
+    if size is None or image.size == (size, size):
         return image
     from PIL.Image import Resampling
 
     side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return image.crop(box).resize(
-        (resolution, resolution), Resampling.BICUBIC
-    )  # resize(box=...) reads beyond it
+    spare = image.width - side, image.height - side
+    if fit.crop == "center":
+        left, top = spare[0] // 2, spare[1] // 2
+    else:  # a place of the name's own, so that the same file is always cut alike
+        drawn = zlib.crc32(name.encode()) / 2**32
+        left, top = round(drawn * spare[0]), round(drawn * spare[1])
+    square = image.crop((left, top, left + side, top + side))  # resize(box=...) reads beyond the box
+    return square.resize((size, size), Resampling[fit.interpolation.upper()])

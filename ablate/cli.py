@@ -53,10 +53,12 @@ def run(
     tracking_uri: TRACKING = None,
     failed: Annotated[bool, typer.Option("--failed", help="Compute failed cells once more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and train nothing.")] = False,
+    no_doctor: Annotated[bool, typer.Option("--no-doctor", help="Train without examining first.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
     """Compute what is missing of an experiment, then write its report."""
     from ablate import plan, runner
+    from ablate.doctor import gate
     from ablate.live import Live
     from ablate.store import Store
 
@@ -68,6 +70,8 @@ def run(
         print(json.dumps(plan.listing(experiment), indent=1) if as_json else plan.overview(experiment))
         return
     store = Store(runs_dir)
+    if not no_doctor:
+        gate.admit(experiment, store, say, failed)
     with Live(experiment, store, tracking_uri) as live:
         try:
             outcome = runner.run(experiment, store, live.follow, workers, failed)
@@ -80,6 +84,23 @@ def run(
     told = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
     print(json.dumps(told) if as_json else runner.closing(outcome, folder))
     sys.exit(1 if outcome.failed else 0)
+
+
+@app.command()
+def doctor(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for check 4.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Examine an experiment's recipes in seconds; exit code 1 where one fails other than on purpose."""
+    from ablate import plan
+    from ablate.doctor import gate
+
+    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    sys.exit(gate.command(experiment, as_json, compiled))
 
 
 def write_report(experiment: Any, store: Any, reports_dir: Path) -> Path:

@@ -49,10 +49,14 @@ def load(spec: Data, device: Any = "cpu") -> Images:
     """
     mark = fingerprint(spec)
     train, test = {"digits": _digits, "cifar10": _cifar10}.get(spec.name, _files)(spec)
-    pixels = torch.from_numpy(archive.stack([*train, *test], spec.resolution)).to(device).contiguous()
+    pixels = torch.from_numpy(archive.stack([*train, *test], _how(spec))).to(device).contiguous()
     labels = torch.tensor([label for *_, label in [*train, *test]], device=device)
     n = len(train)
     return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], int(labels.max()) + 1, mark)
+
+
+def _how(spec: Data) -> archive.Fit:
+    return archive.Fit(spec.resolution, spec.interpolation, spec.crop)
 
 
 def fingerprint(spec: Data) -> str:
@@ -72,7 +76,7 @@ def fingerprint(spec: Data) -> str:
     if spec.name in ("zip", "folder"):
         keys = ["path"] if spec.test_path is None else ["path", "test_path"]
         source = [_content(p, p.stat().st_mtime_ns) for p in (_source(spec, k) for k in keys)]
-    cut = [spec.resolution, spec.holdout, spec.images]
+    cut = [*_how(spec), spec.holdout, spec.images]
     return hashlib.sha256(json.dumps([source, cut]).encode()).hexdigest()[:12]
 
 
@@ -172,6 +176,6 @@ def shape(spec: Data) -> tuple[int, int, int]:
         channels, size = known[spec.name]
         return channels, spec.resolution or size, spec.resolution or size
     read = archive.folder if spec.name == "folder" else archive.zipped
-    first = archive.stack(_mixed(read(_source(spec, "path")), spec.path)[:1], spec.resolution)
+    first = archive.stack(_mixed(read(_source(spec, "path")), spec.path)[:1], _how(spec))
     channels, height, width = first.shape[1:]
     return channels, height, width

@@ -72,7 +72,7 @@ def basis(first: Sequence[float]) -> Tensor:
     """An orthogonal matrix (n, n), float64, whose first column is `first` at length 1; the same for equal input."""
     start = torch.eye(len(first), dtype=torch.float64)
     start[:, 0] = torch.tensor(first, dtype=torch.float64)
-    Q = torch.linalg.qr(start)[0]
+    Q: Tensor = torch.linalg.qr(start)[0]
     return Q * torch.sign(Q[:, 0] @ start[:, 0])
 
 
@@ -118,14 +118,16 @@ def superresolution(patch: int) -> Measurement:
     Q = basis([1.0] * patch**2)
 
     def A(x: Tensor) -> Tensor:
-        if x.shape[2] % patch or x.shape[3] % patch:
-            raise SpecError(f"superres: {x.shape[2]}x{x.shape[3]} pixels are no multiple of {patch}")
-        cut = x.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # (B, C, H / p, p, W / p, p)
-        return cut.transpose(3, 4).flatten(4) @ Q.to(x)
+        B, C, H, W = x.shape
+        if H % patch or W % patch:
+            raise SpecError(f"superres: {H}x{W} pixels are no multiple of {patch}")
+        cut = x.reshape(B, C, H // patch, patch, W // patch, patch).transpose(3, 4)
+        return torch.matmul(cut.flatten(4), Q.to(x))
 
     def A_inverse(c: Tensor) -> Tensor:
-        cut = (c @ Q.T.to(c)).unflatten(4, (patch, patch))
-        return cut.transpose(3, 4).flatten(4).flatten(2, 3)
+        B, C, h, w, _ = c.shape
+        cut = torch.matmul(c, Q.T.to(c)).reshape(B, C, h, w, patch, patch)
+        return cut.transpose(3, 4).reshape(B, C, h * patch, w * patch)
 
     mask = torch.ones(patch**2)
     mask[0] = 0
@@ -140,7 +142,8 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     dot = (a * b).sum((1, 2, 3)) / (a.flatten(1).norm(dim=1) * b.flatten(1).norm(dim=1))
     psi = dot.double().clamp(-1, 1).acos().clamp(1e-6, math.pi - 1e-6)  # of equal noise: the straight line
     left, right = ((part * psi).sin() / psi.sin() for part in (1 - share, share))
-    return (left[:, None, None, None] * a + right[:, None, None, None] * b).to(a)
+    mixed: Tensor = left[:, None, None, None] * a + right[:, None, None, None] * b
+    return mixed.to(a)
 
 
 def latent(f: Denoiser, x: Tensor, seed: int = 0, steps: int = 300, rate: float = 0.1) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -103,21 +104,20 @@ def pipeline(model: Model) -> Any:
     Raises:
         SpecError: diffusers is not installed, or the recipe is one that the pipeline would sample otherwise.
     """
-    refuse(model.cell.recipe, model.shape)
-    import diffusers
-
+    recipe = model.f.recipe  # with the coefficients that it samples with
+    refuse(recipe, model.shape)
+    library: Any = import_module("diffusers")
     inner: Any = model.f.network.model
-    unet = diffusers.UNet2DModel.from_config(dict(inner.config), sample_size=model.shape[1])
+    unet = library.UNet2DModel.from_config(dict(inner.config), sample_size=model.shape[1])
     unet.load_state_dict(inner.state_dict())
-    return diffusers.ConsistencyModelPipeline(unet=unet.eval(), scheduler=scheduler(model.cell.recipe))
+    return library.ConsistencyModelPipeline(unet=unet.eval(), scheduler=scheduler(recipe))
 
 
 def scheduler(recipe: Recipe) -> Any:
-    """`CMStochasticIterativeScheduler` with the recipe's levels; it does not clip between steps, as `sample` does not."""
-    import diffusers
-
+    """`CMStochasticIterativeScheduler` with the recipe's levels; like `sample` it does not clip between steps."""
+    library: Any = import_module("diffusers")
     levels = recipe.levels
-    return diffusers.CMStochasticIterativeScheduler(
+    return library.CMStochasticIterativeScheduler(
         num_train_timesteps=LADDER,
         sigma_min=levels.sigma_min,
         sigma_max=levels.sigma_max,

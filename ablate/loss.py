@@ -100,11 +100,12 @@ def derivative(
     f: Denoiser, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, label: torch.Tensor | None = None
 ) -> torch.Tensor:
     """d f(x + s z, t + s) / ds at s = 0 (B, C, H, W), by dual numbers in one pass."""
-    from torch.autograd import forward_ad
+    from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     # the fused attention kernels know no forward differentiation
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
-        dual = f(forward_ad.make_dual(x, z), forward_ad.make_dual(t, torch.ones_like(t)), label)
-        tangent: torch.Tensor = forward_ad.unpack_dual(dual).tangent
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), dual_level():
+        level = make_dual(t, torch.ones_like(t))  # type: ignore[no-untyped-call]
+        dual = f(make_dual(x, z), level, label)  # type: ignore[no-untyped-call]
+        tangent: torch.Tensor = unpack_dual(dual).tangent  # type: ignore[no-untyped-call]
     return tangent

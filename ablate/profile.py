@@ -30,6 +30,8 @@ class Data(Section):
     holdout: Count | None = None
     images: Count | None = None  # train on the first n only
     resolution: Annotated[int, Field(ge=4, le=1024)] | None = None
+    interpolation: Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nearest"] = "bicubic"
+    crop: Literal["center", "random"] = "center"  # of what is not square, before it is resized
     flip: bool = False  # random horizontal flips
 
 

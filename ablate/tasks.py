@@ -41,7 +41,7 @@ def measured(
     m, many = measurement, y.repeat_interleave(RESULTS, 0)
     x = editing.edit(model.f, many, m.A, m.A_inverse, m.mask, sigmas or descent(model), seed)
     shown = m.given(y) if given is None else given
-    return torch.cat([shown[:, None], x.unflatten(0, (len(y), RESULTS)), y[:, None]], dim=1)
+    return torch.cat([shown[:, None], x.reshape(len(y), RESULTS, *y.shape[1:]), y[:, None]], dim=1)
 
 
 def inpaint(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:

@@ -200,3 +200,18 @@ def test_cifar10_without_a_network_says_what_to_do(tmp_path, monkeypatch):
     assert "--set profile.data.name=zip" in line
     assert "cifar-10-python.tar.gz" in line
     assert str(tmp_path) in line
+
+
+def test_interpolation_and_crop_are_read_and_are_part_of_the_content(tmp_path):
+    ramp = np.tile(np.arange(16, dtype=np.uint8) * 16, (8, 1))
+    file = packed(tmp_path / "a.zip", [ramp, ramp])
+    found = {
+        (interpolation, crop): data.load(
+            zipped(file, resolution=4, interpolation=interpolation, crop=crop, holdout=1)
+        )
+        for interpolation, crop in (("bicubic", "center"), ("nearest", "center"), ("bicubic", "random"))
+    }
+    assert len({f.fingerprint for f in found.values()}) == 3
+    pixels = [f.train.flatten().tolist() for f in found.values()]
+    assert pixels[0] != pixels[1]
+    assert pixels[0] != pixels[2]

@@ -45,3 +45,9 @@ def test_one_level_is_no_ladder_and_the_ends_are_ordered():
         karras(1)
     with pytest.raises(ablate.SpecError, match="sigma_min < sigma_max"):
         ablate.build("levels", {"name": "karras", "sigma_min": 90.0})
+
+
+def test_the_slope_is_the_derivative_by_place():
+    ladder, place = ablate.build("levels", "karras"), torch.linspace(0.01, 0.99, 50).double()
+    difference = (ladder.at(place + 1e-5) - ladder.at(place - 1e-5)) / 2e-5
+    torch.testing.assert_close(ladder.slope(ladder.at(place)), difference, rtol=1e-6, atol=1e-6)

@@ -48,3 +48,24 @@ def test_a_positive_mean_moves_the_mass_up():
 
     assert below(-1.1) == pytest.approx(0.58, abs=0.02)
     assert below(1.1) == pytest.approx(0.20, abs=0.02)
+
+
+levels = ablate.build("levels", "karras")
+u = torch.linspace(0, 1, 2001, dtype=torch.float64)[1:-1]
+
+
+@pytest.mark.parametrize("spec", ["uniform", "lognormal", {"name": "lognormal", "p_mean": 6.0, "p_std": 0.4}])
+def test_the_quantile_is_the_limit_of_the_distribution_over_pairs(spec):
+    part, fine = ablate.build("noise", spec), levels(20_001)
+    drawn = part.quantile(u, levels)
+    cdf = torch.cat([torch.zeros(1).double(), part(fine).cumsum(0)])
+    wanted = fine[torch.searchsorted(cdf, u, right=True).clamp(max=len(fine) - 1)]
+    assert drawn.dtype == torch.float64
+    assert (drawn.diff() >= 0).all()
+    torch.testing.assert_close(drawn, wanted, rtol=2e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["uniform", "lognormal"])
+def test_the_quantile_ends_where_the_ladder_ends(name):
+    ends = ablate.build("noise", name).quantile(torch.tensor([0.0, 1.0]).double(), levels)
+    torch.testing.assert_close(ends, torch.tensor([0.002, 80.0]).double())

@@ -79,3 +79,28 @@ def test_the_ect_recipe_starts_as_regression_to_the_image_below_ln_7():
     r, t = ablate.load_recipe("ect").pairing(0, 400, u)
     assert torch.equal(r[t > 1.95] > 0.002, torch.ones(int((t > 1.95).sum()), dtype=torch.bool))
     assert (r[t < 1.94] == 0.002).all()
+
+
+def test_in_continuous_time_both_levels_are_one_of_the_limit_density():
+    continuous = ablate.apply(recipe, {"pairing": "continuous"}).pairing
+    lo, hi = continuous(3, 400, u)
+    assert torch.equal(lo, hi)
+    assert torch.equal(hi, continuous.noise.quantile(u, continuous.levels))
+    ladder = continuous.levels(1281)
+    torch.testing.assert_close(
+        continuous.gap(ladder[640:641]), ladder[641:642] - ladder[640:641], rtol=1e-2, atol=0
+    )
+
+
+def test_continuous_time_needs_a_noise_with_a_limit():
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Bare:
+        axis, name = "noise", "bare"
+
+        def __call__(self, sigma):
+            return sigma[1:]
+
+    with pytest.raises(ablate.SpecError, match=r"needs `quantile`, which noise\.bare lacks"):
+        type(ablate.build("pairing", "continuous"))(noise=Bare())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ plan:
       - {label: ict}
       - {label: l1, set: {metric: l1}}
       - {label: again}
-      - {label: wild, set: {optimizer.lr: 10.0, metric: squared_l2, optimizer.eps: 1.0e-30}}
+      - {label: overflow, set: {precision.inputs: float16, levels.sigma_max: 900000.0}}
 """
 BUDGET = ["--set", "profile.images=512", "--set", "profile.batch=16", "--set", "profile.evaluation.samples=64"]
 
@@ -49,11 +50,19 @@ def place(tmp_path_factory):
     return place
 
 
+@pytest.fixture
+def fresh(place, tmp_path):
+    """A folder of its own that shares what costs seconds to make: the extractor and the MLflow store."""
+    shutil.copytree(place / "runs" / "cache", tmp_path / "runs" / "cache")
+    shutil.copytree(place / "runs" / "cache", tmp_path / "whole" / "cache")
+    return tmp_path, ["--tracking-uri", f"sqlite:///{place}/runs/mlflow.db"]
+
+
 def test_every_cell_ends_in_a_record_and_equal_ones_are_computed_once(place):
     told = json.loads((place / "told.json").read_text())
     assert len(told["computed"]) == 3
     assert len(records(place / "runs")) == 3
-    assert set(told["states"].values()) <= {"finished", "diverged"}
+    assert sorted(told["states"].values()) == ["diverged", "finished", "finished"]
 
 
 def test_a_record_says_what_was_measured_and_how(place):
@@ -72,8 +81,20 @@ def test_a_record_says_what_was_measured_and_how(place):
 def test_the_report_has_a_line_for_every_row(place):
     lines = (place / "reports" / "tiny" / "table.csv").read_text().splitlines()
     assert lines[0].startswith("row,n,fid_1step,fid_1step_std,fid_2step,fid_2step_std,")
-    assert [line.split(",")[0] for line in lines[1:]] == ["ict", "l1", "again", "wild"]
-    assert "classifier-" in (place / "reports" / "tiny" / "table.md").read_text()
+    assert [line.split(",")[0] for line in lines[1:]] == ["ict", "l1", "again", "overflow"]
+    page = (place / "reports" / "tiny" / "table.md").read_text()
+    assert "classifier-" in page
+    assert "diverged (step 1)" in page
+    for name in ("fid.png", "samples.png"):
+        assert (place / "reports" / "tiny" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_loss_that_is_not_finite_ends_the_cell_at_a_named_step(place):
+    """Noise of 900,000 is infinite in float16."""
+    record = next(r for r in records(place / "runs").values() if r["recipe"]["precision.inputs"] == "float16")
+    assert record["state"] == "diverged"
+    assert record["reason"] == "the loss is not finite at step 1"
+    assert record["fid"] == []
 
 
 def test_a_finished_table_costs_nothing(place):
@@ -110,7 +131,8 @@ def test_a_sample_sheet_of_a_finished_cell(place):
     assert (place / "out" / "four.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_cell_that_fails_stops_nothing_and_is_told(tmp_path):
+def test_a_cell_that_fails_stops_nothing_and_is_told(fresh):
+    tmp_path, uri = fresh
     (tmp_path / "broken_option.py").write_text(
         "from dataclasses import dataclass\nimport ablate\n"
         "@ablate.AXES['metric']('broken')\n@dataclass(frozen=True)\nclass Broken:\n"
@@ -120,23 +142,24 @@ def test_a_cell_that_fails_stops_nothing_and_is_told(tmp_path):
         EXPERIMENT.split("plan:")[0].replace("tiny", "two")
         + "imports: [broken_option]\nplan: [{grid: {metric: [broken, l1]}}]"
     )
-    done = ablate("run", "two.yaml", *BUDGET, "--json", cwd=tmp_path, check=False)
+    done = ablate("run", "two.yaml", *BUDGET, *uri, "--json", cwd=tmp_path, check=False)
     assert done.returncode == 1, done.stderr
     states = json.loads(done.stdout)["states"]
     assert sorted(states.values()) == ["failed", "finished"]
     failed = next(k for k, s in states.items() if s == "failed")
     assert json.loads((tmp_path / "runs" / failed / "record.json").read_text())["reason"].endswith("as it should")
     assert "Traceback" in (tmp_path / "runs" / failed / "log.txt").read_text()
-    again = json.loads(ablate("run", "two.yaml", *BUDGET, "--json", cwd=tmp_path, check=False).stdout)
+    again = json.loads(ablate("run", "two.yaml", *BUDGET, *uri, "--json", cwd=tmp_path, check=False).stdout)
     assert again["computed"] == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_goes_on_and_ends_in_the_same_record(how, tmp_path):
+def test_a_killed_run_goes_on_and_ends_in_the_same_record(how, fresh):
     """The worker is killed in the middle; the next run continues from its checkpoint, bit by bit."""
+    tmp_path, uri = fresh
     file = "name: kill\nset: {network.width: 8, network.attention: []}\nplan: [{list: [{label: a}]}]\n"
     (tmp_path / "kill.yaml").write_text(file)
-    budget = [*BUDGET, "--set", "profile.images=4096", "--set", "profile.checkpoint_every=160"]
+    budget = [*BUDGET, *uri, "--set", "profile.images=3200", "--set", "profile.checkpoint_every=160"]
     ablate("run", "kill.yaml", *budget, "--runs-dir", "whole", cwd=tmp_path)
     command = [sys.executable, "-m", "ablate", "run", "kill.yaml", *budget]
     parent = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE)

@@ -47,7 +47,13 @@ def judged(label: str, recipe: Recipe, findings: list[Finding]) -> list[dict[str
     for f in findings:
         told = f.defect if not f.ok else None
         out = "error" if f.error else "replay" if told in purpose else "advice" if f.advice else "failed"
-        plain = {"recipe": label, "check": f.check, "value": f.value, "bound": f.bound, "ok": f.ok}
+        plain: dict[str, Any] = {
+            "recipe": label,
+            "check": f.check,
+            "value": f.value,
+            "bound": f.bound,
+            "ok": f.ok,
+        }
         plain |= {"defect": told, "verdict": "ok" if f.ok else out, "detail": f.detail}
         rows.append(plain | {"axis": purpose.get(told or "")})
     return rows

@@ -56,7 +56,7 @@ def _same(bench: Bench, trainer: Trainer, sigma: Tensor) -> Finding:
     trainer.average.network.load_state_dict(trainer.network.state_dict())
     trainer.network.eval()
     x = noise(5, *bench.shape) * sigma.float()[:, None, None, None]
-    fresh = Denoiser(bench.light, trainer.average.network)  # as a saved model is loaded
+    fresh = Denoiser(bench.light, trainer.average.network).for_sampling()  # as a saved model is loaded
     trained = trainer.f(x, sigma)
     gaps = [(f(x, sigma) - trained).abs().max() for f in (trainer.average, fresh)]
     gap = float(max(gaps) / trained.abs().max())

@@ -57,7 +57,9 @@ def _device() -> str:
     return "cpu" if devices() == ["cpu"] else "cuda"
 
 
-def admit(experiment: Experiment, store: Store, say: Callable[[str], Any], retry_failed: bool = False) -> None:
+def admit(
+    experiment: Experiment, store: Store, say: Callable[[str], Any], retry_failed: bool = False
+) -> None:
     """Examine the recipes that `run` is about to train; nothing to do for those that are finished.
 
     Runs in a process that is forked from the server of the workers, for this one has not imported torch.
@@ -65,7 +67,11 @@ def admit(experiment: Experiment, store: Store, say: Callable[[str], Any], retry
     Raises:
         SpecError: the checks that fail without being a replay.
     """
-    cells = {verdict_path(store, cell): cell for cell in experiment.cells.values() if _missing(store, cell, retry_failed)}
+    cells = {
+        verdict_path(store, cell): cell
+        for cell in experiment.cells.values()
+        if _missing(store, cell, retry_failed)
+    }
     new = {str(path): describe(cell) for path, cell in cells.items() if read_json(path) is None}
     if new:
         _fork(new)
@@ -114,5 +120,3 @@ def _examine(cells: str, device: str) -> None:
     for path, config in json.loads(cells).items():
         cell = restore(config)
         write_json(Path(path), examine("", cell.recipe, cell.profile, device))
-
-

@@ -16,7 +16,6 @@ from ablate.doctor import Finding
 from ablate.doctor.bench import Bench, light, rebuilt, stir
 from ablate.doctor.function import noise
 from ablate.networks import draw_masks
-from ablate.profile import Profile
 from ablate.recipe import Recipe
 from ablate.registry import values
 from ablate.rng import stream
@@ -28,13 +27,27 @@ INJECTED = ("levels", "curriculum", "noise", "embedding")  # another ingredient 
 
 def asked(bench: Bench) -> Iterator[Finding]:
     """11: construction and a step call the ingredient of every axis."""
-    calls: set[str] = set()
-    bench.trainer(watched(bench.heavy, calls)).step()
-    silent = [axis for axis in bench.recipe.parts() if axis not in calls]
+    silent = _silent(bench)
     dead = [axis for axis in silent if axis not in INJECTED]
     spare = ", ".join(a for a in silent if a in INJECTED)
-    detail = f"this recipe's other ingredients do without {spare}" if spare else ""
+    detail = (
+        f"{bench.recipe.pairing.name} and {bench.recipe.network.name} never call {spare}" if spare else ""
+    )
     yield Finding("11 axes never asked", ", ".join(dead) or "none", "none", not dead, "D16", detail=detail)
+
+
+@functools.lru_cache(maxsize=1)
+def _silent(bench: Bench) -> list[str]:
+    """The axes that nobody calls."""
+    calls: set[str] = set()
+    bench.trainer(watched(bench.heavy, calls)).step()
+    return [axis for axis in bench.recipe.parts() if axis not in calls]
+
+
+def _idle(bench: Bench) -> set[str]:
+    """The axes that the recipe's other ingredients can do without: not called, or not given to any of them."""
+    given = {f.metadata.get("axis") for p in bench.recipe.parts().values() for f in dataclasses.fields(p)}
+    return {axis for axis in INJECTED if axis not in given} | (set(INJECTED) & set(_silent(bench)))
 
 
 def watched(recipe: Recipe, calls: set[str]) -> Recipe:
@@ -53,7 +66,7 @@ def _watched(axis: str, part: Any, calls: set[str]) -> Any:
         calls.add(axis)
         return kind.__call__(self, *args, **more)
 
-    twin = object.__new__(type(kind.__name__, (kind,), {"__call__": call}))
+    twin: Any = object.__new__(type(kind.__name__, (kind,), {"__call__": call}))
     for field in dataclasses.fields(part):
         object.__setattr__(twin, field.name, getattr(part, field.name))
     return twin
@@ -61,12 +74,13 @@ def _watched(axis: str, part: Any, calls: set[str]) -> Any:
 
 def fields(bench: Bench) -> Iterator[Finding]:
     """11: a field that changes nothing is dead; one that sleeps wakes when another field of its option changes."""
-    found: dict[str, list[str]] = {"alive": [], "asleep": [], "dead": [], "untried": []}
-    for axis, part in bench.heavy.parts().items():
-        for field, state in _states(bench, axis).items() if values(part) else ():
-            found[state].append(f"{axis}.{field}")
+    found: dict[str, list[str]] = {"alive": [], "asleep": [], "unread": [], "untried": [], "dead": []}
+    idle = _idle(bench)
+    for axis in bench.heavy.parts():
+        for field, state in _states(bench, axis).items():
+            found["unread" if state == "dead" and axis in idle else state].append(f"{axis}.{field}")
     notes = [f"{len(found['alive'])} alive"]
-    notes += [f"{state}: {', '.join(found[state])}" for state in ("asleep", "untried") if found[state]]
+    notes += [f"{s}: {', '.join(found[s])}" for s in ("asleep", "unread", "untried") if found[s]]
     dead = found["dead"]
     rate = all(name.startswith(("schedule.", "optimizer.")) for name in dead)
     value, detail = ", ".join(dead) or "none", "; ".join(notes)
@@ -79,7 +93,7 @@ _known: dict[Any, dict[str, str]] = {}  # an ingredient is examined once, in the
 def _states(bench: Bench, axis: str) -> dict[str, str]:
     """Field -> alive, asleep, dead or untried, of the ingredient of `axis`."""
     part = getattr(bench.heavy, axis)
-    key = (axis, type(part), repr(part), bench.shape, bench.K)
+    key = (axis, type(part), repr(part), bench.recipe.pairing.name, bench.shape, bench.K)
     if key not in _known:
         outcome = _outcomes(bench, axis)
         _known[key] = {field: _state(bench.heavy, axis, field, outcome) for field in values(part)}
@@ -87,14 +101,22 @@ def _states(bench: Bench, axis: str) -> dict[str, str]:
 
 
 def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
-    if axis != "network":
-        return lambda recipe: trained(light(recipe), bench)
+    """What a recipe leads to, computed once for each."""
     side = 16 if bench.shrunk else None
-    return lambda recipe: passed(recipe, (bench.shape[0], side, side) if side else bench.shape)
+    shape = (bench.shape[0], side, side) if side else bench.shape
+    known: dict[str, State] = {}
+
+    def outcome(recipe: Recipe) -> State:
+        name = repr(recipe)
+        if name not in known:
+            known[name] = passed(recipe, shape) if axis == "network" else trained(light(recipe), bench)
+        return known[name]
+
+    return outcome
 
 
 def _state(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
-    if not _candidates(recipe, axis, field):
+    if not _candidates(recipe, axis, field) or hasattr(getattr(recipe, axis), "require"):
         return "untried"
     if (lively := _changes(recipe, axis, field, outcome)) is not False:
         return "alive" if lively else "untried"
@@ -148,32 +170,29 @@ def _hash(parts: list[Any]) -> str:
     digest = hashlib.blake2b()
     for part in parts:
         digest.update(
-            part.detach().double().cpu().numpy().tobytes() if isinstance(part, Tensor) else repr(part).encode()
+            part.detach().double().cpu().numpy().tobytes()
+            if isinstance(part, Tensor)
+            else repr(part).encode()
         )
     return digest.hexdigest()
 
 
-@functools.lru_cache(maxsize=64)
-def _trained(recipe: Recipe, profile: Profile, bench: Bench) -> State:
-    try:
-        trainer = bench.trainer(recipe)
-        for k in (0, 1, 2, 3, 4, 5, bench.K // 2, bench.K - 1):
-            trainer.k = k
-            trainer.step()
-    except Exception:  # a value within its bounds that this recipe, device or machine can not do
-        return None
-    functions = (trainer.f, trainer.teacher, trainer.average)
-    flags = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-    return _hash([flags, *(p for f in functions for p in f.network.parameters())])
-
-
 def trained(recipe: Recipe, bench: Bench) -> State:
     """What steps along the whole schedule lead to: the weights of network, teacher and average, and GPU modes."""
-    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = matmul.allow_tf32, convolution.allow_tf32
     try:
-        return _trained(recipe, bench.profile, bench)
+        trainer = bench.trainer(recipe)
+        for trainer.k in (0, 1, 2, 3, 4, 5, bench.K // 2, bench.K - 1):
+            trainer.step()
+        flags = matmul.allow_tf32, convolution.allow_tf32
+    except Exception:  # a value within its bounds that this recipe, device or machine can not do
+        return None
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+        matmul.allow_tf32, convolution.allow_tf32 = kept
+    functions = (trainer.f, trainer.teacher, trainer.average)
+    sampled = trainer.average(noise(2, *bench.shape), torch.tensor([0.1, 2.0], dtype=torch.float64))
+    return _hash([flags, sampled, *(p for f in functions for p in f.network.parameters())])
 
 
 def passed(recipe: Recipe, shape: tuple[int, int, int]) -> State:

@@ -76,3 +76,4 @@ class Swapped(Constant):
     """
 
     swapped: ClassVar[bool] = True  # the trainer reads it
+    replays: ClassVar[tuple[str, ...]] = ("D10",)  # what `doctor` warns of instead of stopping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ablate.registry import Axis
 
@@ -23,6 +24,8 @@ class Shared:
 class Separate:
     """A mask for each pass. Defect D5 (two public trainers draw anew for the teacher)."""
 
+    replays: ClassVar[tuple[str, ...]] = ("D5",)  # what `doctor` warns of instead of stopping
+
     def __call__(self, device: str) -> bool:
         return False
 
@@ -31,6 +34,8 @@ class Separate:
 @dataclass(frozen=True)
 class CpuGenerator:
     """Shared on a CPU, separate on any other device. Defect D4 (only the CPU generator's state is restored)."""
+
+    replays: ClassVar[tuple[str, ...]] = ("D4",)  # what `doctor` warns of instead of stopping
 
     def __call__(self, device: str) -> bool:
         return device == "cpu"

@@ -31,6 +31,8 @@ class Cm:
 class NoInputPrecond:
     """1. Defect D8: inputs of a standard deviation up to 80."""
 
+    replays: ClassVar[tuple[str, ...]] = ("D8",)  # what `doctor` warns of instead of stopping
+
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(sigma)
 
@@ -41,6 +43,7 @@ class Script:
     """1 / (sigma^2 + sigma_data^2), the root lost. Defect D1 (diffusers' consistency training script)."""
 
     sigma_data: SigmaData = 0.5
+    replays: ClassVar[tuple[str, ...]] = ("D1",)
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return 1 / (sigma**2 + self.sigma_data**2)
@@ -52,3 +55,4 @@ class Squared(Cm):
     """c_in as it should be, but the noisy image is multiplied by itself. Defect D11 (leakedweights/mincy)."""
 
     power: ClassVar[int] = 2  # of the image; the denoiser reads it
+    replays: ClassVar[tuple[str, ...]] = ("D11",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -40,7 +40,8 @@ class Karras:
     def slope(self, sigma: torch.Tensor) -> torch.Tensor:
         """d sigma / d place at level sigma: rho (b - a) sigma^(1 - 1/rho); N levels lie about slope / (N - 1) apart."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        return self.rho * (high - low) * sigma.double() ** (1 - 1 / self.rho)
+        found: torch.Tensor = self.rho * (high - low) * torch.pow(sigma.double(), 1 - 1 / self.rho)
+        return found
 
     def __call__(self, N: int) -> torch.Tensor:
         if N < 2:
@@ -55,6 +56,8 @@ class KarrasWithoutMin(Karras):
 
     Defect D14 (leakedweights/mincy counts the ladder from index 1).
     """
+
+    replays: ClassVar[tuple[str, ...]] = ("D14",)  # what `doctor` warns of instead of stopping
 
     def __call__(self, N: int) -> torch.Tensor:
         return super().__call__(N + 1)[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -54,6 +54,8 @@ class L2:
 class L1:
     """Sum of |x - y|. Source: CM section 5."""
 
+    whole_image_norm: ClassVar[bool] = False  # not of ||x - y|| alone; `doctor` asks
+
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return (x - y).abs().flatten(1).sum(1)
 
@@ -84,6 +86,8 @@ class PseudoHuberPerElement(PseudoHuber):
 
     Defect D13: at a typical error every element stands in the quadratic zone, so that nothing is robust.
     """
+
+    replays: ClassVar[tuple[str, ...]] = ("D13",)  # what `doctor` warns of instead of stopping
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         c = self.c if self.c is not None else huber_c(x.shape[1:])
@@ -123,6 +127,7 @@ class Lpips:
 
     size: Annotated[int, Field(ge=32, le=1024)] = 224
     pooling: Literal["average", "max"] = "average"
+    whole_image_norm: ClassVar[bool] = False
 
     def require(self) -> None:
         """SpecError where the weights are neither there nor to be had."""

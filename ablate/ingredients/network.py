@@ -70,6 +70,11 @@ class NCSNpp:
     divide_by_sigma: bool = False
     embedding: Any = injected("embedding")
 
+    @property
+    def replays(self) -> tuple[str, ...]:
+        """The defect that is switched on, of which `doctor` warns instead of stopping."""
+        return ("D15",) if self.divide_by_sigma else ()
+
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images `shape`; SpecError if they cannot be halved once per level."""
         from ablate.networks import NCSNPP

@@ -1,7 +1,7 @@
 """noise: sigma (N,) -> probability (N-1,) of the pair (sigma_i, sigma_{i+1}).
 
-`quantile(u (B,), levels)` gives sigma (B,), float64: the inverse CDF of what the distribution becomes as N grows without
-bound. Only pairings without a ladder need it.
+`quantile(u (B,), levels)` gives sigma (B,), float64: the inverse CDF of what the distribution becomes as N grows.
+Only pairings without a ladder need it.
 """
 
 from __future__ import annotations

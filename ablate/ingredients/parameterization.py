@@ -46,6 +46,11 @@ class Script:
     sigma_min: SigmaMin = 0.002
     sigma_data: SigmaData = 0.5
 
+    @property
+    def replays(self) -> tuple[str, ...]:
+        """The defects that are switched on, of which `doctor` warns instead of stopping."""
+        return (*(() if self.scale_out else ("D2",)), *(() if self.subtract_min else ("D3",)))
+
     def __call__(self, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         gap = sigma - self.sigma_min if self.subtract_min else sigma
         variance, scale = self.sigma_data**2, self.sigma_data if self.scale_out else 1.0

@@ -19,6 +19,11 @@ class Precision:
     inputs: Literal["float32", "float16", "bfloat16"] = "float32"
     compute: ClassVar[str] = "float32"
 
+    @property
+    def replays(self) -> tuple[str, ...]:
+        """The defect that is switched on, of which `doctor` warns instead of stopping."""
+        return () if self.inputs == "float32" else ("D7",)
+
     def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:
         if self.compute == "float32":
             return contextlib.nullcontext()
@@ -31,6 +36,11 @@ class Fp32(Precision):
     """float32 throughout; tf32 lets a GPU round the factors of matrix products to 10 bits."""
 
     tf32: bool = False
+
+    def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:
+        # for the whole process, as the backward pass runs when the context is left
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        return contextlib.nullcontext()
 
 
 @precision("bf16")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -37,6 +37,7 @@ class Scheduler:
     """
 
     sigma_data: Annotated[float, Field(gt=0, le=100)] = 0.5
+    replays: ClassVar[tuple[str, ...]] = ("D1-3",)  # what `doctor` warns of instead of stopping
 
     def __call__(self, recipe: Recipe) -> Recipe:
         return dataclasses.replace(

@@ -25,7 +25,6 @@ LARGEST = 64 * 2**20  # bytes of one image, decoded or not
 LARGEST_LABELS = 512 * 2**20  # bytes of dataset.json
 
 
-
 class Fit(NamedTuple):
     """How images come to one size; without a resolution they stay as they are."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ import filelock
 import torch
 from safetensors.torch import save_file
 
-from ablate import data, evaluate
+from ablate import data, diagnostics, evaluate
 from ablate.denoiser import Denoiser
 from ablate.plan import Cell
 from ablate.record import BUSY, INTERRUPTED, blank, processor
@@ -172,6 +173,10 @@ class _Run:
         self.folder.append(
             step.k, step.images, {k: v for k, v in metrics.items() if v == v and abs(v) < 1e300}
         )
+        levels = self.cell.recipe.levels
+        terms = [s.terms for s in self.unread]
+        binned = diagnostics.by_level(terms, levels.sigma_min, levels.sigma_max)
+        self.folder.append(step.k, step.images, {k: v for k, v in binned.items() if math.isfinite(v)})
         self.unread, self.last_flush = [], now
 
     def save(self) -> None:

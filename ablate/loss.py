@@ -38,6 +38,10 @@ class Terms:
         """The mean over the batch of weight times distance."""
         return (self.weight * self.distance).mean()
 
+    def detach(self) -> Terms:
+        """The same numbers without the graph that made them."""
+        return Terms(self.weight, self.distance.detach(), self.lo, self.hi)
+
 
 def noisy(x: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, dtype: str) -> torch.Tensor:
     """x + sigma z (B, C, H, W), built in `dtype`, as float32."""

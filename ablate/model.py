@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -75,7 +76,16 @@ def load_export(folder: str | Path, device: str = "cpu") -> Model:
         raise SpecError(f"{folder}: no config.json of an export in it")
     if not weights.is_file():
         raise SpecError(f"{folder}: no model.safetensors in it")
-    return _model(restore(config, Path(folder)), tuple(config["image_shape"]), weights, device)
+    try:
+        cell, shape = restore(config), _shape(config["image_shape"])
+    except (KeyError, TypeError, ValueError) as error:  # SpecError among them
+        raise SpecError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from None
+    return _model(cell, shape, weights, device)
+
+
+def _shape(plain: Any) -> tuple[int, int, int]:
+    channels, height, width = map(int, plain)
+    return channels, height, width
 
 
 def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) -> Model:

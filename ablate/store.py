@@ -84,7 +84,8 @@ class Folder:
             for text in self.metrics.read_text().splitlines():
                 with contextlib.suppress(ValueError):  # a line torn by a kill
                     line = json.loads(text)
-                    found[line["step"], ",".join(line["metrics"])] = line
+                    kind = next(iter(line["metrics"]), "")  # losses, losses by level or an evaluation
+                    found[line["step"], kind] = line
         return sorted(found.values(), key=lambda line: line["step"])
 
     def last(self) -> dict[str, Any] | None:

@@ -79,7 +79,7 @@ class Trainer:
         N = recipe.curriculum(k, self.K)
         self._follow(N)
         self.k += 1
-        return Step(self.k, self.k * self.profile.batch, N, terms.loss.detach(), terms, norm, lr)
+        return Step(self.k, self.k * self.profile.batch, N, terms.loss.detach(), terms.detach(), norm, lr)
 
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; the same for every recipe of a seed."""

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from ablate import notes
-from ablate.notes import Sent
+from ablate.tracking import notes
+from ablate.tracking.notes import Sent
 
 
 def line(images, **metrics):

@@ -54,7 +54,9 @@ def test_there_are_commands():
 @pytest.mark.parametrize("line", commands())
 def test_command(line, place):
     if line.startswith("make "):
-        said = subprocess.run(["make", "-n", line.split()[1]], cwd=place, capture_output=True, text=True, check=True)
+        said = subprocess.run(
+            ["make", "-n", line.split()[1]], cwd=place, capture_output=True, text=True, check=True
+        )
         assert "pip install" in said.stdout  # a fresh clone is installed first
         return
     if " ui" in line:

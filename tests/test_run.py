@@ -24,7 +24,14 @@ plan:
       - {label: again}
       - {label: overflow, set: {precision.inputs: float16, levels.sigma_max: 900000.0}}
 """
-BUDGET = ["--set", "profile.images=512", "--set", "profile.batch=16", "--set", "profile.evaluation.samples=64"]
+BUDGET = [
+    "--set",
+    "profile.images=512",
+    "--set",
+    "profile.batch=16",
+    "--set",
+    "profile.evaluation.samples=64",
+]
 
 
 def ablate(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -147,7 +154,9 @@ def test_a_cell_that_fails_stops_nothing_and_is_told(fresh):
     states = json.loads(done.stdout)["states"]
     assert sorted(states.values()) == ["failed", "finished"]
     failed = next(k for k, s in states.items() if s == "failed")
-    assert json.loads((tmp_path / "runs" / failed / "record.json").read_text())["reason"].endswith("as it should")
+    assert json.loads((tmp_path / "runs" / failed / "record.json").read_text())["reason"].endswith(
+        "as it should"
+    )
     assert "Traceback" in (tmp_path / "runs" / failed / "log.txt").read_text()
     again = json.loads(ablate("run", "two.yaml", *BUDGET, *uri, "--json", cwd=tmp_path, check=False).stdout)
     assert again["computed"] == []

@@ -17,10 +17,10 @@ from contextlib import closing
 import pytest
 from PIL import Image
 
-from ablate import notes, tracking
-from ablate.backend import Backend
+from ablate import tracking
 from ablate.registry import SpecError
-from ablate.tracking import Tracker
+from ablate.tracking import Tracker, notes
+from ablate.tracking.backend import Backend
 
 RECIPE = {
     "metric": "pseudo_huber",

@@ -14,7 +14,7 @@ from ablate.data import Images
 from ablate.networks import Dropout
 from ablate.profile import Profile
 from ablate.recipe import Recipe
-from ablate.registry import AXES, SpecError, injected, values
+from ablate.registry import AXES, injected, values
 from ablate.train import Trainer
 
 LARGEST = 5_000_000  # parameters that are examined as they are
@@ -95,6 +95,7 @@ class Bench:
         self.recipe, self.shape, self.device, self.compiled = recipe, shape, device, compiled
         self.profile = profile.model_copy(update={"batch": BATCH, "images": BATCH * profile.steps})
         self.K = self.profile.steps
+        self.known: dict[str, str | None] = {}  # what recipes led to, for the liveness of fields
         self.shrunk = parameters(recipe, shape) > LARGEST
 
     def trainer(self, recipe: Recipe | None = None, device: str = "cpu", moved: bool = True) -> Trainer:
@@ -169,18 +170,3 @@ def stir(network: nn.Module) -> nn.Module:
     for p in network.parameters():
         p.add_(0.05 * torch.randn(p.shape, generator=generator).to(p.device))
     return network
-
-
-def rebuilt(recipe: Recipe, axis: str, fields: dict[str, Any]) -> Recipe | None:
-    """`recipe` with other fields of the ingredient of `axis`; None where its bounds refuse them."""
-    part, parts = getattr(recipe, axis), recipe.parts()
-    try:
-        new = AXES[axis].build({"name": part.name, **values(part), **fields}, parts=parts)
-    except SpecError:
-        return None
-    parts[axis] = new
-    for name, other in parts.items():
-        if any(f.metadata.get("axis") == axis for f in dataclasses.fields(other)):
-            held = {f.name: new for f in dataclasses.fields(other) if f.metadata.get("axis") == axis}
-            parts[name] = dataclasses.replace(other, **held)
-    return Recipe(**parts)

@@ -6,15 +6,16 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ablate.denoiser import Denoiser
 from ablate.doctor import Finding
-from ablate.doctor.bench import Bench, light, rebuilt, stir
+from ablate.doctor.bench import Bench, light, stir
 from ablate.doctor.function import noise
+from ablate.doctor.variants import candidates
 from ablate.networks import draw_masks
 from ablate.recipe import Recipe
 from ablate.registry import values
@@ -102,9 +103,7 @@ def _states(bench: Bench, axis: str) -> dict[str, str]:
 
 def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
     """What a recipe leads to, computed once for each."""
-    side = 16 if bench.shrunk else None
-    shape = (bench.shape[0], side, side) if side else bench.shape
-    known: dict[str, State] = {}
+    known: dict[str, State] = bench.known if axis != "network" else {}
 
     def outcome(recipe: Recipe) -> State:
         name = repr(recipe)
@@ -112,16 +111,18 @@ def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
             known[name] = passed(recipe, shape) if axis == "network" else trained(light(recipe), bench)
         return known[name]
 
+    side = min(16, *bench.shape[1:])
+    shape = (bench.shape[0], side, side) if bench.shrunk else bench.shape
     return outcome
 
 
 def _state(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
-    if not _candidates(recipe, axis, field) or hasattr(getattr(recipe, axis), "require"):
+    if not candidates(recipe, axis, field) or hasattr(getattr(recipe, axis), "require"):
         return "untried"
     if (lively := _changes(recipe, axis, field, outcome)) is not False:
         return "alive" if lively else "untried"
     for other in values(getattr(recipe, axis)):
-        for woken in _candidates(recipe, axis, other)[:1] if other != field else ():
+        for woken in candidates(recipe, axis, other)[:1] if other != field else ():
             if _changes(woken, axis, field, outcome):
                 return "asleep"
     return "dead"
@@ -132,38 +133,8 @@ def _changes(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], 
     plain = outcome(recipe)
     if plain is None:
         return None
-    states = (outcome(candidate) for candidate in _candidates(recipe, axis, field))
+    states = (outcome(candidate) for candidate in candidates(recipe, axis, field))
     return any(state not in (plain, None) for state in states)
-
-
-def _candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:
-    """Recipes that differ in this field only, within its bounds."""
-    part = getattr(recipe, axis)
-    hint = get_type_hints(type(part), include_extras=True)[field]
-    tried = (rebuilt(recipe, axis, {field: v}) for v in _others(getattr(part, field), hint))
-    return [r for r in tried if r is not None]
-
-
-def _others(value: Any, hint: Any = None) -> list[Any]:
-    """Other values of the same kind, the likelier to show first."""
-    if isinstance(value, bool):
-        return [not value]
-    if isinstance(value, int):
-        return [v for v in (value * 2, value + 1, value // 2, 3, 1) if v != value]
-    if isinstance(value, float):
-        return [v for v in (value * 0.5, value * 1.25, value + 0.25, 0.5) if v != value]
-    if isinstance(value, str):
-        return [v for v in _literals(hint) if v != value]
-    if isinstance(value, tuple):
-        first = [[v, *value[1:]] for v in _others(value[0])] if value else [[8]]
-        return [*first, *([list(value[:1]), []] if len(value) > 1 else [[]])]
-    return [1e-3, 0.5, 1] if value is None else []
-
-
-def _literals(hint: Any) -> list[Any]:
-    if get_origin(hint) is Literal:
-        return list(get_args(hint))
-    return [v for part in get_args(hint) for v in _literals(part)]
 
 
 def _hash(parts: list[Any]) -> str:

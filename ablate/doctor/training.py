@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ablate.doctor import Finding
-from ablate.doctor.bench import Bench, rebuilt
+from ablate.doctor.bench import Bench
 from ablate.doctor.function import noise
+from ablate.doctor.variants import rebuilt
 from ablate.loss import consistency
 from ablate.networks import Dropout, draw_masks
 from ablate.rng import stream

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate import notes
-from ablate.backend import Backend
-from ablate.mirror import Mirror
-from ablate.notes import Sent
 from ablate.registry import SpecError
+from ablate.tracking import notes
+from ablate.tracking.backend import Backend
+from ablate.tracking.mirror import Mirror
+from ablate.tracking.notes import Sent
 
 PAUSE = 30.0  # seconds without another attempt after a failure
 ENVIRONMENT = {

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate import notes
-from ablate.notes import Sent
+from ablate.tracking import notes
+from ablate.tracking.notes import Sent
 
 MOST = {"metrics": 1000, "params": 100, "tags": 100}  # that MLflow takes in one call
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "killed": "KILLED"}  # every other state: FAILED

@@ -1,0 +1,54 @@
+"""Recipes that differ in one field, within its bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ablate.recipe import Recipe
+from ablate.registry import AXES, SpecError, values
+
+
+def candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:
+    """Recipes that differ in this field only, within its bounds."""
+    part = getattr(recipe, axis)
+    hint = get_type_hints(type(part), include_extras=True)[field]
+    tried = (rebuilt(recipe, axis, {field: v}) for v in others(getattr(part, field), hint))
+    return [r for r in tried if r is not None]
+
+
+def others(value: Any, hint: Any = None) -> list[Any]:
+    """Other values of the same kind, the likelier to show first."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [v for v in (value * 2, value + 1, value // 2, 3, 1) if v != value]
+    if isinstance(value, float):
+        return [v for v in (value * 0.5, value * 1.25, value + 0.25, 0.5) if v != value]
+    if isinstance(value, str):
+        return [v for v in _literals(hint) if v != value]
+    if isinstance(value, tuple):
+        first = [[v, *value[1:]] for v in others(value[0])] if value else [[8]]
+        return [*first, *([list(value[:1]), []] if len(value) > 1 else [[]])]
+    return [1e-3, 0.5, 1] if value is None else []
+
+
+def _literals(hint: Any) -> list[Any]:
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [v for part in get_args(hint) for v in _literals(part)]
+
+
+def rebuilt(recipe: Recipe, axis: str, fields: dict[str, Any]) -> Recipe | None:
+    """`recipe` with other fields of the ingredient of `axis`; None where its bounds refuse them."""
+    part, parts = getattr(recipe, axis), recipe.parts()
+    try:
+        new = AXES[axis].build({"name": part.name, **values(part), **fields}, parts=parts)
+    except SpecError:
+        return None
+    parts[axis] = new
+    for name, other in parts.items():
+        if any(f.metadata.get("axis") == axis for f in dataclasses.fields(other)):
+            held = {f.name: new for f in dataclasses.fields(other) if f.metadata.get("axis") == axis}
+            parts[name] = dataclasses.replace(other, **held)
+    return Recipe(**parts)

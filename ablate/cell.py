@@ -102,7 +102,7 @@ def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | N
         state = trainer.average.network.state_dict()
         weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}
         with whole(folder.model) as temporary:
-            save_file(weights, temporary)
+            save_file(weights, temporary, {"classes": str(trainer.average.classes)})
     except Diverged as error:
         record |= {"state": "diverged", "reason": str(error)}
         print(error)

@@ -14,8 +14,8 @@ class Denoiser:
     The coefficients are computed in the precision of sigma and applied in float32; the recipe's autocast covers F only.
     """
 
-    def __init__(self, recipe: Recipe, network: torch.nn.Module):
-        self.recipe, self.network = recipe, network
+    def __init__(self, recipe: Recipe, network: torch.nn.Module, classes: int = 0):
+        self.recipe, self.network, self.classes = recipe, network, classes
         self.power = getattr(recipe.input_precond, "power", 1)
         self.divides = getattr(recipe.network, "divide_by_sigma", False)
 
@@ -45,11 +45,22 @@ class Denoiser:
 
     def with_network(self, network: Any) -> Denoiser:
         """The same function of another network (a teacher's, an average's)."""
-        return Denoiser(self.recipe, network)
+        return Denoiser(self.recipe, network, self.classes)
 
     def for_sampling(self) -> Denoiser:
         """The same network with the coefficients that the recipe samples with; every sampler takes this one."""
-        return Denoiser(self.recipe.sampling_precond(self.recipe), self.network)
+        return Denoiser(self.recipe.sampling_precond(self.recipe), self.network, self.classes)
+
+    def labels(self, n: int, device: Any = "cpu") -> torch.Tensor | None:
+        """The classes in turn for n samples, one-hot (n, classes), float32; None where the network is told none."""
+        if not self.classes:
+            return None
+        return one_hot(torch.arange(n, device=device) % self.classes, self.classes)
+
+
+def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:
+    """Class numbers (n,) as (n, classes), float32."""
+    return torch.nn.functional.one_hot(label, classes).float()
 
 
 def _wide(c: torch.Tensor) -> torch.Tensor:

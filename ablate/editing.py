@@ -22,7 +22,8 @@ Map = Callable[[Tensor], Tensor]
 class Measurement:
     """What is known of an image x: the coefficients of A(x) where `mask` is 0.
 
-    A: images (B, C, H, W) -> coefficients, linear and orthogonal; A_inverse: back; mask: 0 or 1, broadcast to A(x).
+    A: images (B, C, H, W) -> coefficients, linear and orthogonal; A_inverse: back; mask: 0 or 1, broadcast to
+    A(x).
     """
 
     A: Map
@@ -50,8 +51,9 @@ def edit(
 ) -> Tensor:
     """Images (B, C, H, W) that agree with y where `mask` is 0, by len(sigmas) evaluations of f.
 
-    y' = A^-1[(A y)(1 - mask)]; x = f(y' + sigmas[0] z, sigmas[0]); x = A^-1[(A y)(1 - mask) + (A x) mask]; for every
-    further level t the same of f(x + sqrt(t^2 - sigma_min^2) z, t). Source: CM algorithm 4; nothing is clipped.
+    y' = A^-1[(A y)(1 - mask)]; x = f(y' + sigmas[0] z, sigmas[0]); x = A^-1[(A y)(1 - mask) + (A x) mask];
+    for every further level t the same of f(x + sqrt(t^2 - sigma_min^2) z, t). Source: CM algorithm 4; nothing
+    is clipped.
 
     Args:
         y: images in [-1, 1]; nothing is read of what the mask hides.
@@ -69,7 +71,7 @@ def edit(
 
 
 def basis(first: Sequence[float]) -> Tensor:
-    """An orthogonal matrix (n, n), float64, whose first column is `first` at length 1; the same for equal input."""
+    """An orthogonal matrix (n, n), float64, whose first column is `first` (n) at length 1."""
     start = torch.eye(len(first), dtype=torch.float64)
     start[:, 0] = torch.tensor(first, dtype=torch.float64)
     Q: Tensor = torch.linalg.qr(start)[0]
@@ -137,7 +139,7 @@ def superresolution(patch: int) -> Measurement:
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     """On the great circle from a (share 0) to b (1), both (B, C, H, W), each image by itself.
 
-    (sin((1 - share) psi) a + sin(share psi) b) / sin psi with psi the angle between a and b. Source: CM appendix D.
+    (sin((1 - share) psi) a + sin(share psi) b) / sin psi, psi the angle between them. Source: CM appendix D.
     """
     dot = (a * b).sum((1, 2, 3)) / (a.flatten(1).norm(dim=1) * b.flatten(1).norm(dim=1))
     psi = dot.double().clamp(-1, 1).acos().clamp(1e-6, math.pi - 1e-6)  # of equal noise: the straight line
@@ -147,10 +149,11 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
 
 
 def latent(f: Denoiser, x: Tensor, seed: int = 0, steps: int = 300, rate: float = 0.1) -> Tensor:
-    """Noise z (B, C, H, W) whose one-step sample f(sigma_max z, sigma_max) comes close to images x (B, C, H, W).
+    """Noise z (B, C, H, W) whose one-step sample f(sigma_max z, sigma_max) comes close to images x, as z.
 
-    A consistency model has no inverse, so the squared distance is descended (Adam) from the seed's noise. z keeps
-    the length sqrt(d) that normal noise nearly has: elsewhere f was not trained. The nearest image found counts.
+    A consistency model has no inverse, so the squared distance is descended (Adam) from the seed's noise. z
+    keeps the length sqrt(d) that normal noise nearly has: elsewhere f was not trained. The nearest image
+    found counts.
     """
     top, d = f.recipe.levels.sigma_max, x[0].numel()
     level = torch.full((len(x),), top, dtype=torch.float64, device=x.device)
@@ -169,7 +172,7 @@ def latent(f: Denoiser, x: Tensor, seed: int = 0, steps: int = 300, rate: float 
 
 @torch.no_grad()
 def interpolate(f: Denoiser, a: Tensor, b: Tensor, shares: Sequence[float]) -> Tensor:
-    """One-step samples (B, len(shares), C, H, W) of noise on the great circle between noise a and b (B, C, H, W)."""
+    """One-step samples (B, len(shares), C, H, W) on the great circle from noise a to b (B, C, H, W)."""
     top = f.recipe.levels.sigma_max
     level = torch.full((len(a),), top, dtype=torch.float64, device=a.device)
     return torch.stack([f(top * slerp(a, b, share), level) for share in shares], dim=1)

@@ -1,4 +1,4 @@
-"""A finished cell as a folder that stands by itself, and as a pipeline of diffusers where the recipe allows it."""
+"""A finished cell as a folder that stands by itself; also as a pipeline of diffusers, where that is exact."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def export(store: Store, key: str, out: Path, diffusers: bool = False) -> Path:
     `model_index.json`, `unet/` and `scheduler/`, which `ConsistencyModelPipeline.from_pretrained` reads.
 
     Raises:
-        SpecError: no such cell, a recipe that the pipeline would sample otherwise, or a folder that can not be written.
+        SpecError: no such cell, a recipe that the pipeline would sample otherwise, a folder that can not be
+            written.
     """
     folder = find(store, key)
     model = load(store, folder.key)
@@ -71,10 +72,11 @@ class Demand:
 
 
 def demands(recipe: Recipe, shape: tuple[int, int, int]) -> list[Demand]:
-    """What `CMStochasticIterativeScheduler` and `UNet2DModel` demand of a recipe for images `shape` (C, H, W).
+    """What diffusers' scheduler and network demand of a recipe for images `shape` (C, H, W).
 
-    The scheduler scales inputs by 1 / sqrt(s^2 + sd^2), tells the network 1000 ln(s + 1e-44) / 4 and mixes by the `cm`
-    coefficients, with one sigma_data for all; the network encodes time by sinusoids in its first level's width.
+    `CMStochasticIterativeScheduler` scales inputs by 1 / sqrt(s^2 + sd^2), tells the network
+    1000 ln(s + 1e-44) / 4 and mixes by the `cm` coefficients, with one sigma_data for all; `UNet2DModel`
+    encodes time by sinusoids in its first level's width. Both compute in float32, whatever the precision.
     """
     flat = recipe.flat()
     fixed = {"network": "unet2d", "embedding": "positional", "embedding.max_positions": 10000}
@@ -99,12 +101,15 @@ def refuse(recipe: Recipe, shape: tuple[int, int, int]) -> None:
 def pipeline(model: Model) -> Any:
     """The cell as `ConsistencyModelPipeline`: the same image for the same noise, at one step and at more.
 
-    Its time steps count the ladder of 1281 points from sigma_max down: [0] is one step, [788, 0] two with 0.821.
+    Its time steps count the ladder of 1281 points from sigma_max down: [0] is one step; [788, 0] are two, the
+    second at 0.821.
 
     Raises:
         SpecError: diffusers is not installed, or the recipe is one that the pipeline would sample otherwise.
     """
     recipe = model.f.recipe  # with the coefficients that it samples with
+    if model.f.classes:
+        raise SpecError(f"--diffusers: profile.data.labels must be false, but there are {model.f.classes} classes")
     refuse(recipe, model.shape)
     library: Any = import_module("diffusers")
     inner: Any = model.f.network.model
@@ -114,7 +119,7 @@ def pipeline(model: Model) -> Any:
 
 
 def scheduler(recipe: Recipe) -> Any:
-    """`CMStochasticIterativeScheduler` with the recipe's levels; like `sample` it does not clip between steps."""
+    """The scheduler with the recipe's levels; like `sample` it does not clip between steps."""
     library: Any = import_module("diffusers")
     levels = recipe.levels
     return library.CMStochasticIterativeScheduler(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,13 @@ class Draws:
     u: torch.Tensor
     label: torch.Tensor | None = None
 
+    def split(self, parts: int) -> list[Draws]:
+        """The same in equal parts of the batch, in order."""
+        size = len(self.x) // parts
+        labels = [None] * parts if self.label is None else [*self.label.split(size)]
+        rest = (t.split(size) for t in (self.x, self.z, self.u))
+        return [Draws(*part) for part in zip(*rest, labels, strict=True)]
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -41,6 +48,12 @@ class Terms:
     def detach(self) -> Terms:
         """The same numbers without the graph that made them."""
         return Terms(self.weight, self.distance.detach(), self.lo, self.hi)
+
+    @staticmethod
+    def joined(parts: Sequence[Terms]) -> Terms:
+        """The terms of a batch from those of its parts."""
+        names = ("weight", "distance", "lo", "hi")
+        return Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def noisy(x: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, dtype: str) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The best second level of two-step sampling, searched on the ladder and judged by other noise than it was found by."""
+"""The best second level of two-step sampling: searched on the ladder, judged by noise of its own."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ Say = Callable[[str], None]
 def search(fid: Callable[[int], float], points: int = LADDER, coarse: int = COARSE) -> dict[int, float]:
     """FID by index of every point of the ladder that was looked at; the least of them is what was searched.
 
-    First every `coarse`-th point between the ends, as FID need not have one valley only; then the neighbours of the
-    best at half the distance, a quarter and so on to 1. Of the best valley it finds a point, not surely its lowest.
+    First every `coarse`-th point between the ends, as FID may have several valleys; then the neighbours of
+    the best at half the distance, a quarter and so on to 1. It finds a point of the best valley, not
+    surely the lowest.
 
     Args:
         fid: index -> FID; called once per index.
@@ -61,11 +62,13 @@ class TwoStep:
 
     @torch.no_grad()
     def __call__(self, t: float) -> torch.Tensor:
-        """f(first + sqrt(t^2 - sigma_min^2) z, t), (n, C, H, W): what `generate` makes with sigma_max and t."""
+        """f(first + sqrt(t^2 - sigma_min^2) z, t) (n, C, H, W): as `generate` makes of sigma_max and t."""
         scale = max(t**2 - self.sigma_min**2, 0) ** 0.5
         noisy = (self.first + scale * self.z).split(self.batch)
         levels = [torch.full((len(x),), t, dtype=torch.float64, device=x.device) for x in noisy]
-        return torch.cat([self.f(x, level) for x, level in zip(noisy, levels, strict=True)])
+        told = self.f.labels(len(self.first), self.first.device)
+        labels = [None] * len(noisy) if told is None else [*told.split(self.batch)]
+        return torch.cat([self.f(*given) for given in zip(noisy, levels, labels, strict=True)])
 
 
 class Judge:
@@ -101,11 +104,11 @@ class Judge:
 
 
 def midpoint(judge: Judge, say: Say = lambda line: None) -> dict[str, Any]:
-    """What `midpoint.json` holds; numbers under `by_seed` and their means are of seeds that the search did not see.
+    """What `midpoint.json` holds; `by_seed` and the means of it are of seeds that the search did not see.
 
-    sigma, index: the level found, and its place on the ladder of 1281; fid: at it; fixed: at the published levels;
-    one_step; searched: FID at sigma with the noise that the search used, so too low; curve: [[sigma, FID], ...] of
-    the search, ascending in sigma.
+    sigma, index: the level found and its place on the ladder; fid, fixed, one_step: mean FID at it, at the
+    published levels, after one step; searched: FID at sigma with the noise of the search, so too low; curve:
+    [[sigma, FID], ...] of the search, ascending in sigma.
     """
     seed, ladder = judge.model.cell.seed, judge.model.cell.recipe.levels(LADDER).tolist()
     cached = judge.samples(seed)
@@ -140,7 +143,7 @@ def judged(judge: Judge, seeds: list[int], best: float) -> dict[str, list[float]
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
-    """The curve of the search as PNG, with the level found, the published ones and what fresh noise gives at them."""
+    """The curve of the search as PNG, with what fresh noise gives at the level found and at the published."""
     import seaborn as sns
 
     colors = sns.color_palette("colorblind")
@@ -150,10 +153,11 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         sigmas, fids = zip(*found["curve"], strict=True)
         label = f"searched with seed {found['search_seed']}"
         ax.plot(sigmas, fids, color=colors[0], marker="o", markersize=4, linewidth=1, label=label)
-        levels = {"found": (found["sigma"], "best"), **{f"{t:g}": (t, f"{t:g}") for t in PUBLISHED}}
-        for (name, (t, key)), color, style in zip(levels.items(), colors[1:], ("-", "--", ":"), strict=False):
-            values = found["by_seed"][key]
-            said = f"{name}{f': {t:.3g}' if name == 'found' else ''}, fresh seeds: {statistics.fmean(values):.4g}"
+        levels = [(found["sigma"], "best"), *((t, f"{t:g}") for t in PUBLISHED)]
+        for (t, name), color, style in zip(levels, colors[1:], ("-", "--", ":"), strict=False):
+            values = found["by_seed"][name]
+            level = f"found: {t:.3g}" if name == "best" else f"published: {name}"
+            said = f"{level}, fresh seeds: {statistics.fmean(values):.4g}"
             ax.axvline(t, color=color, linestyle=style, linewidth=1, zorder=0)
             look = {"marker": "D", "s": 22, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
             ax.scatter([t] * len(values), values, color=color, label=said, **look)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ablate.cell import save_grid
@@ -89,13 +89,15 @@ def _shape(plain: Any) -> tuple[int, int, int]:
 
 
 def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) -> Model:
-    network = cell.recipe.network(shape)
     try:
+        with safe_open(weights, "pt") as file:  # type: ignore[no-untyped-call]
+            classes = int((file.metadata() or {}).get("classes", 0))
+        network = cell.recipe.network(shape, classes)
         network.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:  # damaged, or another network's
         raise SpecError(f"{weights}: {' '.join(str(error).split())[:200]}") from None
     network = network.to(device).eval().requires_grad_(False)
-    return Model(cell, Denoiser(cell.recipe, network).for_sampling(), shape)
+    return Model(cell, Denoiser(cell.recipe, network, classes).for_sampling(), shape)
 
 
 def draw(store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path) -> Path:

@@ -1,11 +1,15 @@
-"""Options and arguments that several commands take."""
+"""Options and arguments that several commands take, and what their text means."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+
+from ablate import documents
+from ablate.registry import Problems, SpecError
 
 FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).")]
 KEY = Annotated[str, typer.Argument(metavar="KEY", help="The key of a finished cell, or its beginning.")]
@@ -22,3 +26,47 @@ AS_JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output."
 TRACKING = Annotated[
     Optional[str], typer.Option(help="An MLflow tracking URI; by default sqlite beside the runs.")
 ]
+
+
+def overrides(pairs: list[str] | None) -> dict[str, Any]:
+    """`--set` pairs as dotted keys and plain values; here `1e-4` is a number, for there is no doubt what is meant."""
+    found, problems = dict[str, Any](), Problems()
+    for pair in pairs or []:
+        key, equals, text = pair.partition("=")
+        with problems:
+            if not equals or not key.strip():
+                raise SpecError(f"--set {pair}: KEY=VALUE is needed")
+            try:
+                value = documents.parse(text) if text.strip() else text
+            except SpecError as error:
+                raise error.under(f"--set {key}") from None
+            found[key.strip()] = number(value) if isinstance(value, str) else value
+    problems.check()
+    return found
+
+
+def number(text: str) -> Any:
+    """A float where the text is one, else the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def seed_list(text: str | None) -> list[int] | None:
+    """`0,1,2` as numbers."""
+    try:
+        return [int(part) for part in text.split(",")] if text is not None else None
+    except ValueError:
+        raise SpecError(f"--seeds {text}: numbers with commas between are needed, as in 0,1,2") from None
+
+
+def levels(text: str | None) -> list[float]:
+    """`20,2,0.5` as descending noise levels."""
+    try:
+        found = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        found = [-1.0]
+    if any(b >= a for a, b in itertools.pairwise(found)) or any(not 0 < s < 1e6 for s in found):
+        raise SpecError(f"--sigmas {text}: positive levels in descending order are needed, as in 20,2,0.5")
+    return found

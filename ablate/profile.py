@@ -33,6 +33,14 @@ class Data(Section):
     interpolation: Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nearest"] = "bicubic"
     crop: Literal["center", "random"] = "center"  # of what is not square, before it is resized
     flip: bool = False  # random horizontal flips
+    labels: bool = False  # tell the network the classes
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of training images whose class is not told
+
+    @model_validator(mode="after")
+    def _told(self) -> Data:
+        if self.label_dropout and not self.labels:
+            raise ValueError(f"label_dropout needs labels: true, but got label_dropout={self.label_dropout}")
+        return self
 
 
 class Evaluation(Section):
@@ -54,6 +62,7 @@ class Profile(Section):
     data: Data
     batch: Count
     images: Count
+    accumulate: Count = 1  # equal parts that a batch is passed in, one after another, for memory
     adapt: dict[str, Any] = {}
     evaluation: Evaluation = Evaluation()
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of a worker; unset: the cores shared out
@@ -64,6 +73,9 @@ class Profile(Section):
     def _whole(self) -> Profile:
         if self.images < self.batch:
             raise ValueError(f"images >= batch must hold, but got images={self.images}, batch={self.batch}")
+        if self.batch % self.accumulate:
+            law = "accumulate must divide batch"
+            raise ValueError(f"{law}, but got accumulate={self.accumulate}, batch={self.batch}")
         return self
 
     @property

@@ -52,12 +52,21 @@ def generate(
     batch: int = 256,
     device: str = "cpu",
 ) -> torch.Tensor:
-    """n images (n, C, H, W), float32, of f in evaluation mode, from the seed's sampling noise."""
+    """n images (n, C, H, W), float32, of f in evaluation mode, from the seed's sampling noise.
+
+    Where f is told classes, image i is of class i mod classes.
+    """
+    labels = f.labels(n, device)
     z = [noise(seed, shape, n, step, device) for step in range(len(sigmas))]
     training = f.network.training
     f.network.eval()
     try:
-        chunks = [sample(f, [e[i : i + batch] for e in z], sigmas, sigma_min) for i in range(0, n, batch)]
+        parts = [slice(i, i + batch) for i in range(0, n, batch)]
+        told = [None if labels is None else labels[part] for part in parts]
+        chunks = [
+            sample(f, [e[part] for e in z], sigmas, sigma_min, label)
+            for part, label in zip(parts, told, strict=True)
+        ]
     finally:
         f.network.train(training)
     return torch.cat(chunks)

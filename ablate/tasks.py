@@ -1,4 +1,4 @@
-"""Tasks of zero-shot editing on real images: what is given, what a cell makes of it, and the original, in a row."""
+"""Zero-shot editing of real images: what is given, what a cell makes of it and the original, in a row."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def colorize(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Ten
 
 
 def superres(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """Detail is made up for an image of one eighth of the height, though at least patches of 2 and at most of 8."""
+    """Detail is made up for an image in patches: an eighth of the height, at least 2 and at most 8 pixels."""
     return measured(model, y, sigmas, seed, editing.superresolution(min(max(2, y.shape[2] // 8), 8)))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ablate.data import Images
-from ablate.denoiser import Denoiser
+from ablate.denoiser import Denoiser, one_hot
 from ablate.flat import Flat
 from ablate.loss import Draws, Terms, consistency
 from ablate.networks import draw_masks, seed_parameters, teacher_copy
@@ -41,11 +41,12 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, profile: Profile, images: Images, seed: int, device: str = "cpu"):
         self.recipe, self.profile, self.seed, self.device = recipe, profile, seed, device
-        self.data = images.train
-        self.network = build_network(recipe, images.shape, seed, device)
-        student = Denoiser(recipe, self.network)
+        self.data, self.labels = images.train, images.train_labels
+        classes = images.classes if profile.data.labels else 0
+        self.network = build_network(recipe, images.shape, seed, device, classes)
+        student = Denoiser(recipe, self.network, classes)
         self.k, self.K = 0, profile.steps
-        self.f = student
+        self.f, self.part = student, (0, 1)
         keeps = recipe.teacher(recipe.curriculum(0, self.K)) > 0
         self.teacher = student.with_network(teacher_copy(self.network)) if keeps else student
         averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
@@ -69,17 +70,29 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.shares = recipe.dropout_sharing(torch.device(self.device).type)
-        self._mask("dropout" if self.shares else "teacher_dropout")
-        terms = consistency(recipe, self.f, self.teacher, self.draws(k), k, self.K, self._between)
         self.optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of one
-        self.scaler.scale(terms.loss).backward()  # type: ignore[no-untyped-call]
+        terms = self._passes(self.draws(k))
         norm = self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         N = recipe.curriculum(k, self.K)
         self._follow(N)
         self.k += 1
-        return Step(self.k, self.k * self.profile.batch, N, terms.loss.detach(), terms.detach(), norm, lr)
+        return Step(self.k, self.k * self.profile.batch, N, terms.loss, terms, norm, lr)
+
+    def _passes(self, draws: Draws) -> Terms:
+        """Add up the gradients of the batch's parts; each part's loss is a mean, so its share is 1 / parts."""
+        parts = self.profile.accumulate
+        if parts > 1:  # the whole batch is coupled, and a part of an optimal coupling is one itself
+            draws = replace(draws, z=self.recipe.coupling(draws.x, draws.z))
+        found = []
+        for i, part in enumerate(draws.split(parts)):
+            self.part = (i, parts)
+            self._mask("dropout" if self.shares else "teacher_dropout")
+            terms = consistency(self.recipe, self.f, self.teacher, part, self.k, self.K, self._between)
+            self.scaler.scale(terms.loss / parts).backward()  # type: ignore[no-untyped-call]
+            found.append(terms.detach())
+        return Terms.joined(found)
 
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; the same for every recipe of a seed."""
@@ -91,7 +104,15 @@ class Trainer:
             x = torch.where(coin[:, None, None, None], x.flip(3), x)
         z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
-        return Draws(x.float() / 127.5 - 1, z, u)
+        return Draws(x.float() / 127.5 - 1, z, u, self._told(chosen, k))
+
+    def _told(self, chosen: torch.Tensor, k: int) -> torch.Tensor | None:
+        """The images' classes, one-hot (B, classes), those that are dropped all zeros; None without labels."""
+        if not self.f.classes:
+            return None
+        label = one_hot(self.labels[chosen.to(self.labels.device)], self.f.classes)
+        coin = torch.rand(len(chosen), generator=self._stream("label", k), device=self.device)
+        return label * (coin >= self.profile.data.label_dropout)[:, None]
 
     def _stream(self, purpose: Purpose, k: int) -> torch.Generator:
         return stream(self.seed, purpose, k, device=self.device)
@@ -103,7 +124,7 @@ class Trainer:
 
     def _mask(self, purpose: Purpose) -> None:
         """Draw the dropout masks that the next passes read; seeds come from the CPU, so no device is waited for."""
-        draw_masks(self.network, stream(self.seed, purpose, self.k))
+        draw_masks(self.network, stream(self.seed, purpose, self.k), self.part)
 
     def _clip(self) -> torch.Tensor | None:
         """The gradient's norm where it is bounded or about to be logged, else None."""
@@ -149,10 +170,12 @@ class Trainer:
             self.teacher.network.load_state_dict(state["teacher"])
 
 
-def build_network(recipe: Recipe, shape: tuple[int, ...], seed: int, device: str) -> torch.nn.Module:
+def build_network(
+    recipe: Recipe, shape: tuple[int, ...], seed: int, device: str, classes: int = 0
+) -> torch.nn.Module:
     """The recipe's network for images of `shape` (C, H, W), its weights from the seed's stream alone."""
     with torch.random.fork_rng(devices=[]):
-        network: torch.nn.Module = recipe.network(shape)
+        network: torch.nn.Module = recipe.network(shape, classes)
         seed_parameters(network, lambda name: number(seed, "init", name))
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

@@ -109,7 +109,9 @@ def pipeline(model: Model) -> Any:
     """
     recipe = model.f.recipe  # with the coefficients that it samples with
     if model.f.classes:
-        raise SpecError(f"--diffusers: profile.data.labels must be false, but there are {model.f.classes} classes")
+        raise SpecError(
+            f"--diffusers: profile.data.labels must be false, but there are {model.f.classes} classes"
+        )
     refuse(recipe, model.shape)
     library: Any = import_module("diffusers")
     inner: Any = model.f.network.model

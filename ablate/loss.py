@@ -25,9 +25,8 @@ class Draws:
 
     def split(self, parts: int) -> list[Draws]:
         """The same in equal parts of the batch, in order."""
-        size = len(self.x) // parts
-        labels = [None] * parts if self.label is None else [*self.label.split(size)]
-        rest = (t.split(size) for t in (self.x, self.z, self.u))
+        labels = [None] * parts if self.label is None else [*self.label.chunk(parts)]
+        rest = (t.chunk(parts) for t in (self.x, self.z, self.u))
         return [Draws(*part) for part in zip(*rest, labels, strict=True)]
 
 

@@ -67,7 +67,11 @@ class TwoStep:
         noisy = (self.first + scale * self.z).split(self.batch)
         levels = [torch.full((len(x),), t, dtype=torch.float64, device=x.device) for x in noisy]
         told = self.f.labels(len(self.first), self.first.device)
-        labels = [None] * len(noisy) if told is None else [*told.split(self.batch)]
+        labels = (
+            [None] * len(noisy)
+            if told is None
+            else [told[i : i + self.batch] for i in range(0, len(told), self.batch)]
+        )
         return torch.cat([self.f(*given) for given in zip(noisy, levels, labels, strict=True)])
 
 

@@ -34,7 +34,9 @@ class Data(Section):
     crop: Literal["center", "random"] = "center"  # of what is not square, before it is resized
     flip: bool = False  # random horizontal flips
     labels: bool = False  # tell the network the classes
-    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of training images whose class is not told
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = (
+        0.0  # share of training images whose class is not told
+    )
 
     @model_validator(mode="after")
     def _told(self) -> Data:
@@ -88,6 +90,8 @@ class Profile(Section):
         plain = self.model_dump(mode="json")
         for silent in ("name", "summary", "adapt", "threads", "log_every", "checkpoint_every"):
             del plain[silent]
+        for silent in ("batch", "grid"):  # how samples are made and shown, not which
+            del plain["evaluation"][silent]
         return plain
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import pytest
 import torch
 
@@ -228,3 +231,90 @@ def test_a_flat_optimizer_steps_as_a_list_of_parameters_does():
         optimizer.step()
         t.step()
     torch.testing.assert_close(weights(network), weights(t.network))
+
+
+def labelled(share=0.0, **changes):
+    """A training on images of three classes."""
+    data = Data(name="digits", flip=True, labels=True, label_dropout=share)
+    profile = PROFILE.model_copy(update={"data": data})
+    recipe = ablate.apply(ablate.load_recipe("ict"), {**SMALL, **changes}).for_images((1, 8, 8))
+    three = dataclasses.replace(images(), train_labels=torch.arange(40) % 3, classes=3)
+    return Trainer(recipe, profile, three, 0)
+
+
+def test_labels_are_those_of_the_images_and_some_are_dropped():
+    whole, some, none = (labelled(share).draws(2).label for share in (0.0, 0.5, 1.0))
+    chosen = batch_indices(0, 2, 8, 40)
+    assert torch.equal(whole.argmax(1), chosen % 3)
+    assert torch.equal(whole.sum(1), torch.ones(8))
+    assert none.sum() == 0
+    kept = some.sum(1) == 1
+    assert 0 < kept.sum() < 8
+    assert torch.equal(some[kept], whole[kept])
+    assert trainer().draws(2).label is None
+
+
+def test_labels_change_no_other_draw_and_no_other_weight():
+    a, b = trainer(), labelled(0.5)
+    for name in ("x", "z", "u"):
+        assert torch.equal(getattr(a.draws(3), name), getattr(b.draws(3), name))
+    mine, told = a.network.state_dict(), b.network.state_dict()
+    assert set(told) - set(mine) == {"condition.label.weight"}
+    assert all(torch.equal(mine[k], told[k]) for k in mine)
+
+
+def test_a_labelled_training_learns_its_labels_and_samples_the_classes_in_turn():
+    t = labelled(optimizer={"name": "adam", "lr": 0.001}, averaging={"name": "constant", "decay": 0.0})
+    losses(t, 3)
+    before = labelled().network.condition.label.weight
+    assert not torch.equal(t.network.condition.label.weight, before)
+    assert t.average.labels(5).argmax(1).tolist() == [0, 1, 2, 0, 1]
+    x = generate(t.average, (1, 8, 8), 5, [80.0], 0.002, batch=2)
+    t.average.classes = 0
+    assert not torch.equal(x, generate(t.average, (1, 8, 8), 5, [80.0], 0.002, batch=2))
+
+
+def test_a_labelled_run_resumes_bit_by_bit():
+    whole, first, second = labelled(0.3), labelled(0.3), labelled(0.3)
+    undisturbed, begun = losses(whole, 5), losses(first, 2)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert begun + losses(second, 3) == undisturbed
+
+
+def test_the_weights_of_a_labelled_cell_tell_their_classes(tmp_path):
+    from safetensors.torch import save_file
+
+    from ablate import model
+    from ablate.plan import Cell
+
+    t = labelled()
+    weights = {k: v.contiguous() for k, v in t.average.network.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors", {"classes": "3"})
+    cell = Cell("key", t.recipe, t.profile, 0, "mark")
+    loaded = model._model(cell, (1, 8, 8), tmp_path / "model.safetensors", "cpu")
+    assert loaded.f.classes == 3
+    torch.testing.assert_close(loaded.sample(4), generate(t.average, (1, 8, 8), 4, [80.0], 0.002))
+
+
+@pytest.mark.parametrize("sharing", ["shared", "separate"])
+@pytest.mark.parametrize("coupling", ["independent", "minibatch_ot"])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(sharing, coupling):
+    """Dropout masks included: a part passes its rows of them."""
+
+    def gradient(parts):
+        fields = {"dropout_sharing": sharing, "coupling": coupling, "network.dropout": 0.3}
+        t = trainer(profile=PROFILE.model_copy(update={"accumulate": parts}), **fields)
+        steps = [t.step() for _ in range(2)]
+        flat = torch.cat([p.grad.flatten() for p in t.network.parameters()])
+        return flat, torch.stack([s.loss for s in steps]), steps[-1].terms.hi
+
+    whole, parts = gradient(1), gradient(4)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_profile_refuses_parts_that_are_not_equal_and_dropped_labels_that_are_not_there():
+    with pytest.raises(ValueError, match="accumulate must divide batch"):
+        Profile(name="p", data=Data(name="digits"), batch=8, images=80, accumulate=3)
+    with pytest.raises(ValueError, match="needs labels"):
+        Data(name="digits", label_dropout=0.1)

@@ -76,6 +76,9 @@ def admit(
     if new:
         _fork(new)
     labels = {key: row.label for row in reversed(experiment.rows) for key in row.keys}
+    unknown = {labels[cell.key] for path, cell in cells.items() if read_json(path) is None}
+    for label in sorted(unknown):
+        say(f"doctor: {label}: could not be examined")
     found = [
         row | {"recipe": labels[cell.key]} for path, cell in cells.items() for row in read_json(path) or []
     ]

@@ -13,7 +13,7 @@ from ablate.doctor import Finding
 from ablate.doctor.bench import Bench
 from ablate.doctor.function import noise
 from ablate.doctor.variants import rebuilt
-from ablate.loss import consistency
+from ablate.loss import consistency, noisy
 from ablate.networks import Dropout, draw_masks
 from ablate.rng import stream
 from ablate.train import Trainer
@@ -73,7 +73,7 @@ def _compiled(bench: Bench) -> Finding:
 
 
 def finite(bench: Bench) -> Iterator[Finding]:
-    """6: loss, weight and gradient at the extreme levels, with the first and the last ladder."""
+    """6: images, loss, weight and gradient at the extreme levels, with the first and the last ladder."""
     trainer, bad = bench.trainer(bench.heavy, bench.device), []
     ends = torch.tensor([1e-6, 1e-3, 0.999, 1 - 1e-6], dtype=torch.float64, device=bench.device)
     for k in (0, bench.K - 1):
@@ -81,11 +81,13 @@ def finite(bench: Bench) -> Iterator[Finding]:
         terms = consistency(bench.heavy, trainer.f, trainer.teacher, draws, k, bench.K)
         trainer.network.zero_grad(set_to_none=True)
         terms.loss.backward()  # type: ignore[no-untyped-call]
+        images = noisy(draws.x, terms.hi, draws.z, bench.recipe.precision.inputs)
         slopes = [p.grad for p in trainer.network.parameters() if p.grad is not None]
-        named = {"loss": [terms.loss], "weight": [terms.weight], "gradient": slopes}
+        named = {"image": [images], "loss": [terms.loss], "weight": [terms.weight], "gradient": slopes}
         bad += [f"{n} at k={k}" for n, found in named.items() if not all(t.isfinite().all() for t in found)]
     detail = "a small network of this kind" if bench.shrunk else ""
-    yield Finding("6 not finite", ", ".join(bad) or "none", "none", not bad, detail=detail)
+    overflow = "D7" if any(b.startswith("image") for b in bad) else None  # half precision ends at 65504
+    yield Finding("6 not finite", ", ".join(bad) or "none", "none", not bad, overflow, detail=detail)
 
 
 def averages(bench: Bench) -> Iterator[Finding]:

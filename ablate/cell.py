@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 
 from ablate import data, diagnostics, evaluate
 from ablate.denoiser import Denoiser
+from ablate.machine import processor
 from ablate.plan import Cell
-from ablate.record import BUSY, INTERRUPTED, blank, processor
+from ablate.record import BUSY, INTERRUPTED, blank
 from ablate.registry import SpecError
 from ablate.sampler import generate
 from ablate.store import Folder, Store, describe, read_json, restore, whole, write_json

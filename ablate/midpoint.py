@@ -12,10 +12,10 @@ import torch
 
 from ablate import data, evaluate
 from ablate.denoiser import Denoiser
+from ablate.machine import devices
 from ablate.model import Model, find, load
 from ablate.registry import SpecError
 from ablate.report import figures
-from ablate.runner import devices
 from ablate.sampler import generate, noise
 from ablate.store import Store, write_json
 

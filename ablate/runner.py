@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.executors.local import Local
+from ablate.machine import cores, devices
 from ablate.plan import Cell, Experiment
 from ablate.progress import Progress
 from ablate.record import BUSY, blank
@@ -40,23 +40,10 @@ class Outcome:
         }
 
 
-def devices() -> list[str]:
-    """The GPUs of this machine, else the CPU; asks the driver only where there is one."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (
-        Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
-    ):
-        import torch
-
-        if torch.cuda.is_available():
-            return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    return ["cpu"]
-
-
 def defaults(experiment: Experiment, workers: int | None, found: list[str]) -> tuple[int, int]:
     """Workers, and threads of each: one worker per GPU or per core, no more threads than cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or (cores if found == ["cpu"] else len(found))
-    threads = experiment.profile.threads or max(1, cores // workers)
+    workers = workers or (cores() if found == ["cpu"] else len(found))
+    threads = experiment.profile.threads or max(1, cores() // workers)
     return workers, threads
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from ablate import data, editing
 from ablate.cell import save_grid
 from ablate.evaluate import to_uint8
+from ablate.machine import devices
 from ablate.model import Model, load
 from ablate.registry import SpecError, nearest
-from ablate.runner import devices
 from ablate.sampler import noise
 from ablate.store import Store
 

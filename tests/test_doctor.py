@@ -187,6 +187,14 @@ def test_a_field_may_sleep_and_an_axis_be_spared():
     assert "unread: levels.rho, curriculum.s0" in told["11 dead fields"].detail
 
 
+def test_an_overflow_of_half_precision_is_told_and_stays_plain_data():
+    rows = examine(
+        "r", recipe(noise="uniform", **{"precision.inputs": "float16", "levels.sigma_max": 9e5}), PROFILE
+    )
+    assert {r["verdict"] for r in rows if r["check"].startswith("6")} == {"replay"}
+    assert json.dumps(rows, allow_nan=False)
+
+
 def test_an_average_with_a_slow_decay_still_moves():
     moved = next(averages(Bench(recipe(**{"averaging.decay": 0.99993}), PROFILE, (1, 8, 8))))
     assert moved.ok

@@ -11,16 +11,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ablate"
 FLOORS = [
-    ("registry", "lazy", "documents", "rng"),
-    ("ingredients", "networks", "recipe", "denoiser", "loss", "sampler", "profile"),
+    ("registry", "lazy", "documents", "rng", "machine"),
+    ("ingredients", "networks", "recipe", "denoiser", "loss", "sampler", "profile", "perceptual"),
     ("data", "archive", "classifier", "extractor", "evaluate", "flat", "train", "diagnostics", "editing"),
     ("rows", "plan", "store", "record"),
-    ("cell", "model", "doctor", "midpoint", "export"),
-    ("executors", "tracking", "live", "progress", "runner", "report"),
-    ("catalogue", "cli", "__main__"),
+    ("cell", "model", "doctor", "export"),
+    ("executors", "tracking", "live", "progress", "runner", "report", "midpoint", "tasks"),
+    ("catalogue", "options", "cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-ONE_PLACE = {"mlflow": "tracking", "yaml": "documents", "torch_fidelity": "extractor", "typer": "cli"}
+ONE_PLACE = {"mlflow": "tracking", "yaml": "documents", "torch_fidelity": "extractor", "optuna": "study"}
 FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
 
 

@@ -318,3 +318,10 @@ def test_a_profile_refuses_parts_that_are_not_equal_and_dropped_labels_that_are_
         Profile(name="p", data=Data(name="digits"), batch=8, images=80, accumulate=3)
     with pytest.raises(ValueError, match="needs labels"):
         Data(name="digits", label_dropout=0.1)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_as_the_recipe_says(allowed):
+    trainer(precision={"name": "fp32", "tf32": allowed})
+    assert torch.backends.cuda.matmul.allow_tf32 is allowed
+    assert torch.backends.cudnn.allow_tf32 is allowed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +51,18 @@ def judged(label: str, recipe: Recipe, findings: list[Finding]) -> list[dict[str
         plain: dict[str, Any] = {
             "recipe": label,
             "check": f.check,
-            "value": f.value,
+            "value": _plain(f.value),
             "bound": f.bound,
             "ok": f.ok,
         }
         plain |= {"defect": told, "verdict": "ok" if f.ok else out, "detail": f.detail}
         rows.append(plain | {"axis": purpose.get(told or "")})
     return rows
+
+
+def _plain(value: float | str) -> float | str:
+    """JSON has no word for what is not finite."""
+    return value if isinstance(value, str) or math.isfinite(value) else str(value)
 
 
 def line(row: dict[str, Any]) -> str:

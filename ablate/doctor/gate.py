@@ -12,10 +12,10 @@ from typing import Any
 import ablate
 from ablate import recipe as recipes
 from ablate.doctor import line
+from ablate.machine import devices
 from ablate.plan import Cell, Experiment
 from ablate.recipe import Recipe
 from ablate.registry import SpecError
-from ablate.runner import devices
 from ablate.store import Store, describe, read_json, restore, write_json
 
 FORMAT = 1  # of the verdicts; another one forgets those that are kept
@@ -75,12 +75,19 @@ def admit(
     new = {str(path): describe(cell) for path, cell in cells.items() if read_json(path) is None}
     if new:
         _fork(new)
+    _tell({path: read_json(path) for path in cells}, cells, experiment, say)
+
+
+def _tell(
+    verdicts: dict[Path, Any], cells: dict[Path, Cell], experiment: Experiment, say: Callable[[str], Any]
+) -> None:
+    """Say the warnings, raise the failures."""
     labels = {key: row.label for row in reversed(experiment.rows) for key in row.keys}
-    unknown = {labels[cell.key] for path, cell in cells.items() if read_json(path) is None}
+    unknown = {labels[cell.key] for path, cell in cells.items() if verdicts[path] is None}
     for label in sorted(unknown):
         say(f"doctor: {label}: could not be examined")
     found = [
-        row | {"recipe": labels[cell.key]} for path, cell in cells.items() for row in read_json(path) or []
+        row | {"recipe": labels[cell.key]} for path, cell in cells.items() for row in verdicts[path] or []
     ]
     for row in (r for r in found if not r["ok"] and r["verdict"] != "failed"):
         say(f"doctor: {line(row)}")

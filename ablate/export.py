@@ -11,8 +11,7 @@ from typing import Any
 from ablate import __version__
 from ablate.cell import schedules
 from ablate.ingredients.levels import Karras
-from ablate.midpoint import LADDER
-from ablate.model import Model, find, load
+from ablate.model import LADDER, Model, find, load
 from ablate.recipe import Recipe
 from ablate.registry import SpecError
 from ablate.store import Store, describe, whole, write_json

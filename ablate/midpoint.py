@@ -13,13 +13,12 @@ import torch
 from ablate import data, evaluate
 from ablate.denoiser import Denoiser
 from ablate.machine import devices
-from ablate.model import Model, find, load
+from ablate.model import LADDER, Model, find, load
 from ablate.registry import SpecError
 from ablate.report import figures
 from ablate.sampler import generate, noise
 from ablate.store import Store, write_json
 
-LADDER = 1281  # points, as many as iCT trains with in the end
 PUBLISHED = (0.821, 1.526)  # iCT's levels: CIFAR-10, ImageNet-64
 COARSE = 64  # points between two of the first grid: a power of two, so that halving it ends at 1
 FRESH = 3  # sampling seeds that the found level is judged by

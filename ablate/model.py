@@ -19,6 +19,8 @@ from ablate.registry import SpecError, nearest
 from ablate.sampler import generate
 from ablate.store import FORMAT, Folder, Store, read_json, restore
 
+LADDER = 1281  # levels to choose a second step from, as many as iCT trains with in the end
+
 
 @dataclass(frozen=True)
 class Model:

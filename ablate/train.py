@@ -42,8 +42,6 @@ class Trainer:
     def __init__(self, recipe: Recipe, profile: Profile, images: Images, seed: int, device: str = "cpu"):
         self.recipe, self.profile, self.seed, self.device = recipe, profile, seed, device
         self.data, self.labels = images.train, images.train_labels
-        tf32 = getattr(recipe.precision, "tf32", False)  # for the whole process: backward passes too
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
         classes = images.classes if profile.data.labels else 0
         self.network = build_network(recipe, images.shape, seed, device, classes)
         student = Denoiser(recipe, self.network, classes)

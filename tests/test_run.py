@@ -24,7 +24,9 @@ plan:
       - {label: again}
       - {label: overflow, set: {precision.inputs: float16, levels.sigma_max: 70000.0, noise: uniform}}
 """
-BUDGET = ["--no-doctor", "--set",
+BUDGET = [
+    "--no-doctor",
+    "--set",
     "profile.images=512",
     "--set",
     "profile.batch=16",

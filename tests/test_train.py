@@ -322,6 +322,6 @@ def test_a_profile_refuses_parts_that_are_not_equal_and_dropped_labels_that_are_
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_tf32_is_as_the_recipe_says(allowed):
-    trainer(precision={"name": "fp32", "tf32": allowed})
+    trainer(precision={"name": "fp32", "tf32": allowed}).step()
     assert torch.backends.cuda.matmul.allow_tf32 is allowed
     assert torch.backends.cudnn.allow_tf32 is allowed

@@ -7,7 +7,7 @@ demo: .venv/.stamp  ## Table 1 on embedded data, from nothing
 	$(BIN)/python -m ablate run experiments/table1.yaml
 
 test: .venv/.stamp lint  ## everything that is checked
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.stamp
 	$(BIN)/ruff check .

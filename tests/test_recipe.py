@@ -112,3 +112,18 @@ def test_every_field_of_every_axis_is_in_the_key():
         if isinstance(value, float) and not name.startswith(("levels", "parameterization")):
             changed = ablate.apply(ict, {name: value * 0.5 if value else 0.25})
             assert recipes.key(changed, {}, 0) != recipes.key(ict, {}, 0), name
+
+
+def test_installed_packages_offer_options_by_entry_point(monkeypatch):
+    loaded = []
+
+    class Entry:
+        def load(self):
+            loaded.append(self)
+
+    def entry_points(group):
+        return [Entry()] if group == "ablate.ingredients" else []
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    recipes.load_plugins()
+    assert len(loaded) == 1

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from ablate import data, diagnostics, evaluate
 from ablate.denoiser import Denoiser
 from ablate.machine import processor
-from ablate.plan import Cell
+from ablate.plan import Cell, image_shape
 from ablate.record import BUSY, INTERRUPTED, blank
 from ablate.registry import SpecError
 from ablate.sampler import generate
@@ -93,6 +93,10 @@ def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | N
         Interrupted: `stop` became non-empty; a checkpoint was written.
     """
     images = data.load(cell.profile.data, device)
+    if (planned := image_shape(cell.profile)) != images.shape:
+        raise SpecError(
+            f"profile.data: the first image is {planned}, but all of them together are {images.shape}"
+        )
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
     run = _Run(cell, folder, trainer, images, stop if stop is not None else [])
     record = blank(describe(cell), "finished")

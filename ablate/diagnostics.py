@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from ablate.lazy import torch
 from ablate.loss import Terms
 
 if TYPE_CHECKING:

@@ -72,10 +72,11 @@ def _draw(
     experiment: Experiment, store: Store, known: Records, table: Any, folder: Path, old: list[str]
 ) -> list[str]:
     """Draw all figures anew, and remove those that have nothing to show any more; the names of the drawn."""
-    from ablate.report import curves, figures, samples
+    from ablate.report import curves, figures, levels, samples
 
     drawn = ["fid.png"] if figures.fid(experiment, table, known, folder / "fid.png") else []
     drawn += ["curves.png"] if curves.curves(experiment, store, table, folder / "curves.png") else []
+    drawn += ["levels.png"] if levels.levels(experiment, store, table, folder / "levels.png") else []
     drawn += samples.draw(samples.grids(experiment, store, known), folder)
     for name in set(old) - set(drawn):
         (folder / name).unlink(missing_ok=True)

@@ -29,6 +29,12 @@ FIGURES = {  # file: title, most rows, caption
         24,
         "A colour is a seed. Losses of unlike metrics or weightings share no scale.",
     ),
+    "levels.png": (
+        "Noise levels",
+        40,
+        "By the student's noise level, over the last quarter of training: where a row's loss lies, and how far its "
+        "two passes are apart, in its metric's units.",
+    ),
     "samples.png": (
         "Samples",
         24,

@@ -1,0 +1,70 @@
+"""Where along the noise levels the loss lies, a line of squares per row."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablate import diagnostics
+from ablate.report.figures import chosen, house, save
+from ablate.report.lines import lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.plan import Experiment, Row
+    from ablate.store import Store
+
+ROWS, LAST = 40, 0.75  # rows that are shown; from which part of training on
+
+
+def levels(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path) -> bool:
+    """Share of the loss and the student-teacher gap by sigma, over the last quarter of training and all seeds."""
+    import pandas as pd
+
+    distinct = {line.row.keys: line for line in reversed(lines(experiment, table))}  # equal rows once
+    results = sorted(distinct.values(), key=lambda line: line.index)
+    at = {line.index: line for line in results}
+    found = {at[i].row.label: binned(at[i].row, store) for i in chosen(results, ROWS)}
+    found = {label: bins for label, bins in found.items() if len(bins)}
+    if not found:
+        return False
+    table = pd.concat(found, names=["row"]).reset_index()
+    table["row"] = [textwrap.shorten(label, 40, placeholder=" ...") for label in table["row"]]
+    _draw(table, path)
+    return True
+
+
+def binned(row: Row, store: Store) -> pd.DataFrame:
+    """A row's cells by the middle of a bin: sigma, share (of the row's loss), gap (in the metric's units)."""
+    import pandas as pd
+
+    bounds = row.recipe.levels.sigma_min, row.recipe.levels.sigma_max
+    cells = [diagnostics.frame(store.folder(key).lines(), *bounds) for key in row.keys]
+    cells = [cell[cell["images"] >= LAST * cell["images"].max()] for cell in cells if len(cell)]
+    if not cells:
+        return pd.DataFrame(columns=["sigma", "share", "gap"])
+    joined = pd.concat(cells)
+    joined["share"], joined["gap"] = joined["count"] * joined["loss"], joined["count"] * joined["gap"]
+    sums = joined.groupby("sigma")[["count", "share", "gap"]].sum()
+    sums["share"], sums["gap"] = sums["share"] / sums["share"].sum(), sums["gap"] / sums["count"]
+    return sums[["share", "gap"]].reset_index()
+
+
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    import matplotlib.pyplot as plt
+    import numpy as np
+    import seaborn as sns
+
+    order = list(dict.fromkeys(table["row"]))
+    share, gap = (table.pivot(index="row", columns="sigma", values=v).loc[order] for v in ("share", "gap"))
+    with house():
+        size = (11, 1.2 + 0.3 * len(order))
+        figure, axes = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
+        sns.heatmap(share, ax=axes[0], cmap="cividis", annot=True, fmt=".0%", cbar=False)
+        sns.heatmap(np.log10(gap), ax=axes[1], cmap="cividis", annot=gap, fmt=".0e", cbar=False)
+        for ax, title in zip(axes, ("share of the loss", "distance of student and teacher"), strict=True):
+            ax.set(title=title, xlabel="sigma of the student", ylabel="")
+            ax.set_xticklabels([f"{sigma:.2g}" for sigma in share.columns], rotation=0)
+        save(figure, path)

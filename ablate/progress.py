@@ -69,9 +69,8 @@ class Progress:
         self.bars.remove_task(task)
         self.done += 1
         self.bars.update(self.all, completed=self.done)
-        self.console.print(
-            f"[{self.done}/{self.total}] {summary(cell, record)}", markup=False, highlight=False
-        )
+        told = f"[{self.done}/{self.total}] {summary(cell, record)}"
+        self.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(cell: Cell, record: dict[str, Any]) -> str:

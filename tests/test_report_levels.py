@@ -10,14 +10,18 @@ from ablate.store import Store
 
 @pytest.fixture
 def store(tmp_path):
-    (tmp_path / "made.yaml").write_text("name: made\nplan: [{list: [{label: plain}, {label: empty, base: ct}]}]\n")
+    (tmp_path / "made.yaml").write_text(
+        "name: made\nplan: [{list: [{label: plain}, {label: empty, base: ct}]}]\n"
+    )
     return Store(tmp_path / "runs"), load(tmp_path / "made.yaml")
 
 
 def write(store, experiment, images, share):
     folder = store.prepare(experiment.cells[experiment.rows[0].keys[0]])
     counts = {f"count_sigma_{i}": 10.0 for i in range(2)}
-    means = {f"loss_sigma_{i}": s / 10 for i, s in enumerate(share)} | {f"gap_sigma_{i}": 0.5 for i in range(2)}
+    means = {f"loss_sigma_{i}": s / 10 for i, s in enumerate(share)} | {
+        f"gap_sigma_{i}": 0.5 for i in range(2)
+    }
     folder.append(images // 16, images, counts | means)
 
 

@@ -60,7 +60,7 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
     order = list(dict.fromkeys(table["row"]))
     share, gap = (table.pivot(index="row", columns="sigma", values=v).loc[order] for v in ("share", "gap"))
     with house():
-        size = (11, 1.2 + 0.3 * len(order))
+        size = (12, 1.9 + 0.3 * len(order))
         figure, axes = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
         sns.heatmap(share, ax=axes[0], cmap="cividis", annot=True, fmt=".0%", cbar=False)
         sns.heatmap(np.log10(gap), ax=axes[1], cmap="cividis", annot=gap, fmt=".0e", cbar=False)

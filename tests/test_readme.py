@@ -97,3 +97,17 @@ def test_its_pictures_and_links_are_there():
     prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#]+)\)", prose):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_its_table_of_defects_is_the_committed_one():
+    import csv
+
+    with (ROOT / "reports" / "replay_script" / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    shown = re.findall(
+        r"^\| \**[^|]+\| \**([\d.]+) ± ([\d.]+)\** \| \**([\d.]+) ± ([\d.]+)\** \|$", TEXT, re.M
+    )
+    assert len(shown) == len(rows)
+    names = ("fid_1step", "fid_1step_std", "fid_2step", "fid_2step_std")
+    for line, row in zip(shown, rows, strict=True):
+        assert [float(v) for v in line] == pytest.approx([float(row[n]) for n in names], abs=0.0501)

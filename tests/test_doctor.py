@@ -295,3 +295,15 @@ def test_a_verdict_is_kept_and_a_finished_cell_is_not_examined(file, monkeypatch
     monkeypatch.setattr(Store, "record", lambda self, key: {"key": key, "state": "finished"})
     gate.admit(experiment, store, said.append)
     assert said == []
+
+
+def test_a_metric_of_ones_own_without_a_huber_constant_is_free_to_be_no_norm():
+    @dataclass(frozen=True)
+    class ScaledL1(metric.L2):
+        def __call__(self, x, y):
+            return 2 * (x - y).abs().flatten(1).sum(1)
+
+    try:
+        assert found(altered("metric", ScaledL1))["D13"] == "advice"
+    finally:
+        del ablate.AXES["metric"].options["test_ScaledL1"]

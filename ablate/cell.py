@@ -36,7 +36,7 @@ class Interrupted(Exception):
 
 
 def work(path: str, device: str, threads: int) -> None:
-    """Compute the cell in folder `path`; exits 0 when it has a record, whatever its state."""
+    """Compute the cell in folder `path`; exits 0 when this wrote its record, whatever the state."""
     folder = Folder(Path(path))
     _log_to(folder.log)
     stop = _stop_on(signal.SIGTERM)
@@ -44,8 +44,9 @@ def work(path: str, device: str, threads: int) -> None:
     try:
         with folder.lock().acquire(timeout=0):
             (folder.path / "pid").write_text(str(os.getpid()))
-            if not folder.record.exists():
-                _settle(folder, device, stop)
+            if folder.record.exists():  # another run was faster
+                sys.exit(BUSY)
+            _settle(folder, device, stop)
     except filelock.Timeout:
         sys.exit(BUSY)
     except Interrupted:

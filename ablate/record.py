@@ -11,7 +11,7 @@ from typing import Any
 
 from ablate.machine import processor
 
-BUSY, INTERRUPTED = 75, 130  # exit codes of a worker: another process holds the cell; it was asked to stop
+BUSY, INTERRUPTED = 75, 130  # exit codes of a worker: the cell is another's; it was asked to stop
 
 
 def blank(config: dict[str, Any], state: str, reason: str | None = None) -> dict[str, Any]:

@@ -96,16 +96,15 @@ def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, fo
                 time.sleep(POLL_S)
                 progress.update()
                 for path, code in pool.ended().items():
-                    folder, key = Folder(path), path.name
-                    if code == BUSY and not store.record(
-                        key
-                    ):  # another run computes it: ask again in a while
+                    folder = Folder(path)
+                    record = store.record(folder.key)
+                    if code == BUSY and not record:  # another run computes it: ask again in a while
                         missing.append(progress.requeue(folder))
                         waiting_until = time.monotonic() + 1.0
                         continue
-                    record = store.record(key) or _crashed(folder, code)
-                    outcome.states[key] = record["state"]
-                    outcome.computed.append(key)
+                    record = record or _crashed(folder, code)
+                    outcome.states[folder.key] = record["state"]
+                    outcome.computed += [folder.key] if code != BUSY else []
                     progress.end(folder, record)
                     follow(folder, False)
         except BaseException:

@@ -162,6 +162,20 @@ def test_a_cell_that_fails_stops_nothing_and_is_told(fresh):
     assert again["computed"] == []
 
 
+def test_two_runs_at_the_same_time_share_the_cells(fresh):
+    tmp_path, uri = fresh
+    (tmp_path / "tiny.yaml").write_text(EXPERIMENT.replace("[0]", "[0, 1]"))
+    command = [sys.executable, "-m", "ablate", "run", "tiny.yaml", *BUDGET, *uri, "--json", "--workers", "1"]
+    reports = [["--reports-dir", name] for name in ("one", "two")]
+    both = [
+        subprocess.Popen([*command, *r], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for r in reports
+    ]
+    told = [json.loads(process.communicate(timeout=200)[0]) for process in both]
+    assert told[0]["states"] == told[1]["states"]
+    assert len(told[0]["states"]) == 6
+    assert sorted(told[0]["computed"] + told[1]["computed"]) == sorted(told[0]["states"])
+
+
 KILL = "name: kill\nset: {network.width: 8, network.attention: []}\nplan: [{list: [{label: a}]}]\n"
 KILL_BUDGET = [*BUDGET, "--set", "profile.images=2400", "--set", "profile.checkpoint_every=160"]
 

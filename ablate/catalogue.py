@@ -87,12 +87,12 @@ def counted(recipe: Recipe, profile: Any) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from ablate.plan import image_shape
+    from ablate import data
 
-    shape = image_shape(profile)
+    shape, classes = data.shape(profile.data), data.classes(profile.data)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network = recipe.network(shape).eval()
-        network(torch.zeros(1, *shape), torch.zeros(1), None)
+        network = recipe.network(shape, classes).eval()
+        network(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, classes) if classes else None)
     forward = int(counter.get_total_flops())
     parameters = sum(p.numel() for p in network.parameters())
     return {"parameters": parameters, "flops_forward": forward, "flops_step": 4 * forward}

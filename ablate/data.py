@@ -17,6 +17,7 @@ from ablate.profile import Data
 from ablate.registry import SpecError
 
 TAKES = {"digits": ("holdout",), "cifar10": ("path",)}  # the others take every key
+KNOWN = {"digits": (1, 8), "cifar10": (3, 32)}  # channels, height and width; both have ten classes
 HELD_OUT = 797  # of the 1797 digits
 
 
@@ -52,7 +53,7 @@ def load(spec: Data, device: Any = "cpu") -> Images:
     pixels = torch.from_numpy(archive.stack([*train, *test], _how(spec))).to(device).contiguous()
     labels = torch.tensor([label for *_, label in [*train, *test]], device=device)
     n = len(train)
-    return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], int(labels.max()) + 1, mark)
+    return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], _classes(spec, int(labels.max()) + 1), mark)
 
 
 def _how(spec: Data) -> archive.Fit:
@@ -169,11 +170,30 @@ def _split(
     return train[: spec.images], test
 
 
+def _classes(spec: Data, found: int) -> int:
+    if spec.classes is not None and spec.classes < found:
+        raise SpecError(f"{KEY}.classes: {spec.classes}: the images have {found}")
+    return spec.classes or found
+
+
+def classes(spec: Data) -> int:
+    """How many classes a network for these images is told, 0 without `labels`; decodes no image."""
+    if not spec.labels:
+        return 0
+    if spec.name in KNOWN or (spec.classes and spec.path is None):
+        return spec.classes or 10
+    read = archive.folder if spec.name == "folder" else archive.zipped
+    keys = ["path"] if spec.test_path is None else ["path", "test_path"]
+    return _classes(spec, 1 + max(label for key in keys for *_, label in read(_source(spec, key))))
+
+
 def shape(spec: Data) -> tuple[int, int, int]:
-    """(C, H, W) of the images that `load` returns, from the first of them; `load` finds those that differ."""
-    known = {"digits": (1, 8), "cifar10": (3, 32)}
-    if spec.name in known:
-        channels, size = known[spec.name]
+    """(C, H, W) of the images that `load` returns, from the first of them; `load` finds those that differ.
+
+    Where no path is named yet but a resolution is, they are taken to be in color.
+    """
+    if spec.name in KNOWN or (spec.path is None and spec.resolution):
+        channels, size = KNOWN.get(spec.name, (3, 0))
         return channels, spec.resolution or size, spec.resolution or size
     read = archive.folder if spec.name == "folder" else archive.zipped
     first = archive.stack(_mixed(read(_source(spec, "path")), spec.path)[:1], _how(spec))

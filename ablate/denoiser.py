@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ablate.lazy import torch
 from ablate.recipe import Recipe
+
+if TYPE_CHECKING:
+    Watch = Callable[[torch.Tensor], None]
 
 
 class Denoiser:
@@ -32,13 +36,23 @@ class Denoiser:
         return _wide(c_in) * powered
 
     def __call__(
-        self, x: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        label: torch.Tensor | None = None,
+        watch: Watch | None = None,
     ) -> torch.Tensor:
-        """The estimate of the clean image (B, C, H, W), float32, of x at noise level sigma (B,)."""
+        """The estimate of the clean image (B, C, H, W), float32, of x at noise level sigma (B,).
+
+        Args:
+            watch: told the gradient by F's output when a backward pass comes through it.
+        """
         c = self.coefficients(sigma)
         with self.recipe.precision(x.device.type):
             out = self.network(self.inputs(x, c["c_in"]), c["c_noise"], label)
         F: torch.Tensor = out.float()
+        if watch and F.requires_grad:
+            F.register_hook(watch)  # type: ignore[no-untyped-call]
         if self.divides:  # defect D15
             F = F / _wide(sigma.float())
         return _wide(c["c_skip"]) * x + _wide(c["c_out"]) * F

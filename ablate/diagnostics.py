@@ -1,4 +1,4 @@
-"""Where along the noise levels the loss lies: mean loss, teacher-student gap and count by bin of sigma."""
+"""Where along the noise levels the loss lies: means of loss, teacher-student gap and gradient by bin of sigma."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BINS = 8
-NAMES = ("count", "loss", "gap")  # images; mean of weight times distance; mean distance
+NAMES = (
+    "count",
+    "loss",
+    "gap",
+    "gradient",
+)  # images; means of weight times distance, distance, |d loss / dF|
 
 
 def edges(sigma_min: float, sigma_max: float) -> list[float]:
@@ -30,21 +35,23 @@ def bins(sigma: torch.Tensor, sigma_min: float, sigma_max: float) -> torch.Tenso
 
 
 def by_level(terms: Sequence[Terms], sigma_min: float, sigma_max: float) -> dict[str, float]:
-    """`count_sigma_<i>`, `loss_sigma_<i>` and `gap_sigma_<i>` of several steps, i the bin of the student's level hi.
+    """`count_sigma_<i>`, `loss_...`, `gap_...`, `gradient_...` of several steps, i the bin of the student's level hi.
 
     Every image counts once. The gap is the metric's distance between the student's and the teacher's image, without
-    the weight, in the metric's units. A bin without images has its count only. Reads the device once.
+    the weight, in the metric's units. The gradient is the norm of d loss / dF, F the network's output: what an image
+    of that level tells the network. A bin without images has its count only. Reads the device once.
     """
     hi = torch.cat([t.hi.double() for t in terms])
     gap = torch.cat([t.distance.detach().double() for t in terms])
     weight = torch.cat([t.weight.double() for t in terms])
     index = bins(hi, sigma_min, sigma_max)
-    sums = [torch.zeros(BINS, dtype=torch.float64, device=hi.device) for _ in NAMES]
-    for total, value in zip(sums, (torch.ones_like(gap), weight * gap, gap), strict=True):
-        total.index_add_(0, index, value)
+    values = [torch.ones_like(gap), weight * gap, gap]
+    if all(t.gradient is not None for t in terms):
+        values.append(torch.cat([t.gradient.double() for t in terms if t.gradient is not None]))
+    sums = [torch.zeros(BINS, dtype=torch.float64, device=hi.device).index_add_(0, index, v) for v in values]
     count, *means = torch.stack(sums).tolist()
     found = {f"count_sigma_{i}": n for i, n in enumerate(count)}
-    for name, total in zip(NAMES[1:], means, strict=True):
+    for name, total in zip(NAMES[1:], means, strict=False):
         found |= {f"{name}_sigma_{i}": total[i] / n for i, n in enumerate(count) if n}
     return found
 
@@ -52,7 +59,7 @@ def by_level(terms: Sequence[Terms], sigma_min: float, sigma_max: float) -> dict
 def frame(
     lines: Sequence[Mapping[str, Any]], sigma_min: float = 0.002, sigma_max: float = 80.0
 ) -> pd.DataFrame:
-    """A cell's metric lines as a table: step, images, bin, sigma (the bin's middle), count, loss, gap.
+    """A cell's metric lines as a table: step, images, bin, sigma (the bin's middle), count, loss, gap, gradient.
 
     One row per flush and bin that saw images; for a drawing of the gap over sigma, or of a bin over images.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablate.denoiser import Denoiser
 from ablate.lazy import torch
 from ablate.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ablate.denoiser import Watch
 
 
 @dataclass(frozen=True)
@@ -32,26 +35,31 @@ class Draws:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a step's loss is made of, per image (B,): weight times distance, and the pair of levels."""
+    """What a step's loss is made of, per image (B,): weight times distance, and the pair of levels.
+
+    gradient: norm of d(weight distance) / dF, F the network's output for the image; None before the backward pass.
+    """
 
     weight: torch.Tensor
     distance: torch.Tensor
     lo: torch.Tensor
     hi: torch.Tensor
+    gradient: torch.Tensor | None = None
 
     @property
     def loss(self) -> torch.Tensor:
         """The mean over the batch of weight times distance."""
         return (self.weight * self.distance).mean()
 
-    def detach(self) -> Terms:
-        """The same numbers without the graph that made them."""
-        return Terms(self.weight, self.distance.detach(), self.lo, self.hi)
+    def detach(self, gradient: torch.Tensor | None = None) -> Terms:
+        """The same numbers without the graph that made them, with what the backward pass found."""
+        return Terms(self.weight, self.distance.detach(), self.lo, self.hi, gradient)
 
     @staticmethod
     def joined(parts: Sequence[Terms]) -> Terms:
         """The terms of a batch from those of its parts."""
-        names = ("weight", "distance", "lo", "hi")
+        names = ["weight", "distance", "lo", "hi"]
+        names += ["gradient"] if all(part.gradient is not None for part in parts) else []
         return Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -69,21 +77,23 @@ def consistency(
     k: int,
     K: int,
     between: Callable[[], Any] = lambda: None,
+    watch: Watch | None = None,
 ) -> Terms:
     """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K.
 
     Args:
         between: called between the teacher's and the student's pass; dropout that is not shared draws anew there.
+        watch: told the gradient of the loss by the network's output (B, C, H, W), in the student's backward pass.
     """
     if getattr(recipe.pairing, "tangent", False):
-        return tangential(recipe, student, teacher, draws, k, K, between)
+        return tangential(recipe, student, teacher, draws, k, K, between, watch)
     lo, hi = recipe.pairing(k, K, draws.u)
     z = recipe.coupling(draws.x, draws.z)
     inputs = recipe.precision.inputs
     with torch.no_grad():
         target = teacher(noisy(draws.x, lo, z, inputs), lo, draws.label)
     between()
-    y = student(noisy(draws.x, hi, z, inputs), hi, draws.label)
+    y = student(noisy(draws.x, hi, z, inputs), hi, draws.label, watch)
     return Terms(recipe.weighting(lo, hi).float(), recipe.metric(y, target), lo, hi)
 
 
@@ -95,6 +105,7 @@ def tangential(
     k: int,
     K: int,
     between: Callable[[], Any] = lambda: None,
+    watch: Watch | None = None,
 ) -> Terms:
     """The loss whose teacher's image is y - gap df/dt, one level instead of two: CM theorem 6.
 
@@ -107,7 +118,7 @@ def tangential(
     x = noisy(draws.x, t, z, recipe.precision.inputs)
     slope = derivative(teacher, x, t, z, draws.label)
     between()
-    y = student(x, t, draws.label)
+    y = student(x, t, draws.label, watch)
     target = y.detach() - gap.to(y.dtype)[:, None, None, None] * slope
     return Terms(recipe.weighting(t - gap, t).float(), recipe.metric(y, target), t, t)
 

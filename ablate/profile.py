@@ -34,6 +34,7 @@ class Data(Section):
     crop: Literal["center", "random"] = "center"  # of what is not square, before it is resized
     flip: bool = False  # random horizontal flips
     labels: bool = False  # tell the network the classes
+    classes: Count | None = None  # how many, where the images at hand do not have all of them
     label_dropout: Annotated[float, Field(ge=0, le=1)] = (
         0.0  # share of training images whose class is not told
     )
@@ -92,6 +93,8 @@ class Profile(Section):
             del plain[silent]
         for silent in ("batch", "grid"):  # how samples are made and shown, not which
             del plain["evaluation"][silent]
+        if plain["data"]["classes"] is None:  # younger than the cells that were computed without it
+            del plain["data"]["classes"]
         return plain
 
 

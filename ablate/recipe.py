@@ -38,6 +38,7 @@ class Recipe:
     sampling_precond: Any
     embedding: Any
     network: Any
+    init_from: Any
     dropout_sharing: Any
     coupling: Any
     averaging: Any
@@ -67,11 +68,20 @@ class Recipe:
         return dataclasses.replace(self, **fitted)
 
     def sources(self) -> dict[str, str]:
-        """A hash of the code of every option that is not this package's own, by axis."""
+        """A hash of what an option is besides its fields: code that is not this package's own, or a file; by axis."""
         foreign = {
             a: type(p) for a, p in self.parts().items() if not type(p).__module__.startswith("ablate.")
         }
-        return {axis: _hash(inspect.getsource(option)) for axis, option in foreign.items()}
+        files = {axis: part.content() for axis, part in self.parts().items() if hasattr(part, "content")}
+        return {axis: _hash(inspect.getsource(option)) for axis, option in foreign.items()} | files
+
+    def keyed(self) -> dict[str, Any]:
+        """`flat` without what decides no number: a silent axis at its default, and where a file lies."""
+        silent = set()
+        for axis, part in self.parts().items():
+            silent |= {f"{axis}.{field}" for field in getattr(part, "unkeyed", ())}
+            silent |= {axis} if AXES[axis].silent and part.name == AXES[axis].default else set()
+        return {k: v for k, v in self.flat().items() if k not in silent}
 
 
 def build(specs: Mapping[str, Any]) -> Recipe:
@@ -186,7 +196,7 @@ def load_recipe(name: str) -> Recipe:
 
 def key(recipe: Recipe, budget: Mapping[str, Any], seed: int) -> str:
     """Short hash of all that decides a cell's numbers: 12 hexadecimal digits."""
-    decided = {"recipe": recipe.flat(), "sources": recipe.sources(), "budget": dict(budget), "seed": seed}
+    decided = {"recipe": recipe.keyed(), "sources": recipe.sources(), "budget": dict(budget), "seed": seed}
     return _hash(json.dumps(decided, sort_keys=True))
 
 

@@ -116,11 +116,12 @@ class Axis:
     Args:
         contract: the call's names, shapes and meaning; the first line of the axis's module.
         default: the option that an ingredient built alone falls back on.
+        silent: the default is left out of a cell's key, as of an axis that came after cells had been computed.
     """
 
-    def __init__(self, contract: str, default: str):
+    def __init__(self, contract: str, default: str, silent: bool = False):
         self.name, self.contract = (part.strip() for part in contract.splitlines()[0].split(":", 1))
-        self.default = default
+        self.default, self.silent = default, silent
         self.options: dict[str, type] = {}
         AXES[self.name] = self
 

@@ -14,10 +14,10 @@ from ablate.data import Images
 from ablate.denoiser import Denoiser, one_hot
 from ablate.flat import Flat
 from ablate.loss import Draws, Terms, consistency
-from ablate.networks import draw_masks, seed_parameters, teacher_copy
+from ablate.networks import draw_masks, teacher_copy
 from ablate.profile import Profile
 from ablate.recipe import Recipe
-from ablate.rng import Purpose, number, stream
+from ablate.rng import Purpose, stream
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,25 @@ class Trainer:
         parts = self.profile.accumulate
         if parts > 1:  # the whole batch is coupled, and a part of an optimal coupling is one itself
             draws = replace(draws, z=self.recipe.coupling(draws.x, draws.z))
+        unit = self.scaler.scale(torch.ones((), device=self.device)) / self.profile.batch  # an image's share
         found = []
         for i, part in enumerate(draws.split(parts)):
             self.part = (i, parts)
             self._mask("dropout" if self.shares else "teacher_dropout")
-            terms = consistency(self.recipe, self.f, self.teacher, part, self.k, self.K, self._between)
+            terms, norms = self._terms(part)
             self.scaler.scale(terms.loss / parts).backward()  # type: ignore[no-untyped-call]
-            found.append(terms.detach())
+            found.append(terms.detach(norms[0] / unit))
         return Terms.joined(found)
+
+    def _terms(self, part: Draws) -> tuple[Terms, list[torch.Tensor]]:
+        """The loss of a part, and a list that its backward pass puts each image's gradient norm into."""
+        norms: list[torch.Tensor] = []
+
+        def watch(gradient: torch.Tensor) -> None:
+            norms.append(gradient.flatten(1).norm(dim=1))
+
+        f, teacher = self.f, self.teacher
+        return consistency(self.recipe, f, teacher, part, self.k, self.K, self._between, watch), norms
 
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; the same for every recipe of a seed."""
@@ -173,10 +184,10 @@ class Trainer:
 def build_network(
     recipe: Recipe, shape: tuple[int, ...], seed: int, device: str, classes: int = 0
 ) -> torch.nn.Module:
-    """The recipe's network for images of `shape` (C, H, W), its weights from the seed's stream alone."""
+    """The recipe's network for images of `shape` (C, H, W) with its first weights."""
     with torch.random.fork_rng(devices=[]):
         network: torch.nn.Module = recipe.network(shape, classes)
-        seed_parameters(network, lambda name: number(seed, "init", name))
+        recipe.init_from(network, seed)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,14 @@ def test_the_networks_of_the_paper_are_counted():
     assert catalogue.counted(ablate.apply(ict, spec), profile)["parameters"] == pytest.approx(
         55.7e6, rel=0.01
     )
+
+
+def test_the_network_of_imagenet_is_counted_without_its_images():
+    shown = catalogue.described("ict", "imagenet64-paper", {}, Path("runs"))
+    assert shown["recipe"]["network"] == "adm"
+    assert shown["parameters"] == pytest.approx(296e6, rel=0.01)
+    assert shown["flops_forward"] == pytest.approx(219.3e9, rel=0.02)
+    assert shown["steps"] == 800_000
 
 
 def test_a_difference_is_a_table_and_equality_is_said():

@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import ablate
 from ablate.data import Images
@@ -150,6 +151,13 @@ def test_the_schedule_sets_the_rate():
     assert [t.step().lr for _ in range(3)] == pytest.approx([1e-4, 2e-4, 3e-4])
 
 
+def saved(folder, t):
+    """The path of a trainer's weights, as a cell leaves them."""
+    state = t.network.state_dict()
+    save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors")
+    return str(folder / "model.safetensors")
+
+
 ALIVE = {
     "levels": {"levels.rho": 5.0},
     "curriculum": {"curriculum": "constant"},
@@ -164,6 +172,7 @@ ALIVE = {
     "sampling_precond": {"sampling_precond": "scheduler"},
     "embedding": {"embedding.scale": 16.0},
     "network": {"network.dropout": 0.0},
+    "init_from": lambda folder: {"init_from": {"name": "file", "path": saved(folder, trainer(seed=5))}},
     "dropout_sharing": {"dropout_sharing": "separate"},
     "coupling": {"coupling": "minibatch_ot"},
     "averaging": {"averaging.decay": 0.5},
@@ -190,8 +199,9 @@ def plain():
 
 
 @pytest.mark.parametrize("axis", [a for a in ablate.AXES if a not in SAMPLED])
-def test_every_axis_is_alive(axis, plain):
-    assert not torch.equal(plain[0], outcome(**ALIVE[axis])[0])
+def test_every_axis_is_alive(axis, plain, tmp_path):
+    changes = ALIVE[axis](tmp_path) if callable(ALIVE[axis]) else ALIVE[axis]
+    assert not torch.equal(plain[0], outcome(**changes)[0])
 
 
 def test_an_axis_of_sampling_changes_the_samples_and_no_weight():
@@ -325,3 +335,32 @@ def test_tf32_is_as_the_recipe_says(allowed):
     trainer(precision={"name": "fp32", "tf32": allowed}).step()
     assert torch.backends.cuda.matmul.allow_tf32 is allowed
     assert torch.backends.cudnn.allow_tf32 is allowed
+
+
+def test_the_gradient_is_of_the_loss_by_the_networks_output():
+    """Against the derivative of one image's loss, written out with the coefficients; in parts of a batch too."""
+    for changes in ({}, {"precision": "bf16"}):
+        whole, parts = (trainer(**changes) for _ in range(2))
+        parts.profile = parts.profile.model_copy(update={"accumulate": 2})
+        expected = by_hand(trainer(**changes))
+        for t, tolerance in ((whole, 1e-5), (parts, 1e-5)):
+            found = t.step().terms.gradient
+            torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
+
+
+def by_hand(t):
+    """Norms of d(weight distance) / dF of every image of the first step, F the network's output."""
+    t.shares = t.recipe.dropout_sharing("cpu")
+    draws, outputs = t.draws(0), []
+    t._mask("dropout")
+    t.network.register_forward_hook(lambda module, args, out: outputs.append(out))
+    lo, hi = t.recipe.pairing(0, t.K, draws.u)
+    wide = (slice(None), None, None, None)
+    with torch.no_grad():
+        target = t.teacher(draws.x + lo.float()[wide] * draws.z, lo)
+    t.f(draws.x + hi.float()[wide] * draws.z, hi)
+    F = outputs[-1].detach().float().requires_grad_()
+    c = t.f.coefficients(hi)
+    y = c["c_skip"][wide] * (draws.x + hi.float()[wide] * draws.z) + c["c_out"][wide] * F
+    loss = t.recipe.weighting(lo, hi).float() * t.recipe.metric(y, target)
+    return torch.autograd.grad(loss.sum(), F)[0].flatten(1).norm(dim=1)

@@ -14,6 +14,7 @@ from ablate.ingredients import parameterization  # isort: skip
 from ablate.ingredients import sampling_precond  # isort: skip
 from ablate.ingredients import embedding  # isort: skip
 from ablate.ingredients import network  # isort: skip
+from ablate.ingredients import init_from  # isort: skip
 from ablate.ingredients import dropout_sharing  # isort: skip
 from ablate.ingredients import coupling  # isort: skip
 from ablate.ingredients import averaging  # isort: skip
@@ -27,6 +28,7 @@ __all__ = [
     "curriculum",
     "dropout_sharing",
     "embedding",
+    "init_from",
     "input_precond",
     "levels",
     "metric",

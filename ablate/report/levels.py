@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from ablate.store import Store
 
 ROWS, LAST = 40, 0.75  # rows that are shown; from which part of training on
+MEASURES = {
+    "share": "share of the loss",
+    "gap": "distance of student and teacher",
+    "gradient": "gradient by the network's output",
+}
 
 
 def levels(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path) -> bool:
-    """Share of the loss and the student-teacher gap by sigma, over the last quarter of training and all seeds."""
+    """Share of the loss, student-teacher gap and gradient by sigma, over the last quarter of training and all seeds."""
     import pandas as pd
 
     distinct = {line.row.keys: line for line in reversed(lines(experiment, table))}  # equal rows once
@@ -37,19 +42,22 @@ def levels(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path
 
 
 def binned(row: Row, store: Store) -> pd.DataFrame:
-    """A row's cells by the middle of a bin: sigma, share (of the row's loss), gap (in the metric's units)."""
+    """A row's cells by the middle of a bin: sigma, share (of the row's loss), gap (in the metric's units), gradient."""
     import pandas as pd
 
     bounds = row.recipe.levels.sigma_min, row.recipe.levels.sigma_max
     cells = [diagnostics.frame(store.folder(key).lines(), *bounds) for key in row.keys]
     cells = [cell[cell["images"] >= LAST * cell["images"].max()] for cell in cells if len(cell)]
     if not cells:
-        return pd.DataFrame(columns=["sigma", "share", "gap"])
+        return pd.DataFrame(columns=["sigma", *MEASURES])
     joined = pd.concat(cells)
-    joined["share"], joined["gap"] = joined["count"] * joined["loss"], joined["count"] * joined["gap"]
-    sums = joined.groupby("sigma")[["count", "share", "gap"]].sum()
-    sums["share"], sums["gap"] = sums["share"] / sums["share"].sum(), sums["gap"] / sums["count"]
-    return sums[["share", "gap"]].reset_index()
+    for name, source in (("share", "loss"), ("gap", "gap"), ("gradient", "gradient")):
+        joined[name] = joined["count"] * joined[source]
+    sums = joined.groupby("sigma")[["count", *MEASURES]].sum(min_count=1)
+    sums["share"] /= sums["share"].sum()
+    for name in ("gap", "gradient"):
+        sums[name] /= sums["count"]
+    return sums[[*MEASURES]].reset_index()
 
 
 def _draw(table: pd.DataFrame, path: Path) -> None:
@@ -58,13 +66,15 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
     import seaborn as sns
 
     order = list(dict.fromkeys(table["row"]))
-    share, gap = (table.pivot(index="row", columns="sigma", values=v).loc[order] for v in ("share", "gap"))
+    shown = [v for v in MEASURES if table[v].notna().any()]  # what older records lack is left out
+    found = {v: table.pivot(index="row", columns="sigma", values=v).loc[order] for v in shown}
     with house():
-        size = (12, 1.9 + 0.3 * len(order))
-        figure, axes = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
-        sns.heatmap(share, ax=axes[0], cmap="cividis", annot=True, fmt=".0%", cbar=False)
-        sns.heatmap(np.log10(gap), ax=axes[1], cmap="cividis", annot=gap, fmt=".0e", cbar=False)
-        for ax, title in zip(axes, ("share of the loss", "distance of student and teacher"), strict=True):
-            ax.set(title=title, xlabel="sigma of the student", ylabel="")
-            ax.set_xticklabels([f"{sigma:.2g}" for sigma in share.columns], rotation=0)
+        size = (1.5 + 5.2 * len(shown), 1.9 + 0.3 * len(order))
+        figure, axes = plt.subplots(1, len(shown), figsize=size, layout="constrained", sharey=True)
+        for ax, (name, values) in zip(axes, found.items(), strict=True):
+            share = name == "share"
+            colors, fmt = (values, ".0%") if share else (np.log10(values), ".0e")
+            sns.heatmap(colors, ax=ax, cmap="cividis", annot=values, fmt=fmt, cbar=False)
+            ax.set(title=MEASURES[name], xlabel="sigma of the student", ylabel="")
+            ax.set_xticklabels([f"{sigma:.2g}" for sigma in values.columns], rotation=0)
         save(figure, path)

@@ -33,7 +33,7 @@ FIGURES = {  # file: title, most rows, caption
         "Noise levels",
         40,
         "By the student's noise level, over the last quarter of training: where a row's loss lies, and how far its "
-        "two passes are apart, in its metric's units.",
+        "two passes are apart, in its metric's units, and how strongly it pulls at the network's output.",
     ),
     "samples.png": (
         "Samples",

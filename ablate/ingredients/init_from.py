@@ -1,0 +1,132 @@
+"""init_from: network, seed -> None; gives the network its first weights, in place."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from ablate.registry import Axis, SpecError
+from ablate.rng import number
+
+if TYPE_CHECKING:
+    from torch import nn
+
+init_from = Axis(__doc__, default="scratch", silent=True)
+
+WEIGHTS = "model.safetensors"  # of a finished cell's folder, and of an export
+
+
+@init_from("scratch")
+@dataclass(frozen=True)
+class Scratch:
+    """Random weights from the seed; every module draws from a stream of its own name.
+
+    Modules of equal name and shapes start equally whatever the rest of the recipe is. Source: iCT trains from scratch.
+    """
+
+    def __call__(self, network: nn.Module, seed: int) -> None:
+        from ablate.networks import seed_parameters
+
+        seed_parameters(network, lambda name: number(seed, "init", name))
+
+
+@init_from("file")
+@dataclass(frozen=True)
+class File:
+    """The weights of a safetensors file that this project wrote: a model, or the folder of an export.
+
+    The cell's key depends on what the file holds, not on where it lies. Source: ECT section 3, which starts from a
+    trained network.
+
+    Args:
+        path: the file, or a folder with `model.safetensors` in it.
+    """
+
+    path: str
+    unkeyed = ("path",)
+
+    def __call__(self, network: nn.Module, seed: int) -> None:
+        _load(network, self._file(), f"init_from.path: {self.path!r}")
+
+    def _file(self) -> Path:
+        path = Path(self.path).expanduser()
+        return path / WEIGHTS if path.is_dir() else path
+
+    def require(self) -> None:
+        """SpecError where there is no safetensors file."""
+        _names(self._file(), f"init_from.path: {self.path!r}")
+
+    def content(self) -> str:
+        """A hash of the weights, for the cell's key."""
+        return _content(self._file())
+
+
+@init_from("run")
+@dataclass(frozen=True)
+class Run:
+    """The averaged weights of another finished cell.
+
+    Args:
+        key: of that cell, or its beginning.
+        runs: the runs directory that has it.
+    """
+
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{1,12}$")]
+    runs: str = "runs"
+    unkeyed = ("key", "runs")
+
+    def __call__(self, network: nn.Module, seed: int) -> None:
+        _load(network, self._file(), f"init_from.key: {self.key!r}")
+
+    def _file(self) -> Path:
+        found = sorted(Path(self.runs).expanduser().glob(f"{self.key}*/{WEIGHTS}"))
+        if len(found) != 1:
+            said = f"{len(found)} finished cells begin so" if found else "no finished cell"
+            raise SpecError(f"init_from.key: {self.key!r}: {said} in {Path(self.runs).resolve()}")
+        return found[0]
+
+    def require(self) -> None:
+        """SpecError where there is no such cell, or more than one."""
+        _names(self._file(), f"init_from.key: {self.key!r}")
+
+    def content(self) -> str:
+        """A hash of the weights, for the cell's key."""
+        return _content(self._file())
+
+
+def _names(file: Path, said: str) -> list[str]:
+    """The tensors of a safetensors file, read from its head."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as opened:  # type: ignore[no-untyped-call]
+            return list(opened.keys())
+    except (OSError, SafetensorError) as error:
+        raise SpecError(f"{said}: no safetensors file: {' '.join(str(error).split())[:120]}") from None
+
+
+def _load(network: nn.Module, file: Path, said: str) -> None:
+    from safetensors.torch import load_file
+
+    _names(file, said)
+    try:
+        network.load_state_dict(load_file(file))
+    except RuntimeError as error:
+        first = " ".join(str(error).split("\n", 1)[-1].split())
+        raise SpecError(f"{said}: weights of another network: {first[:200]}") from None
+
+
+def _content(file: Path) -> str:
+    seen = file.stat()
+    return _hash(file, seen.st_mtime_ns, seen.st_size)
+
+
+@functools.cache
+def _hash(file: Path, _changed: int, _size: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:12]

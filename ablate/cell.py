@@ -53,6 +53,12 @@ def work(path: str, device: str, threads: int) -> None:
         sys.exit(INTERRUPTED)
 
 
+def main(arguments: list[str]) -> None:
+    """`python -m ablate.cell FOLDER DEVICE THREADS`: what executors run that start a command."""
+    folder, device, threads = arguments
+    work(folder, device, int(threads))
+
+
 def _log_to(path: Path) -> None:
     """Send all that the process prints, libraries and crashes included, to the cell's log."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -250,3 +256,7 @@ def save_grid(images: torch.Tensor, path: Path, columns: int | None = None) -> N
 
 def _device(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ablate import documents
 from ablate.profile import Profile
 from ablate.recipe import Specs
-from ablate.registry import AXES, Problems, SpecError, nearest
+from ablate.registry import AXES, Problems, SpecError, nearest, yaml_hint
 
 MOST_ROWS = 100_000
 
@@ -74,9 +74,15 @@ def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
                 )
             overrides = documents.mapping(row.get("set", {}), f"{path}[{i}].set")
             base = row.get("base", planner.default_base)
-            label = str(row.get("label") or _words(overrides) or base)
+            label = _label(row.get("label"), f"{path}[{i}].label") or _words(overrides) or str(base)
             drafts.append(_diffed(planner, label, "list", base, overrides, f"{path}[{i}].set"))
     return drafts
+
+
+def _label(value: Any, path: str) -> str:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+        raise SpecError(f"{path}: {value!r} is no text{yaml_hint(value)}")
+    return "" if value is None else str(value)
 
 
 def _diffed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,18 @@ import filelock
 import torch
 from safetensors.torch import save_file
 
-from ablate import data, diagnostics, evaluate
+from ablate import data, diagnostics, evaluate, heartbeat
 from ablate.denoiser import Denoiser
+from ablate.heartbeat import Heartbeat
 from ablate.machine import processor
 from ablate.plan import Cell, image_shape
-from ablate.record import BUSY, INTERRUPTED, blank
+from ablate.record import BUSY, INTERRUPTED, NO_DISK, UNWRITABLE, blank
 from ablate.registry import SpecError
 from ablate.sampler import generate
 from ablate.store import Folder, Store, describe, read_json, restore, whole, write_json
 from ablate.train import Step, Trainer
+
+Tell = Callable[[int, int], None]
 
 
 class Diverged(Exception):
@@ -44,13 +49,20 @@ def work(path: str, device: str, threads: int) -> None:
     try:
         with folder.lock().acquire(timeout=0):
             (folder.path / "pid").write_text(str(os.getpid()))
-            if folder.record.exists():  # another run was faster
+            if folder.record.exists() or heartbeat.elsewhere(folder):  # another run was faster
                 sys.exit(BUSY)
-            _settle(folder, device, stop)
+            with Heartbeat(folder, device=device, pid=os.getpid()) as heart:
+                _settle(folder, device, stop, heart.at)
     except filelock.Timeout:
         sys.exit(BUSY)
     except Interrupted:
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        with contextlib.suppress(OSError):  # the log is on the same disk
+            print(f"{error.filename or folder.path}: {(error.strerror or str(error)).lower()}")
+        os._exit(NO_DISK)  # an ordinary exit would fail to flush
 
 
 def main(arguments: list[str]) -> None:
@@ -75,27 +87,44 @@ def _stop_on(number: int) -> list[int]:
     return seen
 
 
-def _settle(folder: Folder, device: str, stop: list[int]) -> None:
-    """Write a record, whatever happens but an interruption."""
+def _settle(folder: Folder, device: str, stop: list[int], tell: Tell) -> None:
+    """Write a record, whatever happens but an interruption, or a disk that takes nothing."""
     try:
-        record = compute(restore(read_json(folder.config)), folder, device, stop)
+        record = compute(restore(read_json(folder.config)), folder, device, stop, tell)
     except (Interrupted, filelock.Timeout):
         raise
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise
+        record = _failed(folder, error)
     except SpecError as error:
         record = blank(read_json(folder.config), "failed", str(error))
         print(error)
     except Exception as error:
-        traceback.print_exc()
-        reason = (str(error).splitlines() or [""])[0]
-        record = blank(read_json(folder.config), "failed", f"{type(error).__name__}: {reason}")
+        record = _failed(folder, error)
     write_json(folder.record, record)
     if record["state"] != "failed":
         folder.forget_checkpoints()
 
 
-def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | None = None) -> dict[str, Any]:
+def _failed(folder: Folder, error: Exception) -> dict[str, Any]:
+    traceback.print_exc()
+    reason = (str(error).splitlines() or [""])[0]
+    return blank(read_json(folder.config), "failed", f"{type(error).__name__}: {reason}")
+
+
+def compute(
+    cell: Cell,
+    folder: Folder,
+    device: str = "cpu",
+    stop: list[int] | None = None,
+    tell: Tell = lambda step, images: None,
+) -> dict[str, Any]:
     """Train and evaluate a cell, from its checkpoint where it has one; the record.
 
+    Args:
+        stop: becomes non-empty when the cell is to save and end.
+        tell: called with the count of steps and of images after every step.
     Raises:
         Interrupted: `stop` became non-empty; a checkpoint was written.
     """
@@ -105,7 +134,7 @@ def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | N
             f"profile.data: the first image is {planned}, but all of them together are {images.shape}"
         )
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
-    run = _Run(cell, folder, trainer, images, stop if stop is not None else [])
+    run = _Run(cell, folder, trainer, images, stop if stop is not None else [], tell)
     record = blank(describe(cell), "finished")
     record["provenance"] |= {"device": _device(device), "threads": torch.get_num_threads()}
     try:
@@ -129,10 +158,19 @@ def compute(cell: Cell, folder: Folder, device: str = "cpu", stop: list[int] | N
 class _Run:
     """The consumer of a trainer's steps: logs, saves, evaluates, stops."""
 
-    def __init__(self, cell: Cell, folder: Folder, trainer: Trainer, images: data.Images, stop: list[int]):
-        self.cell, self.folder, self.trainer, self.images, self.stop = cell, folder, trainer, images, stop
+    def __init__(
+        self,
+        cell: Cell,
+        folder: Folder,
+        trainer: Trainer,
+        images: data.Images,
+        stop: list[int],
+        tell: Tell,
+    ):
+        self.cell, self.folder, self.trainer, self.images = cell, folder, trainer, images
+        self.stop, self.tell = stop, tell
         state = folder.load(trainer.device)
-        self.before_s = 0.0
+        self.before_s, self.saved = 0.0, -1  # seconds before this start, step of the last checkpoint
         if state:
             trainer.load_state_dict(state["trainer"])
             self.before_s = state["wall_s"]
@@ -150,18 +188,32 @@ class _Run:
     def train(self) -> None:
         """Consume the steps that are left."""
         profile = self.cell.profile
+        self._rung()  # the checkpoint may be of the step after which an evaluation was due
         for step in self.trainer:
             self.unread.append(step)
+            self.tell(step.k, step.images)
             last = step.k == self.trainer.K
             if last or step.k % profile.log_every == 0:
                 self.flush()
-            if self.stop or (not last and self._passed(step.images, self.save_every)):
+            if last or self._passed(step.images, self.save_every):
                 self.save()
-            if self.stop:
-                raise Interrupted
-            if profile.evaluation.every and not last and self._passed(step.images, profile.evaluation.every):
-                self.flush()
-                self.assess()
+            self._heed()
+            self._rung()
+
+    def _rung(self) -> None:
+        """Evaluate where it is due in the middle of training, once."""
+        k, every = self.trainer.k, self.cell.profile.evaluation.every
+        due = every and 0 < k < self.trainer.K and self._passed(k * self.cell.profile.batch, every)
+        if due and not any(x["step"] == k and "fid_1step" in x["metrics"] for x in self.folder.lines()):
+            self.flush()
+            self.assess()
+
+    def _heed(self) -> None:
+        """End here if that is wished, with all that was computed saved."""
+        if self.stop:
+            if self.saved != self.trainer.k:
+                self.save()
+            raise Interrupted
 
     def _passed(self, images: int, every: int) -> bool:
         """Whether this step passed a multiple of `every` images."""
@@ -195,6 +247,7 @@ class _Run:
         """Write a checkpoint; a loss that is not finite never gets into one."""
         self.flush()
         self.folder.save({"trainer": self.trainer.state_dict(), "wall_s": self.wall_s()})
+        self.saved = self.trainer.k
 
     def assess(self) -> dict[str, Any]:
         """FID and its company at every nfe, sample grids, and a line of metrics."""
@@ -208,6 +261,7 @@ class _Run:
         found: dict[str, Any] = {"fid": [], "kid": [], "precision": [], "recall": []}
         metrics: dict[str, float] = {}
         for sigmas in schedules(self.cell):
+            self._heed()
             samples = self.samples(trainer.average, sigmas)
             nfe = len(sigmas)
             save_grid(samples[: e.grid], self.folder.samples / f"images_{seen:09d}_{nfe}step.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
@@ -16,17 +17,22 @@ from ablate.options import (
     AS_JSON,
     FILE,
     KEY,
+    PER_DEVICE,
     PROFILE,
     REPORTS,
+    RETRIES,
     RUNS,
     SEED,
     SEEDS,
     SET,
+    STALL,
     TRACKING,
+    WORKERS,
     levels,
     overrides,
     seed_list,
 )
+from ablate.record import UNWRITABLE
 from ablate.registry import AXES, SpecError, nearest
 
 app = typer.Typer(
@@ -46,9 +52,16 @@ def main() -> NoReturn:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # `ablate list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"error: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)
 
 
@@ -58,9 +71,10 @@ def run(
     profile: PROFILE = None,
     set_: SET = None,
     seeds: SEEDS = None,
-    workers: Annotated[
-        Optional[int], typer.Option(min=1, help="Cells at a time; one per GPU or core by default.")
-    ] = None,
+    workers: WORKERS = None,
+    workers_per_device: PER_DEVICE = 1,
+    retries: RETRIES = 1,
+    stall: STALL = None,
     runs_dir: RUNS = Path("runs"),
     reports_dir: REPORTS = Path("reports"),
     tracking_uri: TRACKING = None,
@@ -73,6 +87,7 @@ def run(
     from ablate import plan, runner
     from ablate.doctor import gate
     from ablate.live import Live
+    from ablate.resources import Resources
     from ablate.store import Store
 
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
@@ -83,11 +98,13 @@ def run(
         print(json.dumps(plan.listing(experiment), indent=1) if as_json else plan.overview(experiment))
         return
     store = Store(runs_dir)
+    means = Resources(workers, workers_per_device, retries=retries, stall_min=stall)
     if not no_doctor:
         gate.admit(experiment, store, say, failed)
     with Live(experiment, store, tracking_uri) as live:
         try:
-            outcome = runner.run(experiment, store, live.follow, workers, failed)
+            crew_of = partial(means.crew, experiment.profile)
+            outcome = runner.run(experiment, store, crew_of, live.follow, failed)
         except KeyboardInterrupt:
             live.close([], {}, "interrupted")
             print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)

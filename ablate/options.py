@@ -20,6 +20,15 @@ SET = Annotated[
 ]
 SEEDS = Annotated[Optional[str], typer.Option(metavar="0,1,...", help="Other seeds than the file's.")]
 SEED = Annotated[int, typer.Option(min=0, help="Of the noise.")]
+WORKERS = Annotated[
+    Optional[int], typer.Option(min=1, help="Cells at a time; one per GPU or core by default.")
+]
+PER_DEVICE = Annotated[int, typer.Option("--workers-per-device", min=1, help="Cells that share a GPU.")]
+RETRIES = Annotated[int, typer.Option(min=0, help="Of a cell whose worker died; other failures repeat.")]
+STALL = Annotated[
+    Optional[float],
+    typer.Option("--stall-minutes", min=0.01, help="Kill a worker that takes so long over a step."),
+]
 RUNS = Annotated[Path, typer.Option(help="Where cells are kept.")]
 REPORTS = Annotated[Path, typer.Option(help="Where tables and figures go.")]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

@@ -93,6 +93,7 @@ class Profile(Section):
             del plain[silent]
         for silent in ("batch", "grid"):  # how samples are made and shown, not which
             del plain["evaluation"][silent]
+        plain["evaluation"]["every"] = None  # looking in between changes nothing at the end
         if plain["data"]["classes"] is None:  # younger than the cells that were computed without it
             del plain["data"]["classes"]
         return plain

@@ -42,7 +42,9 @@ class Progress:
         self.bars.stop()
 
     def start(self, folder: Folder, cell: Cell) -> None:
-        """A cell was handed to a worker."""
+        """A cell was handed to a worker, perhaps again."""
+        if folder.key in self.cells:
+            return
         task = self.bars.add_task(f"{cell.key} seed {cell.seed}", total=cell.profile.images, text="")
         self.cells[folder.key] = folder, cell, task
 
@@ -57,20 +59,18 @@ class Progress:
                 text = f"{m.get('images_per_s', 0):.0f} images/s  loss {m.get('loss', 0):.4g}  N {m.get('N', 0):.0f}"
                 self.bars.update(task, completed=min(line["images"], cell.profile.images), text=text)
 
-    def requeue(self, folder: Folder) -> Cell:
-        """A cell that another process holds goes back to the queue."""
-        _, cell, task = self.cells.pop(folder.key)
-        self.bars.remove_task(task)
-        return cell
-
-    def end(self, folder: Folder, record: dict[str, Any]) -> None:
-        """A cell has its record."""
-        _, cell, task = self.cells.pop(folder.key)
-        self.bars.remove_task(task)
+    def end(
+        self, folder: Folder, cell: Cell, state: str, record: dict[str, Any] | None, reason: str = ""
+    ) -> None:
+        """A cell is done with."""
+        if folder.key in self.cells:
+            self.bars.remove_task(self.cells.pop(folder.key)[2])
         self.done += 1
         self.bars.update(self.all, completed=self.done)
-        told = f"[{self.done}/{self.total}] {summary(cell, record)}"
-        self.console.print(told, markup=False, highlight=False, soft_wrap=True)
+        said = summary(cell, record) if record else f"{cell.key} seed {cell.seed} {state}: {reason}"
+        self.console.print(
+            f"[{self.done}/{self.total}] {said}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def summary(cell: Cell, record: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import platform
 import subprocess
 from functools import lru_cache
@@ -11,7 +12,10 @@ from typing import Any
 
 from ablate.machine import processor
 
-BUSY, INTERRUPTED = 75, 130  # exit codes of a worker: the cell is another's; it was asked to stop
+# exit codes of a worker without a record: the cell is another's; it was asked to stop; nothing can be written
+BUSY, INTERRUPTED, NO_DISK = 75, 130, 74
+# errors that say nothing about a cell: the disk is full or read-only, or the folder has gone
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EIO}
 
 
 def blank(config: dict[str, Any], state: str, reason: str | None = None) -> dict[str, Any]:

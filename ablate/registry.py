@@ -17,7 +17,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -100,6 +100,18 @@ def _validated(owner: type, field: str, value: object, path: str) -> Any:
         raise SpecError(f"{path}: {shown!r} is no plain value") from None
 
 
+@functools.cache
+def configurable(option: type) -> dict[str, Any]:
+    """The configurable fields of an option with their defaults; not to be changed, as all callers share it."""
+    return {f.name: f.default for f in dataclasses.fields(option) if "axis" not in f.metadata}
+
+
+@functools.cache
+def needed(option: type) -> dict[str, str]:
+    """The fields of an option that hold other ingredients, by the axis of each; shared too."""
+    return {f.name: f.metadata["axis"] for f in dataclasses.fields(option) if "axis" in f.metadata}
+
+
 def injected(axis: str) -> Any:
     """A field that is no configuration: the recipe puts its own ingredient of `axis` there.
 
@@ -150,7 +162,7 @@ class Axis:
 
     def fields(self, name: str) -> dict[str, Any]:
         """The configurable fields of option `name` with their defaults; `dataclasses.MISSING` where one is required."""
-        return {f.name: f.default for f in dataclasses.fields(self.options[name]) if "axis" not in f.metadata}
+        return dict(configurable(self.options[name]))
 
     def build(self, spec: Any, path: str = "", parts: Mapping[str, Any] | None = None) -> Any:
         """The ingredient that `spec` describes.
@@ -181,9 +193,7 @@ class Axis:
             *(f"{path}.{f}: {name} needs a value here" for f in missing if not self._has_factory(option, f))
         )
         problems.check()
-        for f in dataclasses.fields(option):
-            if "axis" in f.metadata and parts is not None:
-                values[f.name] = parts[f.metadata["axis"]]
+        values |= {f: parts[axis] for f, axis in needed(option).items()} if parts is not None else {}
         try:
             return option(**values)
         except SpecError as error:
@@ -217,6 +227,5 @@ def build(axis: str, spec: Any) -> Any:
 
 def values(ingredient: Any) -> dict[str, Any]:
     """The configurable fields of an ingredient, as plain data."""
-    fields = dataclasses.fields(ingredient)
-    plain = {f.name: getattr(ingredient, f.name) for f in fields if "axis" not in f.metadata}
+    plain = {name: getattr(ingredient, name) for name in configurable(cast(Any, type(ingredient)))}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}

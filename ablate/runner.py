@@ -1,64 +1,55 @@
-"""An experiment's cells through an executor: what is finished costs nothing, one bad cell stops nothing."""
+"""An experiment's cells: what is finished costs nothing, the rest goes to a crew of workers."""
 
 from __future__ import annotations
 
+import signal
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablate.executors.local import Local
-from ablate.machine import cores, devices
+from ablate.crew import POLL_S, Crew, Ended, Follow
 from ablate.plan import Cell, Experiment
 from ablate.progress import Progress
-from ablate.record import BUSY, blank
-from ablate.store import Folder, Store, read_json, write_json
+from ablate.store import Store
 
-POLL_S = 0.1
-Follow = Callable[[Folder, bool], None]
+STATES = ("finished", "diverged", "failed", "crashed", "interrupted")
 
 
 @dataclass
 class Outcome:
-    """How the cells ended: key -> finished, diverged, failed."""
+    """How the cells ended: key -> finished, diverged, failed; crashed or interrupted where there is no record."""
 
     states: dict[str, str] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)  # of the cells without a result
 
     @property
     def failed(self) -> list[str]:
         """Keys of the cells that have no result."""
-        return [key for key, state in self.states.items() if state == "failed"]
+        return [key for key, state in self.states.items() if state in STATES[2:]]
 
     def counts(self) -> dict[str, float]:
-        """How many cells ended how."""
-        return {
-            state: float(list(self.states.values()).count(state))
-            for state in ("finished", "diverged", "failed")
-        }
+        """How many cells ended how; the usual ends always, the others where there are any."""
+        count = {state: float(list(self.states.values()).count(state)) for state in STATES}
+        return {state: n for state, n in count.items() if n or state in STATES[:3]}
+
+    def add(self, ended: Ended) -> None:
+        """Note the end of a cell."""
+        key = ended.cell.key
+        self.states[key] = ended.state
+        self.computed += [key] if ended.record and ended.computed else []
+        if ended.state in STATES[2:]:
+            self.reasons[key] = ended.reason
 
 
-def defaults(experiment: Experiment, workers: int | None, found: list[str]) -> tuple[int, int]:
-    """Workers, and threads of each: one worker per GPU or per core, no more threads than cores."""
-    workers = workers or (cores() if found == ["cpu"] else len(found))
-    threads = experiment.profile.threads or max(1, cores() // workers)
-    return workers, threads
-
-
-def run(
-    experiment: Experiment,
-    store: Store,
-    follow: Follow = lambda folder, running: None,
-    workers: int | None = None,
-    retry_failed: bool = False,
-) -> Outcome:
-    """Compute what is missing of an experiment, at most `workers` cells at a time.
+def missing(experiment: Experiment, store: Store, retry_failed: bool = False) -> tuple[list[Cell], Outcome]:
+    """The cells to compute, the first seed of all rows before the second; and how the others ended.
 
     Args:
-        follow: told of every cell that starts (True) or ends (False).
-        retry_failed: compute cells that failed once more.
+        retry_failed: forget the records of cells that failed.
     """
     records = {key: store.record(key) for key in experiment.cells}
     if retry_failed:
@@ -66,65 +57,70 @@ def run(
             store.folder(key).record.unlink()
             records[key] = None
     outcome = Outcome({key: r["state"] for key, r in records.items() if r})
-    missing = deque(cell for key, cell in experiment.cells.items() if not records[key])
-    if missing:
-        found = devices()
-        count, threads = defaults(experiment, workers, found)
-        pool = Local(_work, min(count, len(missing)), found, threads, preload=("ablate.cell",))
-        _drain(pool, missing, store, outcome, follow)
+    outcome.reasons = {key: r.get("reason", "") for key, r in records.items() if r and r["state"] == "failed"}
+    return [cell for key, cell in experiment.cells.items() if not records[key]], outcome
+
+
+def run(
+    experiment: Experiment,
+    store: Store,
+    crew_of: Callable[[Store, Follow, int], Crew],
+    follow: Follow = lambda folder, running: None,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Compute what is missing of an experiment.
+
+    Args:
+        crew_of: store, follow, how many cells there are -> who computes them; called only if there are any.
+        follow: told of every cell that starts (True) or ends (False).
+        retry_failed: compute cells that failed once more.
+    """
+    cells, outcome = missing(experiment, store, retry_failed)
+    if not cells:
+        return outcome
+    by_path = {store.folder(cell.key).path: cell for cell in cells}
+    with Progress(len(cells)) as progress, terminated():
+
+        def told(folder: Any, running: bool) -> None:
+            if running:
+                progress.start(folder, by_path[folder.path])
+            follow(folder, running)
+
+        crew = crew_of(store, told, len(cells))
+        for cell in cells:
+            crew.add(cell)
+        for ended in drained(crew, progress.update):
+            progress.end(ended.folder, ended.cell, ended.state, ended.record, ended.reason)
+            outcome.add(ended)
     return outcome
 
 
-def _work(folder: str, device: str, threads: int) -> None:
-    """What a worker runs; its heavy imports are in the server that forks it, not in the parent."""
-    from ablate.cell import work
-
-    work(folder, device, threads)
-
-
-def _drain(pool: Local, missing: deque[Cell], store: Store, outcome: Outcome, follow: Follow) -> None:
-    with Progress(len(missing)) as progress:
-        try:
-            waiting_until = 0.0
-            while missing or pool.running:
-                while missing and pool.free() and time.monotonic() >= waiting_until:
-                    cell = missing.popleft()
-                    folder = store.prepare(cell)
-                    pool.submit(folder.path)
-                    progress.start(folder, cell)
-                    follow(folder, True)
+def drained(crew: Crew, between: Callable[[], Any] = lambda: None) -> Iterator[Ended]:
+    """The cells of a crew as they end; an interruption stops its workers before it goes on its way."""
+    try:
+        while crew.busy:
+            yield from crew.poll()
+            between()
+            if crew.busy:
                 time.sleep(POLL_S)
-                progress.update()
-                for path, code in pool.ended().items():
-                    folder = Folder(path)
-                    record = store.record(folder.key)
-                    if code == BUSY and not record:  # another run computes it: ask again in a while
-                        missing.append(progress.requeue(folder))
-                        waiting_until = time.monotonic() + 1.0
-                        continue
-                    record = record or _crashed(folder, code)
-                    outcome.states[folder.key] = record["state"]
-                    outcome.computed += [folder.key] if code != BUSY else []
-                    progress.end(folder, record)
-                    follow(folder, False)
-        except BaseException:
-            pool.cancel()
-            for path in list(pool.running):
-                follow(Folder(path), False)
-            raise
+    except BaseException:
+        crew.cancel()
+        raise
 
 
-def _crashed(folder: Folder, code: int) -> dict[str, Any]:
-    """The record of a cell whose process ended without one."""
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    record = blank(
-        read_json(folder.config), "failed", f"the worker ended with {how}; its log is {folder.log}"
-    )
-    write_json(folder.record, record)
-    return record
+@contextmanager
+def terminated() -> Iterator[None]:
+    """SIGTERM is a Ctrl-C: what runs saves and stops."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def closing(outcome: Outcome, folder: Path) -> str:
     """The last words of `run`."""
     told = ", ".join(f"{n:.0f} {state}" for state, n in outcome.counts().items() if n)
-    return f"{told} ({len(outcome.computed)} computed now); the report is {folder / 'table.md'}"
+    lines = [f"{outcome.states[key]} {key}: {reason}" for key, reason in outcome.reasons.items()]
+    last = f"{told} ({len(outcome.computed)} computed now); the report is {folder / 'table.md'}"
+    return "\n".join([*lines[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else []), last])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
+from safetensors import SafetensorError
 
 from ablate.lazy import torch
 from ablate.plan import Cell
@@ -34,8 +38,21 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except (RuntimeError, SafetensorError) as error:  # how torch and safetensors say that the disk is full
+        if shutil.disk_usage(path.parent).free < 2**20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """Size and CRC-32 of a file: a torn or altered one has another."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(2**24):
+            crc = zlib.crc32(block, crc)
+    return f"{path.stat().st_size}-{crc:08x}"
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -60,7 +77,9 @@ class Folder:
         self.config, self.record, self.log = path / "config.json", path / "record.json", path / "log.txt"
         self.metrics, self.samples = path / "metrics.jsonl", path / "samples"
         self.model = path / "model.safetensors"  # the averaged weights of a finished cell
+        self.state = path / "state.json"  # the last sign of life: see `heartbeat`
         self.checkpoints = path / "checkpoint.pt", path / "checkpoint.previous.pt"
+        self.sums = path / "checkpoint.json"  # of the checkpoints, each written before its file
 
     @property
     def key(self) -> str:
@@ -70,6 +89,16 @@ class Folder:
     def lock(self) -> filelock.FileLock:
         """Held by whoever computes the cell; the kernel releases it when its holder dies."""
         return filelock.FileLock(self.path / ".lock")
+
+    def held(self) -> bool:
+        """Whether a process of this machine computes the cell."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.lock().acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
 
     def append(self, step: int, images: int, metrics: dict[str, float]) -> None:
         """One line of metrics."""
@@ -102,19 +131,21 @@ class Folder:
         newest, previous = self.checkpoints
         with whole(newest) as temporary:
             torch.save(state, temporary)
+            write_json(self.sums, [checksum(temporary), *(read_json(self.sums) or [])][:3])
             if newest.exists():
                 os.replace(newest, previous)
 
     def load(self, device: str) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, None where there is none."""
-        for path in self.checkpoints:
-            with contextlib.suppress(Exception):  # torn, or of another version: the previous one is next
+        known = read_json(self.sums) or []
+        for path in (p for p in self.checkpoints if p.exists() and checksum(p) in known):
+            with contextlib.suppress(Exception):  # of another version: the previous one is next
                 return dict(torch.load(path, map_location=device, weights_only=True))
         return None
 
     def forget_checkpoints(self) -> None:
         """Remove what only an unfinished cell needs."""
-        for path in self.checkpoints:
+        for path in (*self.checkpoints, self.sums):
             path.unlink(missing_ok=True)
 
 

@@ -14,9 +14,20 @@ FLOORS = [
     ("registry", "lazy", "documents", "rng", "machine"),
     ("ingredients", "networks", "recipe", "denoiser", "loss", "sampler", "profile", "perceptual"),
     ("data", "archive", "classifier", "extractor", "evaluate", "flat", "train", "diagnostics", "editing"),
-    ("rows", "plan", "store", "record"),
+    ("rows", "plan", "store", "record", "heartbeat"),
     ("cell", "model", "doctor", "export"),
-    ("executors", "tracking", "live", "progress", "runner", "report", "midpoint", "tasks"),
+    (
+        "executors",
+        "tracking",
+        "live",
+        "progress",
+        "crew",
+        "resources",
+        "runner",
+        "report",
+        "midpoint",
+        "tasks",
+    ),
     ("catalogue", "options", "cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -144,3 +144,21 @@ def test_every_shipped_profile_loads(name):
 def test_ten_thousand_cells_are_planned_quickly(planned):
     grid = {"metric.c": [i / 1000 for i in range(1, 51)], "noise.p_mean": [i / 10 for i in range(-10, 10)]}
     assert len(planned([{"grid": grid}], seeds=list(range(10))).cells) == 10_000
+
+
+KEYS = {  # of cells that people have computed: no change of the planner may change them
+    "ct": ("bc240fefa6f2", "34e0f65e1ac6"),
+    "+ curriculum=exponential": ("fc416524adc2", "a621ba609a04"),
+    "+ embedding.scale=0.02": ("c0d3424c149e", "cda2a76ac67c"),
+    "ict": ("33dd4981c061", "7d455aef213c"),
+    "ict with teacher=adaptive": ("9e993a2de42f", "b798f0e512ca"),
+}
+
+
+def test_keys_stay_what_they_were():
+    file = documents.folders("x")[1].parent / "table1.yaml"
+    rows = {row.label: row.keys for row in plan.load(file).rows}
+    assert {label: rows[label] for label in KEYS} == KEYS
+    told = {"profile.data.labels": True, "profile.data.label_dropout": 0.1, "profile.images": 640}
+    changed = plan.load(file, overrides=told | {"optimizer.betas": [0.9, 0.99]})
+    assert changed.rows[0].keys == ("7c5062f2d322", "5171c6ca230b")

@@ -42,3 +42,18 @@ def test_rows_without_diagnostics_are_left_out(store, tmp_path):
     write(runs, experiment, 1000, (3.0, 1.0))
     assert levels.levels(experiment, runs, table, tmp_path / "levels.png")
     assert (tmp_path / "levels.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_long_labels_that_begin_alike_stay_two_rows(tmp_path):
+    (tmp_path / "made.yaml").write_text(
+        "name: made\nplan: [{list: [{label: A long label that begins as the other one does and ends in a},"
+        " {label: A long label that begins as the other one does and ends in b, base: ct}]}]\n"
+    )
+    runs, experiment = Store(tmp_path / "runs"), load(tmp_path / "made.yaml")
+    for row in experiment.rows:
+        folder = runs.prepare(experiment.cells[row.keys[0]])
+        folder.append(
+            1, 16, {"count_sigma_0": 1.0, "loss_sigma_0": 1.0, "gap_sigma_0": 1.0, "gradient_sigma_0": 1.0}
+        )
+    table = frame(experiment, records(experiment, runs))
+    assert levels.levels(experiment, runs, table, tmp_path / "levels.png")

@@ -188,7 +188,7 @@ def undisturbed(place):
     return records(place / "runs")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_goes_on_and_ends_in_the_same_record(how, fresh, undisturbed):
     """Killed in the middle, the next run continues from the checkpoint, bit by bit."""
     tmp_path, uri = fresh
@@ -198,9 +198,11 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_record(how, fresh, undisturbe
     deadline = time.monotonic() + 60
     while not list((tmp_path / "runs").glob("*/checkpoint.previous.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    if how == signal.SIGINT:  # Ctrl-C: the parent asks its workers to save and stop
-        parent.send_signal(signal.SIGINT)
+    if how != signal.SIGKILL:  # the parent asks its workers to save and stop
+        parent.send_signal(how)
         assert parent.wait(60) == 130
+        (state,) = (tmp_path / "runs").glob("*/state.json")
+        assert json.loads(state.read_text())["state"] == "interrupted"
     else:
         for folder in (tmp_path / "runs").glob("*/pid"):
             os.kill(int(folder.read_text()), signal.SIGKILL)
@@ -211,3 +213,20 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_record(how, fresh, undisturbe
     ((key, record),) = records(tmp_path / "runs").items()
     assert record == undisturbed[key]
     assert "goes on from step" in (tmp_path / "runs" / key / "log.txt").read_text()
+
+
+def test_a_worker_that_dies_is_begun_again_from_its_checkpoint(fresh, undisturbed):
+    """kill -9 of a worker alone: the run goes on, and its record is the undisturbed one."""
+    tmp_path, uri = fresh
+    (tmp_path / "kill.yaml").write_text(KILL)
+    command = [sys.executable, "-m", "ablate", "run", "kill.yaml", *KILL_BUDGET, *uri]
+    parent = subprocess.Popen(command, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "runs").glob("*/checkpoint.previous.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (pid,) = (tmp_path / "runs").glob("*/pid")
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert parent.wait(100) == 0
+    ((key, record),) = records(tmp_path / "runs").items()
+    assert record == undisturbed[key]
+    assert json.loads((tmp_path / "runs" / key / "state.json").read_text())["crashes"] == 1

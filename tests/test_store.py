@@ -81,3 +81,15 @@ def test_a_directory_that_can_not_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="--runs-dir"):
         Store(tmp_path / "file" / "runs")
+
+
+def test_an_altered_checkpoint_is_known_by_its_checksum(cell, tmp_path):
+    """One flipped byte in the middle, which torch itself would load."""
+    folder = Store(tmp_path / "runs").prepare(cell)
+    folder.save({"k": torch.arange(1000)})
+    folder.save({"k": torch.arange(1000) + 1})
+    newest = folder.checkpoints[0]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    assert torch.equal(folder.load("cpu")["k"], torch.arange(1000))

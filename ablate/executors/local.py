@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -58,14 +61,29 @@ class Local:
             del self.running[folder]
         return {folder: process.exitcode or 0 for folder, process in done.items()}
 
+    def stop(self, folder: Path, at_once: bool = False) -> None:
+        """Ask one cell to save and stop, or end it at once."""
+        _end(self.running[folder][0], at_once)
+
     def cancel(self, grace_s: float = 30.0) -> None:
         """Ask every worker to save and stop; end those that do not within `grace_s` seconds."""
+        deadline = time.monotonic() + grace_s
         for process, _ in self.running.values():
-            process.terminate()
+            _end(process, at_once=grace_s <= 0)
         for process, _ in self.running.values():
-            process.join(grace_s)
+            process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
-                process.kill()
+                _end(process, at_once=True)
+
+
+def _end(process: ForkServerProcess, at_once: bool) -> None:
+    """SIGTERM to a worker; or SIGKILL, also to the processes that it started."""
+    if not at_once:
+        process.terminate()
+        return
+    process.kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it had no session of its own yet
+        os.killpg(process.pid or 0, signal.SIGKILL)
 
 
 def _isolated(work: Work, folder: str, device: str, threads: int) -> None:

@@ -36,7 +36,6 @@ def levels(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path
     if not found:
         return False
     table = pd.concat(found, names=["row"]).reset_index()
-    table["row"] = [textwrap.shorten(label, 40, placeholder=" ...") for label in table["row"]]
     _draw(table, path)
     return True
 
@@ -77,4 +76,5 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
             sns.heatmap(colors, ax=ax, cmap="cividis", annot=values, fmt=fmt, cbar=False)
             ax.set(title=MEASURES[name], xlabel="sigma of the student", ylabel="")
             ax.set_xticklabels([f"{sigma:.2g}" for sigma in values.columns], rotation=0)
+        axes[0].set_yticklabels([textwrap.shorten(row, 48, placeholder=" ...") for row in order])
         save(figure, path)

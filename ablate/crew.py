@@ -58,6 +58,7 @@ class Crew:
         self.retries, self.stall_s = retries, stall_s
         self.waiting: deque[Cell] = deque()
         self.running: dict[Path, Cell] = {}
+        self.begun: dict[Path, float] = {}
         self.elsewhere: dict[Path, tuple[Cell, float]] = {}  # another run computes it; when to look again
         self.stopping: dict[Path, tuple[float, str]] = {}  # told to stop: when, and why if it hung
         self.tries: Counter[Path] = Counter()
@@ -106,14 +107,15 @@ class Crew:
     def _start(self, cell: Cell) -> None:
         folder = self.store.prepare(cell)
         self.executor.submit(folder.path)
-        self.running[folder.path] = cell
+        self.running[folder.path], self.begun[folder.path] = cell, time.time()
         self.follow(folder, True)
 
     def _watch(self) -> None:
         """Stop workers that hang; kill those that did not stop."""
         now = time.monotonic()
         for path in self.running if self.stall_s else ():
-            idle = time.time() - heartbeat.last(Folder(path)).get("progress", time.time())
+            progress = heartbeat.last(Folder(path)).get("progress", 0)  # perhaps of an earlier worker
+            idle = time.time() - max(progress, self.begun[path])
             if idle > (self.stall_s or 0) and path not in self.stopping:
                 self.stopping[path] = now, f"no step for {idle:.0f} s"
                 self.executor.stop(path)

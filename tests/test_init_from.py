@@ -16,7 +16,7 @@ from ablate.recipe import key
 FILE = """
 name: further
 seeds: [0]
-plan: [{list: [{label: on, set: {init_from: {name: SPEC}}}]}]
+plan: [{list: [{label: further, set: {init_from: {name: SPEC}}}]}]
 """
 
 

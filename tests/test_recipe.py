@@ -21,7 +21,7 @@ def test_a_recipe_equals_itself_after_yaml_and_back(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_equals_itself_after_the_command_line_and_back(name, tmp_path):
-    from ablate.cli import overrides
+    from ablate.cli.options import overrides
 
     recipe = ablate.load_recipe(name)
     pairs = [f"{k}={json.dumps(v)}" for k, v in recipe.flat().items()]

@@ -1,0 +1,45 @@
+"""Commands, a few lines each; what is heavy is imported inside them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from ablate import recipe as recipes
+from ablate.cli import experiments, models, names
+from ablate.record import UNWRITABLE
+from ablate.registry import SpecError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Ablations of consistency training: experiment files in, tables out.",
+)
+for group in (experiments.app, names.app, models.app):
+    app.add_typer(group)
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line each on stderr and exit code 2."""
+    try:
+        recipes.load_plugins()
+        app()
+    except SpecError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `ablate list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"error: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,134 @@
+"""Commands on an experiment file: compute, examine, report, look at it in MLflow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ablate.cli.options import (
+    AS_JSON,
+    FILE,
+    PER_DEVICE,
+    PROFILE,
+    REPORTS,
+    RETRIES,
+    RUNS,
+    SEEDS,
+    SET,
+    STALL,
+    TRACKING,
+    WORKERS,
+    overrides,
+    seed_list,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    workers: WORKERS = None,
+    workers_per_device: PER_DEVICE = 1,
+    retries: RETRIES = 1,
+    stall: STALL = None,
+    runs_dir: RUNS = Path("runs"),
+    reports_dir: REPORTS = Path("reports"),
+    tracking_uri: TRACKING = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Compute failed cells once more.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and train nothing.")] = False,
+    no_doctor: Annotated[bool, typer.Option("--no-doctor", help="Train without examining first.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Compute what is missing of an experiment, then write its report."""
+    from ablate import plan, runner
+    from ablate.doctor import gate
+    from ablate.live import Live
+    from ablate.resources import Resources
+    from ablate.store import Store
+
+    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    say = (lambda *words: None) if as_json else print
+    for note in experiment.notes:
+        say(f"note: {note}")
+    if dry_run:
+        print(json.dumps(plan.listing(experiment), indent=1) if as_json else plan.overview(experiment))
+        return
+    store = Store(runs_dir)
+    means = Resources(workers, workers_per_device, retries=retries, stall_min=stall)
+    if not no_doctor:
+        gate.admit(experiment, store, say, failed)
+    with Live(experiment, store, tracking_uri) as live:
+        try:
+            crew_of = partial(means.crew, experiment.profile)
+            outcome = runner.run(experiment, store, crew_of, live.follow, failed)
+        except KeyboardInterrupt:
+            live.close([], {}, "interrupted")
+            print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
+            sys.exit(130)
+        folder = write_report(experiment, store, reports_dir)
+        live.close([folder], outcome.counts(), "failed" if outcome.failed else "finished")
+    told = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
+    print(json.dumps(told) if as_json else runner.closing(outcome, folder))
+    sys.exit(1 if outcome.failed else 0)
+
+
+@app.command()
+def doctor(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for check 4.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Examine an experiment's recipes in seconds; exit code 1 where one fails other than on purpose."""
+    from ablate import plan
+    from ablate.doctor import gate
+
+    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    sys.exit(gate.command(experiment, as_json, compiled))
+
+
+def write_report(experiment: Any, store: Any, reports_dir: Path) -> Path:
+    """The experiment's tables and figures; the folder they are in."""
+    from ablate import report
+
+    return report.write(experiment, store, reports_dir)
+
+
+@app.command()
+def report(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    runs_dir: RUNS = Path("runs"),
+    reports_dir: REPORTS = Path("reports"),
+) -> None:
+    """Write tables and figures from what is recorded; never trains."""
+    from ablate import plan
+    from ablate.store import Store
+
+    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    print(write_report(experiment, Store(runs_dir), reports_dir) / "table.md")
+
+
+@app.command()
+def ui(
+    runs_dir: RUNS = Path("runs"),
+    tracking_uri: TRACKING = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI on this machine's loopback address."""
+    from ablate.tracking import serve
+
+    sys.exit(serve(runs_dir, tracking_uri, port))

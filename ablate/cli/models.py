@@ -1,0 +1,84 @@
+"""Commands on a finished cell: images out of it, and its weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from ablate.cli.options import AS_JSON, KEY, RUNS, SEED, levels
+
+app = typer.Typer()
+
+
+@app.command()
+def sample(
+    key: KEY,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    sigmas: Annotated[
+        Optional[str], typer.Option(help="Levels after sigma_max, descending: 0.821 or 20,2,0.5.")
+    ] = None,
+    seed: SEED = 0,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
+    runs_dir: RUNS = Path("runs"),
+) -> None:
+    """Draw images from a finished cell into a PNG."""
+    from ablate.model import draw
+    from ablate.store import Store
+
+    print(draw(Store(runs_dir), key, n, levels(sigmas), seed, out))
+
+
+@app.command()
+def midpoint(
+    key: KEY,
+    n: Annotated[
+        Optional[int], typer.Option("-n", min=16, help="Samples per FID; the profile's number by default.")
+    ] = None,
+    runs_dir: RUNS = Path("runs"),
+    as_json: AS_JSON = False,
+) -> None:
+    """Search the second level of two-step sampling that gives the lowest FID, and judge it by fresh noise."""
+    from ablate import midpoint
+    from ablate.store import Store
+
+    found = midpoint.write(Store(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(found) if as_json else midpoint.told(found))
+
+
+@app.command()
+def edit(
+    key: KEY,
+    task: Annotated[str, typer.Option(help="inpaint, colorize, superres, interpolate or denoise.")],
+    image: Annotated[
+        Optional[list[Path]], typer.Option(help="An image file; repeatable. Held-out images by default.")
+    ] = None,
+    sigmas: Annotated[Optional[str], typer.Option(help="Descending levels, the first included.")] = None,
+    seed: SEED = 0,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("edited.png"),
+    runs_dir: RUNS = Path("runs"),
+) -> None:
+    """Edit images with a finished cell that was not trained for it: what is given, results, the original."""
+    from ablate import tasks
+    from ablate.store import Store
+
+    print(tasks.write(Store(runs_dir), key, task, image or [], levels(sigmas), seed, out))
+
+
+@app.command()
+def export(
+    key: KEY,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
+    diffusers: Annotated[
+        bool, typer.Option("--diffusers", help="Also a ConsistencyModelPipeline; for unet2d cells.")
+    ] = False,
+    runs_dir: RUNS = Path("runs"),
+) -> None:
+    """Write a finished cell's weights and config into a folder that needs nothing else."""
+    from ablate import export
+    from ablate.store import Store
+
+    print(export.export(Store(runs_dir), key, out, diffusers))

@@ -13,9 +13,20 @@ PACKAGE = Path(__file__).parents[1] / "ablate"
 FLOORS = [
     ("registry", "lazy", "documents", "rng", "machine"),
     ("ingredients", "networks", "recipe", "denoiser", "loss", "sampler", "profile", "perceptual"),
-    ("data", "archive", "classifier", "extractor", "evaluate", "flat", "train", "diagnostics", "editing"),
+    (
+        "data",
+        "archive",
+        "classifier",
+        "extractor",
+        "evaluate",
+        "flat",
+        "parallel",
+        "train",
+        "diagnostics",
+        "editing",
+    ),
     ("rows", "plan", "store", "record", "heartbeat"),
-    ("cell", "model", "doctor", "export"),
+    ("assessment", "cell", "model", "doctor", "export"),
     (
         "executors",
         "tracking",
@@ -28,10 +39,18 @@ FLOORS = [
         "midpoint",
         "tasks",
     ),
-    ("catalogue", "options", "cli", "__main__"),
+    ("catalogue", "cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-ONE_PLACE = {"mlflow": "tracking", "yaml": "documents", "torch_fidelity": "extractor", "optuna": "study"}
+ONE_PLACE = {
+    "mlflow": "tracking",
+    "yaml": "documents",
+    "torch_fidelity": "extractor",
+    "optuna": "study",
+    "ray": "executors",
+    "submitit": "executors",
+    "fsspec": "executors",
+}
 FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
 
 

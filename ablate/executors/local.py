@@ -1,4 +1,4 @@
-"""A pool of devices on this machine: one process per cell, each with its device and its thread count."""
+"""A pool of devices on this machine: one process per cell, each with its devices and its thread count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-Work = Callable[[str, str, int], None]  # folder of the cell, device, threads
+from ablate.registry import SpecError
+
+Work = Callable[..., None]  # folder of the cell, device, threads; and how many devices, where it is not one
 
 
 class Local:
@@ -23,23 +25,35 @@ class Local:
     Args:
         work: what a worker does with a cell's folder; importable by name.
         devices: `cpu`, or `cuda:0`, `cuda:1`, ...; a worker sees its own only, as `cuda`.
-        threads: of each worker's torch.
+        threads: of the torch of each worker, or of each of its processes.
         preload: modules that the forking server imports once.
+        per_cell: devices that a cell takes; on the CPU, its processes.
+        workers_per_device: at most so many cells share a GPU; unset, as many as `workers` makes.
+    Raises:
+        SpecError: a cell takes more devices than there are.
     """
 
     def __init__(
-        self, work: Work, workers: int, devices: Sequence[str], threads: int, preload: Sequence[str] = ()
+        self,
+        work: Work,
+        workers: int,
+        devices: Sequence[str],
+        threads: int,
+        preload: Sequence[str] = (),
+        per_cell: int = 1,
+        workers_per_device: int | None = None,
     ):
-        self.work, self.threads = work, threads
-        self.capacity = {
-            d: workers // len(devices) + (i < workers % len(devices)) for i, d in enumerate(devices)
-        }
+        self.work, self.threads, self.per_cell = work, threads, per_cell
+        places = _places(devices, per_cell)
+        most = workers_per_device if workers_per_device and places != ["cpu"] else workers
+        shares = [workers // len(places) + (i < workers % len(places)) for i in range(len(places))]
+        self.capacity = {place: min(share, most) for place, share in zip(places, shares, strict=True)}
         self.running: dict[Path, tuple[ForkServerProcess, str]] = {}
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(list(preload))
 
     def free(self) -> str | None:
-        """A device with room, None where all are busy."""
+        """A device with room, or several with commas between; None where all are busy."""
         busy = [device for _, device in self.running.values()]
         open_ = [d for d, room in self.capacity.items() if busy.count(d) < room]
         return min(open_, key=busy.count) if open_ else None
@@ -49,7 +63,9 @@ class Local:
         device = self.free()
         if device is None:
             raise RuntimeError("no device is free")
-        process = self.context.Process(target=_isolated, args=(self.work, str(folder), device, self.threads))
+        several = () if self.per_cell == 1 else (self.per_cell,)
+        arguments = (self.work, str(folder), device, self.threads, *several)
+        process = self.context.Process(target=_isolated, args=arguments)
         process.start()
         self.running[folder] = process, device
 
@@ -86,14 +102,23 @@ def _end(process: ForkServerProcess, at_once: bool) -> None:
         os.killpg(process.pid or 0, signal.SIGKILL)
 
 
-def _isolated(work: Work, folder: str, device: str, threads: int) -> None:
+def _places(devices: Sequence[str], per_cell: int) -> list[str]:
+    """The devices in groups of `per_cell`; what is left over stays idle. The CPU is one place for any number."""
+    if list(devices) == ["cpu"]:
+        return ["cpu"]
+    if len(devices) < per_cell:
+        raise SpecError(f"--devices-per-cell {per_cell}: there are {len(devices)} devices")
+    starts = range(0, len(devices) - per_cell + 1, per_cell)
+    return [",".join(devices[start : start + per_cell]) for start in starts]
+
+
+def _isolated(work: Work, folder: str, device: str, threads: int, *several: int) -> None:
     """Own session, so that a Ctrl-C at the terminal reaches the parent only, which tells the workers in order."""
     os.setsid()
     if device.startswith("cuda:"):
         shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        index = int(device.split(":")[1])
-        os.environ["CUDA_VISIBLE_DEVICES"] = (
-            shown[index] if index < len(shown) and shown[index] else str(index)
-        )
+        indices = [int(one.split(":")[1]) for one in device.split(",")]
+        mask = [shown[i] if i < len(shown) and shown[i] else str(i) for i in indices]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mask)
         device = "cuda"
-    work(folder, device, threads)
+    work(folder, device, threads, *several)

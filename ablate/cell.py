@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -12,36 +12,36 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import filelock
 import torch
-from safetensors.torch import save_file
 
-from ablate import data, diagnostics, evaluate, heartbeat
-from ablate.denoiser import Denoiser
+from ablate import data, diagnostics, heartbeat, parallel
+from ablate.assessment import Diverged, assess, save_model
 from ablate.heartbeat import Heartbeat
 from ablate.machine import processor
+from ablate.parallel import ALONE, Ranks
 from ablate.plan import Cell, image_shape
 from ablate.record import BUSY, INTERRUPTED, NO_DISK, UNWRITABLE, blank
 from ablate.registry import SpecError
-from ablate.sampler import generate
-from ablate.store import Folder, Store, describe, read_json, restore, whole, write_json
+from ablate.store import Folder, describe, read_json, restore, write_json
 from ablate.train import Step, Trainer
 
 Tell = Callable[[int, int], None]
-
-
-class Diverged(Exception):
-    """A loss or a sample that is not finite."""
 
 
 class Interrupted(Exception):
     """SIGTERM arrived; the checkpoint is written."""
 
 
-def work(path: str, device: str, threads: int) -> None:
-    """Compute the cell in folder `path`; exits 0 when this wrote its record, whatever the state."""
+def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
+    """Compute the cell in folder `path`; exits 0 when this wrote its record, whatever the state.
+
+    Args:
+        device: `cpu` or `cuda`; with several ranks, each has a process of the CPU or a visible GPU of its own.
+        threads: of each rank.
+    """
     folder = Folder(Path(path))
     _log_to(folder.log)
     stop = _stop_on(signal.SIGTERM)
@@ -51,24 +51,64 @@ def work(path: str, device: str, threads: int) -> None:
             (folder.path / "pid").write_text(str(os.getpid()))
             if folder.record.exists() or heartbeat.elsewhere(folder):  # another run was faster
                 sys.exit(BUSY)
+            if ranks > 1:
+                _settle(folder, lambda: _together(folder, device, threads, ranks, stop))
+                return
             with Heartbeat(folder, device=device, pid=os.getpid()) as heart:
-                _settle(folder, device, stop, heart.at)
+                _settle(folder, lambda: compute(_cell(folder), folder, device, stop, heart.at))
     except filelock.Timeout:
         sys.exit(BUSY)
     except Interrupted:
         sys.exit(INTERRUPTED)
+    except parallel.Ended as ended:
+        if ended.code == NO_DISK:
+            os._exit(NO_DISK)
+        sys.exit(ended.code)
     except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        with contextlib.suppress(OSError):  # the log is on the same disk
-            print(f"{error.filename or folder.path}: {(error.strerror or str(error)).lower()}")
-        os._exit(NO_DISK)  # an ordinary exit would fail to flush
+        _give_up(folder, error)
+
+
+def _give_up(folder: Folder, error: OSError) -> NoReturn:
+    """Exit where the error says that nothing can be written; raise any other."""
+    if error.errno not in UNWRITABLE:
+        raise error
+    with contextlib.suppress(OSError):  # the log is on the same disk
+        print(f"{error.filename or folder.path}: {(error.strerror or str(error)).lower()}")
+    os._exit(NO_DISK)  # an ordinary exit would fail to flush
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m ablate.cell FOLDER DEVICE THREADS`: what executors run that start a command."""
-    folder, device, threads = arguments
-    work(folder, device, int(threads))
+    """`python -m ablate.cell FOLDER DEVICE THREADS [RANKS]`: what executors run that start a command."""
+    folder, device, threads, *ranks = arguments
+    work(folder, device, int(threads), *map(int, ranks))
+
+
+def _cell(folder: Folder) -> Cell:
+    return restore(read_json(folder.config))
+
+
+def _together(folder: Folder, device: str, threads: int, ranks: int, stop: list[int]) -> dict[str, Any]:
+    """The record of a cell that several ranks compute."""
+    cuda = torch.device(device).type == "cuda"
+    parallel.divided(_cell(folder).profile, ranks, torch.cuda.device_count() if cuda else None)
+    if stop:
+        raise Interrupted
+    return parallel.launch(_rank, (folder.path, device, threads), ranks, device)
+
+
+def _rank(ranks: Ranks, stop: list[int], path: Path, device: str, threads: int) -> dict[str, Any]:
+    """What each rank does; the first is the cell's sign of life."""
+    folder, launcher = Folder(path), multiprocessing.parent_process()
+    _log_to(folder.log)
+    torch.set_num_threads(threads)
+    heart = Heartbeat(folder, device=device, pid=launcher.pid if launcher else os.getpid())
+    try:
+        with heart if ranks.first else contextlib.nullcontext():
+            return compute(_cell(folder), folder, device, stop, heart.at, ranks)
+    except Interrupted:
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        _give_up(folder, error)
 
 
 def _log_to(path: Path) -> None:
@@ -87,12 +127,14 @@ def _stop_on(number: int) -> list[int]:
     return seen
 
 
-def _settle(folder: Folder, device: str, stop: list[int], tell: Tell) -> None:
+def _settle(folder: Folder, computed: Callable[[], dict[str, Any]]) -> None:
     """Write a record, whatever happens but an interruption, or a disk that takes nothing."""
     try:
-        record = compute(restore(read_json(folder.config)), folder, device, stop, tell)
-    except (Interrupted, filelock.Timeout):
+        record = computed()
+    except (Interrupted, filelock.Timeout, parallel.Ended):
         raise
+    except parallel.Failed as error:
+        record = blank(read_json(folder.config), "failed", str(error))
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise
@@ -119,12 +161,14 @@ def compute(
     device: str = "cpu",
     stop: list[int] | None = None,
     tell: Tell = lambda step, images: None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train and evaluate a cell, from its checkpoint where it has one; the record.
 
     Args:
         stop: becomes non-empty when the cell is to save and end.
         tell: called with the count of steps and of images after every step.
+        ranks: the processes that compute it together, of which the first alone writes.
     Raises:
         Interrupted: `stop` became non-empty; a checkpoint was written.
     """
@@ -133,17 +177,15 @@ def compute(
         raise SpecError(
             f"profile.data: the first image is {planned}, but all of them together are {images.shape}"
         )
-    trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
+    trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device, ranks)
     run = _Run(cell, folder, trainer, images, stop if stop is not None else [], tell)
     record = blank(describe(cell), "finished")
-    record["provenance"] |= {"device": _device(device), "threads": torch.get_num_threads()}
+    used = {"device": _device(device), "threads": torch.get_num_threads(), "ranks": ranks.size}
+    record["provenance"] |= used
     try:
         run.train()
         record |= run.assess()
-        state = trainer.average.network.state_dict()
-        weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}
-        with whole(folder.model) as temporary:
-            save_file(weights, temporary, {"classes": str(trainer.average.classes)})
+        ranks.alone(lambda: save_model(trainer.average, folder.model))
     except Diverged as error:
         record |= {"state": "diverged", "reason": str(error)}
         print(error)
@@ -168,13 +210,17 @@ class _Run:
         tell: Tell,
     ):
         self.cell, self.folder, self.trainer, self.images = cell, folder, trainer, images
-        self.stop, self.tell = stop, tell
+        self.stop, self.tell, self.ranks = stop, tell, trainer.ranks
         state = folder.load(trainer.device)
         self.before_s, self.saved = 0.0, -1  # seconds before this start, step of the last checkpoint
         if state:
             trainer.load_state_dict(state["trainer"])
             self.before_s = state["wall_s"]
             print(f"goes on from step {trainer.k}")
+        if (first := self.ranks.alone(lambda: trainer.k)) != trainer.k:
+            sys.exit(
+                f"rank {self.ranks.rank} could not read the checkpoint of step {first}"
+            )  # it may next time
         self.started = time.perf_counter()
         self.unread: list[Step] = []
         self.last_flush = self.started
@@ -193,27 +239,31 @@ class _Run:
             self.unread.append(step)
             self.tell(step.k, step.images)
             last = step.k == self.trainer.K
-            if last or step.k % profile.log_every == 0:
+            if reads := last or step.k % profile.log_every == 0:
                 self.flush()
             if last or self._passed(step.images, self.save_every):
                 self.save()
-            self._heed()
+            # several ranks agree where they read losses anyway, else their hosts would meet after every step
+            if (reads or self.ranks.size == 1) and self.ranks.any(bool(self.stop)):
+                self._end()
             self._rung()
 
     def _rung(self) -> None:
         """Evaluate where it is due in the middle of training, once."""
         k, every = self.trainer.k, self.cell.profile.evaluation.every
         due = every and 0 < k < self.trainer.K and self._passed(k * self.cell.profile.batch, every)
-        if due and not any(x["step"] == k and "fid_1step" in x["metrics"] for x in self.folder.lines()):
+        if due and not self.ranks.alone(lambda: self._assessed_at(k)):
             self.flush()
             self.assess()
 
-    def _heed(self) -> None:
-        """End here if that is wished, with all that was computed saved."""
-        if self.stop:
-            if self.saved != self.trainer.k:
-                self.save()
-            raise Interrupted
+    def _assessed_at(self, k: int) -> bool:
+        return any(x["step"] == k and "fid_1step" in x["metrics"] for x in self.folder.lines())
+
+    def _end(self) -> NoReturn:
+        """End here as was wished, with all that was computed saved."""
+        if self.saved != self.trainer.k:
+            self.save()
+        raise Interrupted
 
     def _passed(self, images: int, every: int) -> bool:
         """Whether this step passed a multiple of `every` images."""
@@ -230,8 +280,13 @@ class _Run:
         if not finite.all():
             first = int((~finite).nonzero()[0])
             raise Diverged(f"the loss is not finite at step {self.unread[first].k}")
+        if self.ranks.first:
+            self._log(losses, step, seen / max(now - self.last_flush, 1e-9))
+        self.unread, self.last_flush = [], now
+
+    def _log(self, losses: torch.Tensor, step: Step, speed: float) -> None:
         metrics = {"loss": float(losses.mean()), "N": step.N, "lr": step.lr}
-        metrics["images_per_s"] = round(seen / max(now - self.last_flush, 1e-9), 3)
+        metrics["images_per_s"] = round(speed, 3)
         if step.grad_norm is not None:
             metrics["grad_norm"] = float(step.grad_norm)
         self.folder.append(
@@ -241,71 +296,27 @@ class _Run:
         terms = [s.terms for s in self.unread]
         binned = diagnostics.by_level(terms, levels.sigma_min, levels.sigma_max)
         self.folder.append(step.k, step.images, {k: v for k, v in binned.items() if math.isfinite(v)})
-        self.unread, self.last_flush = [], now
 
     def save(self) -> None:
         """Write a checkpoint; a loss that is not finite never gets into one."""
         self.flush()
-        self.folder.save({"trainer": self.trainer.state_dict(), "wall_s": self.wall_s()})
+        state = {"trainer": self.trainer.state_dict(), "wall_s": self.wall_s()}
+        self.ranks.alone(lambda: self.folder.save(state))
         self.saved = self.trainer.k
 
     def assess(self) -> dict[str, Any]:
-        """FID and its company at every nfe, sample grids, and a line of metrics."""
-        started = time.perf_counter()
-        trainer, e = self.trainer, self.cell.profile.evaluation
-        seen = trainer.k * self.cell.profile.batch
-        cache = Store(self.folder.path.parent).cache
-        device = trainer.device
-        extractor = evaluate.extractor(e.extractor, self.images, cache)
-        reference = evaluate.reference(self.images, e.samples)
-        found: dict[str, Any] = {"fid": [], "kid": [], "precision": [], "recall": []}
-        metrics: dict[str, float] = {}
-        for sigmas in schedules(self.cell):
-            self._heed()
-            samples = self.samples(trainer.average, sigmas)
-            nfe = len(sigmas)
-            save_grid(samples[: e.grid], self.folder.samples / f"images_{seen:09d}_{nfe}step.png")
-            measured = evaluate.measure(samples, reference, extractor, cache, device)
-            entries = evaluate.records(nfe, sigmas, "ema", measured, extractor, reference)
-            for name, entry in entries.items():
-                found[name].append(entry)
-                metrics[f"{name}_{nfe}step"] = entry["value"]
-        self.folder.append(trainer.k, seen, metrics)
-        real = evaluate.floor(self.images, e.samples, extractor, cache, device)
-        found["floor"] = dataclasses.asdict(real) | {
-            "extractor": extractor.label,
-            "reference": reference.label,
-        }
-        self.last_flush += time.perf_counter() - started  # images_per_s is of training
-        return found
-
-    def samples(self, f: Denoiser, sigmas: list[float]) -> torch.Tensor:
-        """uint8 images (n, C, H, W) from the seed's sampling noise."""
-        e, levels = self.cell.profile.evaluation, self.cell.recipe.levels
-        shape, device = self.images.shape, self.trainer.device
-        x = generate(f, shape, e.samples, sigmas, levels.sigma_min, self.cell.seed, e.batch, device)
+        """What `assess` finds on the first rank."""
+        started, known = time.perf_counter(), (self.cell, self.folder, self.trainer, self.images)
         try:
-            return evaluate.to_uint8(x)
-        except evaluate.NotFinite:
-            raise Diverged(
-                f"samples of {len(sigmas)} steps are not finite at step {self.trainer.k}"
-            ) from None
+            return self.ranks.alone(lambda: assess(*known, self._heed), (Diverged, Interrupted))
+        except Interrupted:
+            self._end()
+        finally:
+            self.last_flush += time.perf_counter() - started  # images_per_s is of training
 
-
-def schedules(cell: Cell) -> list[list[float]]:
-    """The descending levels of one-step sampling and of sampling with the levels between."""
-    top, middle = cell.recipe.levels.sigma_max, list(cell.profile.evaluation.sigma_mid)
-    return [[top], [top, *middle]] if middle else [[top]]
-
-
-def save_grid(images: torch.Tensor, path: Path, columns: int | None = None) -> None:
-    """uint8 images (n, C, H, W) as one PNG, small ones enlarged to be seen; a square unless `columns` are named."""
-    from torchvision.utils import make_grid, save_image
-
-    scale = max(1, 32 // images.shape[-1])
-    large = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    columns = columns or max(1, round(len(images) ** 0.5))
-    save_image(make_grid(large.float().cpu() / 255, nrow=columns, padding=2, pad_value=1.0), path)
+    def _heed(self) -> None:
+        if self.stop:
+            raise Interrupted
 
 
 def _device(device: str) -> str:

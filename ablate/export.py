@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate import __version__
-from ablate.cell import schedules
+from ablate.assessment import schedules
 from ablate.ingredients.levels import Karras
 from ablate.model import LADDER, Model, find, load
 from ablate.recipe import Recipe

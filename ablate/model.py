@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from ablate.cell import save_grid
+from ablate.assessment import save_grid
 from ablate.denoiser import Denoiser
 from ablate.evaluate import to_uint8
 from ablate.plan import Cell, image_shape

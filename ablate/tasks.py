@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ablate import data, editing
-from ablate.cell import save_grid
+from ablate.assessment import save_grid
 from ablate.evaluate import to_uint8
 from ablate.machine import devices
 from ablate.model import Model, load

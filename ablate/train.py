@@ -15,6 +15,7 @@ from ablate.denoiser import Denoiser, one_hot
 from ablate.flat import Flat
 from ablate.loss import Draws, Terms, consistency
 from ablate.networks import draw_masks, teacher_copy
+from ablate.parallel import ALONE, Ranks
 from ablate.profile import Profile
 from ablate.recipe import Recipe
 from ablate.rng import Purpose, stream
@@ -36,11 +37,21 @@ class Step:
 class Trainer:
     """The state of one training: network, teacher, average, optimizer and the count of steps.
 
-    Every random draw comes from (seed, purpose, step), so the state holds no generator.
+    Every random draw comes from (seed, purpose, step), so the state holds no generator. Several ranks of one training
+    differ in the parts of a batch that they pass, and in nothing else.
     """
 
-    def __init__(self, recipe: Recipe, profile: Profile, images: Images, seed: int, device: str = "cpu"):
-        self.recipe, self.profile, self.seed, self.device = recipe, profile, seed, device
+    def __init__(
+        self,
+        recipe: Recipe,
+        profile: Profile,
+        images: Images,
+        seed: int,
+        device: str = "cpu",
+        ranks: Ranks = ALONE,
+    ):
+        self.recipe, self.profile, self.seed = recipe, profile, seed
+        self.device, self.ranks = device, ranks
         self.data, self.labels = images.train, images.train_labels
         classes = images.classes if profile.data.labels else 0
         self.network = build_network(recipe, images.shape, seed, device, classes)
@@ -82,18 +93,19 @@ class Trainer:
 
     def _passes(self, draws: Draws) -> Terms:
         """Add up the gradients of the batch's parts; each part's loss is a mean, so its share is 1 / parts."""
-        parts = self.profile.accumulate
+        parts, own = self.ranks.share(self.profile.accumulate)
         if parts > 1:  # the whole batch is coupled, and a part of an optimal coupling is one itself
             draws = replace(draws, z=self.recipe.coupling(draws.x, draws.z))
         unit = self.scaler.scale(torch.ones((), device=self.device)) / self.profile.batch  # an image's share
-        found = []
-        for i, part in enumerate(draws.split(parts)):
+        found, pieces = [], draws.split(parts)
+        for i in own:
             self.part = (i, parts)
             self._mask("dropout" if self.shares else "teacher_dropout")
-            terms, norms = self._terms(part)
+            terms, norms = self._terms(pieces[i])
             self.scaler.scale(terms.loss / parts).backward()  # type: ignore[no-untyped-call]
             found.append(terms.detach(norms[0] / unit))
-        return Terms.joined(found)
+        self.ranks.add_gradients(self.weights)
+        return self.ranks.gather(Terms.joined(found))
 
     def _terms(self, part: Draws) -> tuple[Terms, list[torch.Tensor]]:
         """The loss of a part, and a list that its backward pass puts each image's gradient norm into."""

@@ -12,7 +12,10 @@ import typer
 
 from ablate.cli.options import (
     AS_JSON,
+    EXECUTOR,
+    EXECUTOR_OPTION,
     FILE,
+    PER_CELL,
     PER_DEVICE,
     PROFILE,
     REPORTS,
@@ -38,6 +41,9 @@ def run(
     seeds: SEEDS = None,
     workers: WORKERS = None,
     workers_per_device: PER_DEVICE = 1,
+    devices_per_cell: PER_CELL = 1,
+    executor: EXECUTOR = "local",
+    executor_option: EXECUTOR_OPTION = None,
     retries: RETRIES = 1,
     stall: STALL = None,
     runs_dir: RUNS = Path("runs"),
@@ -55,7 +61,12 @@ def run(
     from ablate.resources import Resources
     from ablate.store import Store
 
+    options = overrides(executor_option, "--executor-option")
+    means = Resources(
+        workers, workers_per_device, devices_per_cell, executor, options, retries=retries, stall_min=stall
+    )
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    means.check(experiment.profile)
     say = (lambda *words: None) if as_json else print
     for note in experiment.notes:
         say(f"note: {note}")
@@ -63,7 +74,6 @@ def run(
         print(json.dumps(plan.listing(experiment), indent=1) if as_json else plan.overview(experiment))
         return
     store = Store(runs_dir)
-    means = Resources(workers, workers_per_device, retries=retries, stall_min=stall)
     if not no_doctor:
         gate.admit(experiment, store, say, failed)
     with Live(experiment, store, tracking_uri) as live:

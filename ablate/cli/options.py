@@ -24,6 +24,14 @@ WORKERS = Annotated[
     Optional[int], typer.Option(min=1, help="Cells at a time; one per GPU or core by default.")
 ]
 PER_DEVICE = Annotated[int, typer.Option("--workers-per-device", min=1, help="Cells that share a GPU.")]
+PER_CELL = Annotated[
+    int, typer.Option("--devices-per-cell", min=1, help="Data parallel inside a cell; of local only.")
+]
+EXECUTOR = Annotated[str, typer.Option(help="local, ray or slurm.")]
+EXECUTOR_OPTION = Annotated[
+    Optional[list[str]],
+    typer.Option("--executor-option", metavar="KEY=VALUE", help="Of ray or slurm: gpus=0.5; repeatable."),
+]
 RETRIES = Annotated[int, typer.Option(min=0, help="Of a cell whose worker died; other failures repeat.")]
 STALL = Annotated[
     Optional[float],
@@ -37,18 +45,18 @@ TRACKING = Annotated[
 ]
 
 
-def overrides(pairs: list[str] | None) -> dict[str, Any]:
+def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
     """`--set` pairs as dotted keys and plain values; here `1e-4` is a number, for there is no doubt what is meant."""
     found, problems = dict[str, Any](), Problems()
     for pair in pairs or []:
         key, equals, text = pair.partition("=")
         with problems:
             if not equals or not key.strip():
-                raise SpecError(f"--set {pair}: KEY=VALUE is needed")
+                raise SpecError(f"{option} {pair}: KEY=VALUE is needed")
             try:
                 value = documents.parse(text) if text.strip() else text
             except SpecError as error:
-                raise error.under(f"--set {key}") from None
+                raise error.under(f"{option} {key}") from None
             found[key.strip()] = number(value) if isinstance(value, str) else value
     problems.check()
     return found

@@ -73,6 +73,11 @@ class Crew:
         """Whether any cell is not done with."""
         return bool(self.waiting or self.running or self.elsewhere)
 
+    @property
+    def hungry(self) -> bool:
+        """Whether a further cell would be begun at once."""
+        return bool(not self.waiting and not self.broken and self.executor.free())
+
     def poll(self) -> list[Ended]:
         """Start what there is room for; what ended since the last call."""
         while self.waiting and not self.broken and self.executor.free():
@@ -87,8 +92,9 @@ class Crew:
         return [ended for ended in found if ended]
 
     def stop(self, key: str) -> None:
-        """Let a cell save and stop; it ends as `stopped`, and may be begun again later."""
+        """Let a cell save and stop; it ends as `stopped`, and may be begun again later. One that waits is forgotten."""
         path = self.store.folder(key).path
+        self.waiting = deque(cell for cell in self.waiting if cell.key != key)
         if path in self.running and path not in self.stopping:
             self.stopping[path] = time.monotonic(), ""
             self.executor.stop(path)

@@ -37,6 +37,11 @@ class Live:
         self.thread.start()
         return self
 
+    def add(self, folder: Folder, tags: dict[str, str]) -> None:
+        """A cell more than the experiment had when this began."""
+        self.tags.setdefault(folder.key, tags)
+        self.ended = {**self.ended, folder.key: folder}  # the thread may be reading the old one
+
     def follow(self, folder: Folder, running: bool) -> None:
         """A cell started (True) or ended."""
         self.orders.put((folder, running))

@@ -88,12 +88,14 @@ def load(
     content = _checked(documents.mapping(documents.read(file), str(file)), file)
     try:
         recipes.load_plugins(content.imports, file)
-        return _Planner(file, content, profile, dict(overrides or {}), seeds).experiment()
+        return Planner(file, content, profile, dict(overrides or {}), seeds).experiment()
     except SpecError as error:
         raise error.under(str(file)) from None
 
 
 def _checked(content: dict[str, Any], file: Path) -> File:
+    if "search" in content and "plan" not in content:
+        raise SpecError(f"{file}: search: this is a study file, for `ablate study`; an experiment has `plan`")
     try:
         checked = File.model_validate(content, strict=True)
     except ValidationError as error:
@@ -116,7 +118,7 @@ def _seed_problems(seeds: Sequence[int], path: str) -> list[str]:
     ]
 
 
-class _Planner:
+class Planner:
     """Resolves recipes in the order of precedence: option default, recipe, adapt, file's set, row's set, --set."""
 
     def __init__(
@@ -150,11 +152,16 @@ class _Planner:
         fingerprint = data.fingerprint(self.profile.data) if not self.problems.found else ""
         for draft in drafts:
             with self.problems:
-                self._place(draft, planned, fingerprint)
+                self.place(draft, planned, fingerprint)
         self.problems.check()
         return planned
 
-    def _place(self, draft: Draft, planned: Experiment, fingerprint: str) -> None:
+    def place(self, draft: Draft, planned: Experiment, fingerprint: str) -> None:
+        """Add a row and its cells to an experiment.
+
+        Raises:
+            SpecError: there can be no such recipe.
+        """
         recipe = self._recipe(draft.specs, draft.label)
         budget = {**self.profile.deciding(), "fingerprint": fingerprint}
         budget["data"] = {k: v for k, v in budget["data"].items() if k not in ("path", "test_path")}

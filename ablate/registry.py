@@ -205,6 +205,12 @@ class Axis:
         tail = nearest(field, fields) if fields else "it has none"
         return f"{path or self.name}.{field}: {name} has no such field; {tail}"
 
+    def schema(self, name: str, field: str) -> dict[str, Any]:
+        """JSON schema of a field, leaving out that it may be unset: type, bounds, and `search` where it is told."""
+        found = _adapter(self.options[name], field).json_schema()
+        choices = [s for s in found.get("anyOf", [found]) if s.get("type") != "null"]
+        return {**found, **(choices[0] if choices else {})}
+
     @staticmethod
     def _has_factory(option: type, field: str) -> bool:
         found = {f.name: f for f in dataclasses.fields(option)}[field]

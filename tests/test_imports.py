@@ -39,6 +39,7 @@ FLOORS = [
         "midpoint",
         "tasks",
     ),
+    ("study",),
     ("catalogue", "cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -17,8 +17,8 @@ from ablate.registry import Axis
 
 noise = Axis(__doc__, default="lognormal")
 
-PMean = Annotated[float, Field(ge=-20, le=20)]
-PStd = Annotated[float, Field(gt=0, le=20)]
+PMean = Annotated[float, Field(ge=-20, le=20, json_schema_extra={"search": {"low": -2.5, "high": 1.0}})]
+PStd = Annotated[float, Field(gt=0, le=20, json_schema_extra={"search": {"low": 0.8, "high": 3.0}})]
 
 
 @noise("uniform")

@@ -1,0 +1,229 @@
+"""A study file: what is searched where, for what, how often."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from optuna.distributions import BaseDistribution
+from pydantic import Field, ValidationError
+
+from ablate import data, documents
+from ablate import recipe as recipes
+from ablate.plan import Cell, Experiment, File, Planner, Row
+from ablate.profile import Section, explain
+from ablate.recipe import Specs
+from ablate.registry import Problems, SpecError, nearest
+from ablate.rows import Draft
+from ablate.study import optunas, space
+
+Count = Annotated[int, Field(ge=1, le=10**6)]
+OWN = ("trials", "objective", "rungs", "sampler", "pruner")  # what --set changes in the file itself
+
+
+class StudyFile(Section):
+    """The keys of a study file."""
+
+    name: str
+    search: dict[str, Any]
+    summary: str = ""
+    profile: str = "digits"
+    base: str = "ict"
+    imports: list[str] = []
+    set: dict[str, Any] = {}
+    seeds: list[int] = [0]
+    objective: str | list[str] = "fid_1step"
+    trials: Count = 40
+    rungs: Annotated[int, Field(ge=1, le=100)] = 4
+    sampler: str | dict[str, Any] = "TPESampler"
+    pruner: str | dict[str, Any] = "NopPruner"
+
+
+@dataclass
+class Plan:
+    """A study, ready to make cells of parameters.
+
+    space: flat field -> Optuna's distribution; rungs: equal parts of training between which a trial may be pruned.
+    """
+
+    content: StudyFile
+    objective: tuple[str, ...]
+    space: dict[str, BaseDistribution]
+    planner: Planner
+    experiment: Experiment = field(init=False)
+
+    def __post_init__(self) -> None:
+        c, p = self.content, self.planner
+        self.experiment = Experiment(c.name, p.file, c.summary, p.profile, p.seeds, notes=p.notes)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether a trial may end before its budget is used up."""
+        return optunas.name_of(self.content.pruner) != "NopPruner" and self.content.rungs > 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the images."""
+        return data.fingerprint(self.planner.profile.data)
+
+    @cached_property
+    def base(self) -> Row:
+        """The recipe that is searched around."""
+        return self._placed(self._trial_free(), "base", self.content.base, {})[0]
+
+    @property
+    def id(self) -> str:
+        """The name of Optuna's study: of other images, budgets, base or objective it is another study."""
+        decided = json.dumps([self.base.keys, self.objective])
+        return f"{self.content.name}-{hashlib.sha256(decided.encode()).hexdigest()[:8]}"
+
+    def at_base(self) -> dict[str, Any]:
+        """The base's own values of what is searched; empty unless all of them lie in the space."""
+        flat = self.base.recipe.flat()
+        found = {name: flat.get(name) for name in self.space}
+        inside = all(v is not None and _inside(self.space[k], v) for k, v in found.items())
+        return found if inside else {}
+
+    def row(self, label: str, params: Mapping[str, Any]) -> tuple[Row, list[Cell]]:
+        """A trial as a row of the experiment, with its cells, one per seed.
+
+        Args:
+            params: flat field -> value. A field that the chosen option of a searched axis does not have is left out.
+        """
+        return self._placed(self.experiment, "study", label, params)
+
+    def around(self) -> Experiment:
+        """The base as an experiment of its own, to be examined before anything is searched."""
+        planned = self._trial_free()
+        self._placed(planned, "base", self.content.base, {})
+        return planned
+
+    def _trial_free(self) -> Experiment:
+        e = self.experiment
+        return Experiment(e.name, e.file, e.summary, e.profile, e.seeds)
+
+    def _placed(
+        self, into: Experiment, section: str, label: str, params: Mapping[str, Any]
+    ) -> tuple[Row, list[Cell]]:
+        base, chosen = self.content.base, space.fitting(params, self._specs({}))
+        draft = Draft(label, section, self._specs(chosen), str(base), self._specs({}))
+        self.planner.place(draft, into, self.fingerprint)
+        row = into.rows[-1]
+        return row, [into.cells[key] for key in row.keys]
+
+    def _specs(self, params: Mapping[str, Any]) -> Specs:
+        return self.planner.resolved(self.content.base, params, "search")
+
+
+def _inside(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except ValueError:
+        return False
+
+
+def load(
+    path: str | Path,
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Plan:
+    """Plan the study file at `path`.
+
+    Args:
+        profile: another profile than the file names.
+        overrides: dotted `--set` values; trials, objective, rungs, sampler and pruner are the file's own, those under
+            `profile.` change the profile, all others a field of every trial.
+        seeds: other seeds than the file names.
+    Raises:
+        SpecError: all mistakes of the file at once.
+    """
+    file, overrides = Path(path), dict(overrides or {})
+    own = {k: overrides.pop(k) for k in list(overrides) if k in OWN}
+    content = _checked({**documents.mapping(documents.read(file), str(file)), **own}, file)
+    try:
+        recipes.load_plugins(content.imports, file)
+        return _planned(content, file, profile, overrides, seeds)
+    except SpecError as error:
+        raise error.under(str(file)) from None
+
+
+def _checked(content: dict[str, Any], file: Path) -> StudyFile:
+    if "plan" in content:
+        raise SpecError(f"{file}: plan: this is an experiment file, for `ablate run`; a study has `search`")
+    try:
+        checked = StudyFile.model_validate(content, strict=True)
+    except ValidationError as error:
+        raise explain(error, str(file), StudyFile) from None
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", checked.name):
+        raise SpecError(
+            f"{file}: name: {checked.name!r}: letters, digits, '_', '-' and '.' only, at most 100"
+        )
+    if not checked.search:
+        raise SpecError(f"{file}: search: at least one field is needed here, as in metric.c")
+    return checked
+
+
+def _planned(
+    content: StudyFile,
+    file: Path,
+    profile: str | None,
+    overrides: dict[str, Any],
+    seeds: Sequence[int] | None,
+) -> Plan:
+    problems = Problems()
+    both = [k for k in content.search if k in overrides or k in content.set]
+    problems.add(*(f"search.{k}: it is set as well" for k in both))
+    whole = File(name=content.name, plan=[{}], summary=content.summary, profile=content.profile)
+    whole = whole.model_copy(update={k: getattr(content, k) for k in ("seeds", "base", "imports", "set")})
+    planner = Planner(file, whole, profile, overrides, seeds)
+    problems.add(*planner.problems.found)
+    problems.check()
+    found: dict[str, BaseDistribution] = {}
+    with problems:
+        found = space.read(content.search, planner.resolved(content.base, {}, "base"))
+    objective = _objective(content.objective, len(planner.profile.evaluation.sigma_mid) + 1, problems)
+    with problems:
+        optunas.sampler(content.sampler, found, 0)
+    with problems:
+        optunas.pruner(content.pruner, content.rungs)
+    problems.check()
+    plan = Plan(content, objective, found, planner)
+    if plan.prunes and len(objective) > 1:
+        raise SpecError("pruner: Optuna prunes by one objective only; leave it out, or name one")
+    if plan.prunes:
+        every = math.ceil(planner.profile.images / content.rungs)
+        evaluation = planner.profile.evaluation.model_copy(update={"every": every})
+        planner.profile = planner.profile.model_copy(update={"evaluation": evaluation})
+        plan = Plan(content, objective, found, planner)
+    _tried(plan)
+    return plan
+
+
+def _objective(value: str | list[str], most: int, problems: Problems) -> tuple[str, ...]:
+    known = [f"fid_{nfe}step" for nfe in sorted({1, most})]
+    names = [value] if isinstance(value, str) else value
+    problems.add(*(f"objective: {n!r}; {nearest(n, known)}" for n in names if n not in known))
+    if not names or len(set(names)) < len(names):
+        problems.add(f"objective: {names}: one or more of {', '.join(known)}, each once")
+    return tuple(names)
+
+
+def _tried(plan: Plan) -> None:
+    """Build the recipes at the ends of every range, so that a value that no recipe takes is said now."""
+    problems = Problems()
+    for name, ends in space.ends(plan.space).items():
+        for value in ends:
+            with problems:
+                try:
+                    plan._placed(plan._trial_free(), "study", "base", {name: value})
+                except SpecError as error:
+                    raise error.under(f"search.{name}: {value!r}") from None
+    problems.check()

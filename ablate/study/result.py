@@ -1,0 +1,223 @@
+"""reports/<study>/: the table of trials, Optuna's figures, the best recipe as a file that `run` takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from ablate import documents
+from ablate.registry import SpecError
+from ablate.store import whole
+from ablate.study import optunas, space
+from ablate.study.plan import Plan
+from ablate.study.trials import REASON, counts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CONTOURS = 4  # parameters that a contour figure shows against each other
+
+
+def write(plan: Plan, study: optuna.Study, reports_dir: Path) -> Path:
+    """Write all that a study has to show; what it cannot show yet is left out, and an older one removed.
+
+    Returns:
+        The report's folder.
+    Raises:
+        SpecError: the folder can not be made.
+    """
+    folder = Path(reports_dir) / plan.content.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"{folder}: {(error.strerror or str(error)).lower()}") from None
+    trials = [t for t in study.get_trials(deepcopy=False) if counts(t)]
+    best = bests(plan, study)
+    drawn = _figures(plan, study, trials, folder)
+    recipes = {f"best_{name}.yaml" if len(best) > 1 else "best.yaml": (name, t) for name, t in best.items()}
+    for stale in {*folder.glob("best*.yaml")} - {folder / name for name in recipes}:
+        stale.unlink()
+    for name, (objective, trial) in recipes.items():
+        _text(folder / name, documents.write(recipe(plan, objective, trial)))
+    table = frame(plan, study, trials)
+    _text(folder / "table.csv", table.to_csv(index=False))
+    _text(folder / "table.md", _page(plan, trials, best, table, drawn, list(recipes)))
+    return folder
+
+
+def _text(path: Path, text: str) -> None:
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def bests(plan: Plan, study: optuna.Study) -> dict[str, FrozenTrial]:
+    """The complete trial with the lowest value of each objective; empty while there is none."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        return {}
+    return {name: min(complete, key=lambda t: t.values[i]) for i, name in enumerate(plan.objective)}
+
+
+def recipe(plan: Plan, objective: str, trial: FrozenTrial) -> dict[str, Any]:
+    """A trial as a recipe file: the study's base, what the study sets, what the trial found."""
+    value = trial.values[plan.objective.index(objective)]
+    beside = plan.planner.file.parent / plan.content.base
+    base = os.path.abspath(beside) if beside.is_file() else plan.content.base
+    fields = space.fitting(trial.params, plan.base.recipe.specs())
+    profile, seeds = plan.experiment.profile.name, len(plan.experiment.seeds)
+    summary = f"Trial {trial.number} of study {plan.content.name} on {profile}: {objective} {value:.4g}, "
+    return {
+        "name": f"{plan.content.name}_best",
+        "summary": summary + f"the mean of {seeds} seed{'s' if seeds > 1 else ''}.",
+        "base": base,
+        **plan.content.set,
+        **plan.planner.last,
+        **fields,
+    }
+
+
+def frame(plan: Plan, study: optuna.Study, trials: list[FrozenTrial]) -> pd.DataFrame:
+    """A row per trial: how it ended, parameters, objectives, the rungs it reached, the keys of its cells."""
+    import pandas as pd
+
+    front = {t.number for t in study.best_trials} if len(plan.objective) > 1 else set()
+    rows = []
+    for t in trials:
+        values = t.values if t.state == TrialState.COMPLETE else [None] * len(plan.objective)
+        row = {"trial": t.number, "state": t.state.name.lower(), **{k: t.params.get(k) for k in plan.space}}
+        row |= dict(zip(plan.objective, values, strict=True))
+        if front:
+            row["pareto"] = t.number in front
+        if plan.prunes:
+            row["last rung"] = t.last_step
+            row["FID there"] = t.intermediate_values.get(t.last_step) if t.last_step else None
+        row |= {"reason": t.user_attrs.get(REASON), "keys": " ".join(t.user_attrs.get("keys", []))}
+        rows.append(row)
+    found = pd.DataFrame(rows)
+    return found.dropna(axis="columns", how="all") if len(found) else found
+
+
+def _page(
+    plan: Plan,
+    trials: list[FrozenTrial],
+    best: dict[str, FrozenTrial],
+    table: pd.DataFrame,
+    drawn: list[str],
+    recipes: list[str],
+) -> str:
+    c, e = plan.content, plan.experiment
+    ended = {s: sum(t.state.name.lower() == s for t in trials) for s in ("complete", "pruned", "fail")}
+    lines = [f"# {c.name}", "", *([c.summary, ""] if c.summary else [])]
+    lines += [
+        f"{len(trials)} of {c.trials} trials on {e.profile.name}, seeds {', '.join(map(str, e.seeds))}: "
+    ]
+    lines[-1] += ", ".join(f"{n} {s}" for s, n in ended.items() if n) + "."
+    lines += [f"Sampler {optunas.name_of(c.sampler)}, pruner {optunas.name_of(c.pruner)}.", ""]
+    for i, (name, trial) in enumerate(best.items()):
+        found = ", ".join(f"{k}={_short(v)}" for k, v in trial.params.items())
+        lines.append(f"- Lowest {name}: {trial.values[i]:.4g} with {found} (trial {trial.number}).")
+        lines += [_against_base(plan, trials, trial, i)]
+    if recipes:
+        lines += ["", "As recipes: " + ", ".join(f"[{r}]({r})" for r in recipes) + "."]
+    lines += ["", *(f"![{Path(n).stem}]({n})" for n in drawn), ""]
+    order = [k for k in plan.objective if k in table]
+    shown = table.sort_values(order[0], na_position="last", kind="stable") if order else table
+    return "\n".join(lines) + shown.to_markdown(index=False, floatfmt=".4g") + "\n"
+
+
+def _against_base(plan: Plan, trials: list[FrozenTrial], best: FrozenTrial, i: int) -> str:
+    """How the base's own values did; one study's trials do not tell how sure that is."""
+    own = plan.at_base()
+    same = [t for t in trials if t.state == TrialState.COMPLETE and own and t.params == own]
+    if not same:
+        return f"  The values of {plan.content.base} are not among the complete trials."
+    there, here = same[0].values[i], best.values[i]
+    if same[0].number == best.number:
+        return f"  These are the values of {plan.content.base}: nothing that was tried is better."
+    return f"  {plan.content.base} itself has {there:.4g} (trial {same[0].number}), {there / here:.2f} times as much."
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _figures(plan: Plan, study: optuna.Study, trials: list[FrozenTrial], folder: Path) -> list[str]:
+    """Draw Optuna's figures of what there is; the names of their files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    searched = [k for k in plan.space if len({repr(t.params.get(k)) for t in complete}) > 1]
+    drawn: list[str] = []
+    with optunas.quiet():
+        for i, objective in enumerate(plan.objective):
+            only = {} if len(plan.objective) == 1 else {"target": _nth(i)}
+            tail = "" if not only else f"_{objective}"
+            for name, draw in _single(
+                plan, study, complete, searched, {**only, "target_name": objective}
+            ).items():
+                drawn += [_saved(draw, folder / f"{name}{tail}.png")]
+        drawn += _joint(plan, study, complete, folder)
+    kinds = ("history", "importance", "slice", "contour", "parallel", "rungs", "pareto")
+    for old in {p for kind in kinds for p in folder.glob(f"{kind}*.png")} - {folder / n for n in drawn}:
+        old.unlink()
+    return drawn
+
+
+def _nth(i: int) -> Callable[[FrozenTrial], float]:
+    return lambda trial: float(trial.values[i])
+
+
+def _single(
+    plan: Plan, study: optuna.Study, complete: list[FrozenTrial], searched: list[str], more: dict[str, Any]
+) -> dict[str, Callable[[], Any]]:
+    """The figures of one objective that there are trials for."""
+    import optuna.visualization.matplotlib as draw
+    from optuna.importance import FanovaImportanceEvaluator
+
+    found: dict[str, Callable[[], Any]] = {}
+    if complete:
+        found["history"] = lambda: draw.plot_optimization_history(study, **more)
+    if len({tuple(t.values) for t in complete}) > 1 and searched:
+        found["slice"] = lambda: draw.plot_slice(study, params=searched, **more)
+        found["parallel"] = lambda: draw.plot_parallel_coordinate(study, params=searched, **more)
+    if len(searched) > 1 and len({tuple(t.values) for t in complete}) > 3:
+        forest = FanovaImportanceEvaluator(seed=0)
+        found["importance"] = lambda: draw.plot_param_importances(study, evaluator=forest, **more)
+        found["contour"] = lambda: draw.plot_contour(study, params=searched[:MOST_CONTOURS], **more)
+    return found
+
+
+def _joint(plan: Plan, study: optuna.Study, complete: list[FrozenTrial], folder: Path) -> list[str]:
+    """The figures of the whole study: how rungs went, two objectives against each other."""
+    import optuna.visualization.matplotlib as draw
+
+    found = []
+    if plan.prunes and complete:
+        found.append(_saved(lambda: draw.plot_intermediate_values(study), folder / "rungs.png"))
+    if len(plan.objective) > 1 and complete:
+        names = list(plan.objective)
+        found.append(_saved(lambda: draw.plot_pareto_front(study, target_names=names), folder / "pareto.png"))
+    return found
+
+
+def _saved(draw: Callable[[], Any], path: Path) -> str:
+    """Draw into a file; the file's name. Optuna gives axes, or an array of them."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    axes = np.atleast_1d(np.asarray(draw(), dtype=object)).ravel()
+    figure = axes[0].figure
+    if len(axes) > 1:
+        figure.set_size_inches(
+            4 * max(2, round(len(axes) ** 0.5)) + 1, 4 * max(1, round(len(axes) ** 0.5)) + 1
+        )
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return path.name

@@ -1,0 +1,117 @@
+"""Ranges of a study file as Optuna's distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from ablate.recipe import Specs
+from ablate.registry import AXES, Problems, SpecError, nearest
+
+KEYS = ("low", "high", "log", "step")
+
+
+def read(search: Mapping[str, Any], base: Specs) -> dict[str, BaseDistribution]:
+    """The distributions of a file's `search`.
+
+    Args:
+        search: an axis -> list of options; `axis.field` -> list of values, {low, high, log, step}, or nothing: the
+            range that the option tells.
+        base: the recipe that is searched around; its options have the fields, or those that are searched.
+    Raises:
+        SpecError: all mistakes at once.
+    """
+    problems, found = Problems(), dict[str, BaseDistribution]()
+    for name, value in search.items():
+        with problems:
+            found[name] = _distribution(name, value, search, base)
+    problems.check()
+    return found
+
+
+def _distribution(name: str, value: Any, search: Mapping[str, Any], base: Specs) -> BaseDistribution:
+    axis, _, field = name.partition(".")
+    path = f"search.{name}"
+    if axis not in AXES:
+        raise SpecError(f"{path}: no axis {axis!r}; {nearest(axis, AXES)}")
+    if not field:
+        return _options(axis, value, path)
+    chosen = search[axis] if isinstance(search.get(axis), list) else [base[axis]["name"]]
+    having = [n for n in map(str, chosen) if n in AXES[axis].options and field in AXES[axis].fields(n)]
+    if not having:
+        raise SpecError(AXES[axis].unknown(str(chosen[0]), field, f"search.{axis}"))
+    if isinstance(value, list):
+        return _categorical(value, path)
+    return _range(value, AXES[axis].schema(having[0], field), path)
+
+
+def _options(axis: str, value: Any, path: str) -> BaseDistribution:
+    names = list(AXES[axis].options) if value is None else value
+    if not isinstance(names, list):
+        raise SpecError(f"{path}: a list of options is needed here, not {value!r}")
+    problems = Problems()
+    for name in names:
+        with problems:
+            AXES[axis].option(name, path)
+    problems.check()
+    return _categorical(names, path)
+
+
+def _categorical(values: list[Any], path: str) -> BaseDistribution:
+    plain = all(v is None or isinstance(v, bool | int | float | str) for v in values)
+    if not values or not plain or len(set(map(repr, values))) < len(values):
+        raise SpecError(f"{path}: different plain values are needed in the list, but got {values!r}")
+    return CategoricalDistribution(values)
+
+
+def _range(value: Any, schema: Mapping[str, Any], path: str) -> BaseDistribution:
+    if value is None and "search" not in schema:
+        raise SpecError(f"{path}: the option tells no range; write {{low: ..., high: ...}}")
+    spec = schema["search"] if value is None else value
+    if not isinstance(spec, Mapping):
+        raise SpecError(f"{path}: a list, {{low, high, log, step}} or nothing is needed here, not {value!r}")
+    if unknown := [k for k in spec if k not in KEYS]:
+        raise SpecError(f"{path}.{unknown[0]}: unknown key; {nearest(unknown[0], KEYS)}")
+    whole = schema.get("type") == "integer"
+    wrong = [k for k in ("low", "high") if not _number(spec.get(k), whole)]
+    wrong += [k for k in ("step",) if k in spec and not _number(spec[k], whole)]
+    if wrong:
+        kind = "whole number" if whole else "number"
+        raise SpecError(f"{path}.{wrong[0]}: a {kind} is needed here, but got {spec.get(wrong[0])!r}")
+    if schema.get("type") not in ("integer", "number"):
+        raise SpecError(f"{path}: the field is no number: a list of values is needed here")
+    try:
+        kind_of = IntDistribution if whole else FloatDistribution
+        return kind_of(**{k: v for k, v in spec.items() if k != "step" or v is not None})
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def _number(value: Any, whole: bool) -> bool:
+    return isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+
+
+def ends(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
+    """The values that stand for all of a distribution: both ends, or each choice."""
+    return {
+        name: list(d.choices) if isinstance(d, CategoricalDistribution) else [d.low, d.high]  # type: ignore[attr-defined]
+        for name, d in space.items()
+    }
+
+
+def fitting(params: Mapping[str, Any], base: Specs) -> dict[str, Any]:
+    """`params` without the fields that the option they choose does not have."""
+
+    def has(name: str) -> bool:
+        axis, _, field = name.partition(".")
+        option = params.get(axis, base[axis]["name"])
+        return not field or field in AXES[axis].fields(option)
+
+    return {name: value for name, value in params.items() if has(name)}

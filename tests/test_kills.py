@@ -1,0 +1,120 @@
+"""A sweep that is killed again and again ends as one that nobody disturbed. ABLATE_KILLS says how often (50)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+FILE = """
+name: sweep
+seeds: [0, 1]
+set: {network.width: 8, network.attention: []}
+plan:
+  - grid: {metric.c: [0.001, 0.01, 0.1], noise.p_mean: [-1.1, 0.0]}
+"""
+BUDGET = ["profile.images=24000", "profile.checkpoint_every=400", "profile.evaluation.samples=200"]
+KILLS = int(os.environ.get("ABLATE_KILLS", "50"))
+
+
+def command(place):
+    sets = [part for pair in BUDGET for part in ("--set", pair)]
+    return [
+        sys.executable,
+        "-m",
+        "ablate",
+        "run",
+        "sweep.yaml",
+        "--no-doctor",
+        "--workers",
+        "2",
+        "--retries",
+        "9",
+        *sets,
+    ]
+
+
+def begin(place):
+    log = (place / "log.txt").open("a")
+    return subprocess.Popen(command(place), cwd=place, stdout=log, stderr=log, start_new_session=True)
+
+
+def records(place):
+    """Records without wall times, and the table without them."""
+    found = {p.parent.name: json.loads(p.read_text()) for p in sorted((place / "runs").glob("*/record.json"))}
+    return {key: {k: v for k, v in r.items() if k != "wall_s"} for key, r in found.items()}
+
+
+def table(place):
+    lines = (place / "reports" / "sweep" / "table.csv").read_text().splitlines()
+    columns = [i for i, name in enumerate(lines[0].split(",")) if "wall" not in name and "hours" not in name]
+    return [[line.split(",")[i] for i in columns] for line in lines]
+
+
+def workers(process):
+    """The processes that train: those that hold the log of a cell."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            files = [f.path for f in child.open_files()]
+        except psutil.Error:
+            continue
+        if any(path.endswith("log.txt") and "/runs/" in path for path in files):
+            found.append(child.pid)
+    return found
+
+
+def disturb(process, draw):
+    """Kill or terminate the parent or one worker; what was done."""
+    number = draw.choice([signal.SIGKILL, signal.SIGTERM])
+    candidates = workers(process)
+    victim = draw.choice(candidates) if candidates and draw.random() < 0.5 else process.pid
+    try:
+        os.kill(victim, number)
+    except ProcessLookupError:
+        return None
+    return "parent" if victim == process.pid else "worker", signal.Signals(number).name
+
+
+@pytest.mark.slow
+def test_a_sweep_survives_kills_at_any_moment(tmp_path):
+    draw, calm, wild = random.Random(0), tmp_path / "calm", tmp_path / "wild"
+    for place in (calm, wild):
+        place.mkdir()
+        (place / "sweep.yaml").write_text(FILE)
+    assert begin(calm).wait() == 0
+    written, done, process = {}, [], begin(wild)
+    while len(done) < KILLS:
+        time.sleep(draw.uniform(0.0, 8.0))
+        if process.poll() is not None:
+            if process.returncode == 0:
+                break
+            process = begin(wild)
+            continue
+        done += [d for d in [disturb(process, draw)] if d]
+        for key, record in records(wild).items():  # never computed to its end twice
+            stat = (wild / "runs" / key / "record.json").stat().st_mtime_ns
+            assert written.setdefault(key, (stat, record)) == (stat, record)
+        if done[-1][0] == "parent":
+            process.wait()
+            process = begin(wild)
+    process.wait()
+    assert begin(wild).wait() == 0, (wild / "log.txt").read_text()[-3000:]
+    print(len(done), "kills:", {d: done.count(d) for d in sorted(set(done))})
+    assert len(records(calm)) == 12
+    assert records(wild) == records(calm)
+    assert table(wild) == table(calm)
+    with sqlite3.connect(wild / "runs" / "mlflow.db") as store:
+        states = dict(
+            store.execute("select status, count(*) from runs where lifecycle_stage = 'active' group by 1")
+        )
+    assert states == {"FINISHED": 13}  # a run for each cell, and the experiment's own
+    assert len(done) >= KILLS or not KILLS, f"the sweep ended after {len(done)} kills"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,10 +175,14 @@ class Crew:
 
 
 def _how(folder: Folder, code: int) -> str:
-    if code == NO_DISK:
-        try:
-            return folder.log.read_text().splitlines()[-1]
-        except (OSError, IndexError):
-            return f"{folder.path} can not be written"
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"the worker ended with {how}; its log is {folder.log}"
+    if code != NO_DISK:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"the worker ended with {how}; its log is {folder.log}"
+    with suppress(OSError, IndexError):
+        said = folder.log.read_text().splitlines()[-1]
+        if said.startswith("/"):  # the worker's last words, a path and what is wrong with it
+            return said
+    if not folder.path.exists():
+        return f"{folder.path} is gone"
+    full = shutil.disk_usage(folder.path).free < 2**20  # then its log took no words either
+    return f"{folder.path}: {'no space left on device' if full else 'it can not be written'}"

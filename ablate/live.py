@@ -16,6 +16,7 @@ from ablate.tracking import Tracker
 
 EVERY_S = 5.0  # between two looks at the cells that run
 PATIENCE_S = 60.0  # for a slow server, when everything else is done
+HASTE_S = 10.0  # when somebody wants to leave
 
 Order = tuple[Folder, bool]
 
@@ -54,7 +55,8 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.orders.put(None)
-        self.thread.join(PATIENCE_S)
+        left = self.closing is None or self.closing[2] == "interrupted"
+        self.thread.join(HASTE_S if left else PATIENCE_S)
         problem = "it takes too long" if self.thread.is_alive() else self.tracker.problem
         if problem:
             print(f"MLflow is behind, the next run brings it up to date: {problem}", file=sys.stderr)

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
+from processes import workers
 
 FILE = """
 name: sweep
@@ -59,23 +59,10 @@ def table(place):
     return [[line.split(",")[i] for i in columns] for line in lines]
 
 
-def workers(process):
-    """The processes that train: those that hold the log of a cell."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            files = [f.path for f in child.open_files()]
-        except psutil.Error:
-            continue
-        if any(path.endswith("log.txt") and "/runs/" in path for path in files):
-            found.append(child.pid)
-    return found
-
-
 def disturb(process, draw):
     """Kill or terminate the parent or one worker; what was done."""
     number = draw.choice([signal.SIGKILL, signal.SIGTERM])
-    candidates = workers(process)
+    candidates = [w.pid for w in workers(process.pid)]
     victim = draw.choice(candidates) if candidates and draw.random() < 0.5 else process.pid
     try:
         os.kill(victim, number)

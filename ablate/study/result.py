@@ -213,6 +213,8 @@ def _saved(draw: Callable[[], Any], path: Path) -> str:
 
     axes = np.atleast_1d(np.asarray(draw(), dtype=object)).ravel()
     figure = axes[0].figure
+    if path.name.startswith("parallel"):  # room for the numbers between the last axis and the colours
+        figure.set_size_inches(10, 5)
     if len(axes) > 1:
         figure.set_size_inches(
             4 * max(2, round(len(axes) ** 0.5)) + 1, 4 * max(1, round(len(axes) ** 0.5)) + 1

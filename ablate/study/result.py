@@ -219,6 +219,7 @@ def _saved(draw: Callable[[], Any], path: Path) -> str:
         figure.set_size_inches(
             4 * max(2, round(len(axes) ** 0.5)) + 1, 4 * max(1, round(len(axes) ** 0.5)) + 1
         )
+    figure.set_layout_engine("none")  # Optuna's tight one warns where it does not fit; the box below fits all
     with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)

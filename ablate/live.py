@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from ablate import heartbeat
 from ablate.plan import Experiment
 from ablate.store import Folder, Store
 from ablate.tracking import Tracker
@@ -88,6 +89,28 @@ class Live:
         with suppress(OSError):  # a folder that somebody removes meanwhile
             if not self.tracker.is_current(folder.path, self.tags[folder.key], running):
                 self.tracker.update(folder.path, self.tags[folder.key], running)
+
+
+def brought(experiment: Experiment, store: Store, uri: str | None, report: Path) -> tuple[int, str | None]:
+    """Bring an experiment's cells up to date now: how many are, and the first problem, with which it ends.
+
+    Args:
+        report: the folder of its report, shown with the experiment's own run if it is there.
+    """
+    tracker, tags = Tracker(store.path, uri, check=True), cell_tags(experiment)
+    tracker.open(experiment.name, {"ablate.file": experiment.file.name}, [experiment.file])
+    folders = [store.folder(key) for key in experiment.cells if store.folder(key).config.exists()]
+    for n, folder in enumerate(folders):
+        running = not folder.record.exists() and heartbeat.state(folder) == "running"
+        tracker.update(folder.path, tags[folder.key], running)
+        if tracker.problem:
+            return n, tracker.problem
+    records = [r for r in map(store.record, experiment.cells) if r]
+    counted = {s: float(sum(r["state"] == s for r in records)) for s in ("finished", "diverged", "failed")}
+    whole = len(records) == len(experiment.cells) and not counted["failed"]
+    if folders:
+        tracker.close([report] if report.is_dir() else [], counted, "finished" if whole else "failed")
+    return len(folders), tracker.problem
 
 
 def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Row:
     changed: Mapping[str, Any]  # flat field -> value, against the section's first row or the base
     keys: tuple[str, ...]
     base: str = ""  # label of the row that it is a diff of
+    priority: int = 0  # a higher one is left out first where hours are short
 
 
 @dataclass
@@ -175,7 +176,8 @@ class Planner:
             k: new for k, (_, new) in recipes.diff(self._recipe(draft.against, draft.base), recipe).items()
         }
         changed = {k: v for k, v in changed.items() if k in recipe.flat()}
-        planned.rows.append(Row(draft.label, draft.section, recipe, changed, tuple(keys), draft.base))
+        row = Row(draft.label, draft.section, recipe, changed, tuple(keys), draft.base, draft.priority)
+        planned.rows.append(row)
 
     def _recipe(self, specs: Specs, label: str) -> Recipe:
         try:
@@ -189,6 +191,10 @@ class Planner:
 
     def _entry(self, entry: dict[str, Any], path: str) -> list[Draft]:
         with self.problems:
+            entry = dict(entry)
+            priority = entry.pop("priority", 0)
+            if isinstance(priority, bool) or not isinstance(priority, int):
+                raise SpecError(f"{path}.priority: a whole number is needed here, but got {priority!r}")
             if len(entry) != 1:
                 raise SpecError(
                     f"{path}: one of {', '.join(KINDS)} is needed here, but got {sorted(map(str, entry))}"
@@ -196,7 +202,8 @@ class Planner:
             kind, value = next(iter(entry.items()))
             if kind not in KINDS:
                 raise SpecError(f"{path}: no plan kind {kind!r}; {nearest(kind, KINDS)}")
-            return list(KINDS[kind](self, value, f"{path}.{kind}"))
+            drafts = KINDS[kind](self, value, f"{path}.{kind}")
+            return [replace(draft, priority=priority) for draft in drafts]
         return []
 
     def named(self, name: Any, path: str) -> Specs:

@@ -25,6 +25,7 @@ class Draft:
     specs: Specs
     base: str
     against: Specs
+    priority: int = 0  # a higher one is left out first where hours are short
 
 
 class Planner(Protocol):

@@ -39,8 +39,9 @@ FLOORS = [
         "midpoint",
         "tasks",
     ),
-    ("study",),
-    ("catalogue", "cli", "__main__"),
+    ("study", "catalogue", "status"),
+    ("cost",),
+    ("cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 ONE_PLACE = {

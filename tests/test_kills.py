@@ -21,7 +21,7 @@ set: {network.width: 8, network.attention: []}
 plan:
   - grid: {metric.c: [0.001, 0.01, 0.1], noise.p_mean: [-1.1, 0.0]}
 """
-BUDGET = ["profile.images=24000", "profile.checkpoint_every=400", "profile.evaluation.samples=200"]
+BUDGET = ["profile.images=12000", "profile.checkpoint_every=320", "profile.evaluation.samples=200"]
 KILLS = int(os.environ.get("ABLATE_KILLS", "50"))
 
 
@@ -72,6 +72,7 @@ def disturb(process, draw):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_a_sweep_survives_kills_at_any_moment(tmp_path):
     draw, calm, wild = random.Random(0), tmp_path / "calm", tmp_path / "wild"
     for place in (calm, wild):

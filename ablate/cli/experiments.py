@@ -6,7 +6,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -51,11 +51,18 @@ def run(
     tracking_uri: TRACKING = None,
     failed: Annotated[bool, typer.Option("--failed", help="Compute failed cells once more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and train nothing.")] = False,
+    time: Annotated[
+        bool, typer.Option("--time", help="With --dry-run: time 20 steps of each network.")
+    ] = False,
+    max_hours: Annotated[
+        Optional[float], typer.Option(min=0, help="Leave out what takes longer, by the file's priorities.")
+    ] = None,
     no_doctor: Annotated[bool, typer.Option("--no-doctor", help="Train without examining first.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
     """Compute what is missing of an experiment, then write its report."""
     from ablate import plan, runner
+    from ablate.cli import costs
     from ablate.doctor import gate
     from ablate.live import Live
     from ablate.resources import Resources
@@ -70,10 +77,16 @@ def run(
     say = (lambda *words: None) if as_json else print
     for note in experiment.notes:
         say(f"note: {note}")
-    if dry_run:
-        print(json.dumps(plan.listing(experiment), indent=1) if as_json else plan.overview(experiment))
+    if dry_run and max_hours is None:
+        costs.show(experiment, runs_dir, means, time, as_json)
         return
     store = Store(runs_dir)
+    if max_hours is not None:
+        experiment = costs.within(experiment, store, means, max_hours)
+        say(f"note: {experiment.notes[-1]}" if experiment.notes else f"it fits into {max_hours:g} hours")
+        if dry_run:
+            costs.show(experiment, runs_dir, means, False, as_json)
+            return
     if not no_doctor:
         gate.admit(experiment, store, say, failed)
     with Live(experiment, store, tracking_uri) as live:

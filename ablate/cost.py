@@ -1,0 +1,292 @@
+"""What an experiment will cost: counted without computing anything, timed by twenty steps of every distinct network."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.catalogue import counted
+from ablate.plan import Cell, Experiment, Row
+from ablate.registry import SpecError
+from ablate.store import Store, describe, read_json, restore
+
+WARM_UP, STEPS = 5, 20
+MOST_SAMPLES = 1000  # that a timing generates and measures; the rest is extrapolated
+COPIES = 8  # timed at once at most, as workers disturb each other
+WORDS = {"metric", "noise", "levels", "weighting", "curriculum"}  # axes that cost next to nothing
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that cost the same: one network, embedding, precision, optimizer and teacher.
+
+    flops_forward: of one image through the network; a multiplication and an addition are two.
+    """
+
+    cells: tuple[Cell, ...]
+    missing: int  # of them, those without a record
+    parameters: int
+    flops_forward: int
+
+    @property
+    def training(self) -> int:
+        """FLOPs of one cell: teacher forward, student forward, and twice that backward, for each image."""
+        profile = self.cells[0].profile
+        return 4 * self.flops_forward * profile.steps * profile.batch
+
+    @property
+    def sampling(self) -> int:
+        """FLOPs of one cell's samples at all numbers of steps; the extractor is not counted."""
+        e = self.cells[0].profile.evaluation
+        return self.flops_forward * e.samples * evaluations(self.cells[0])
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Measured on this machine, with as many processes at once as will compute.
+
+    start_s: reading the data and building the networks; step_s: median of an optimizer step; sample_s: an image
+    through the network; measure_s: an image through the extractor and its statistics; in seconds. peak_mb: of the
+    process, or of the GPU's memory; checkpoint_mb, model_mb: on disk; in 10^6 bytes.
+    """
+
+    start_s: float
+    step_s: float
+    sample_s: float
+    measure_s: float
+    peak_mb: float
+    checkpoint_mb: float
+    model_mb: float
+
+    def cell_s(self, cell: Cell) -> float:
+        """Seconds of one cell."""
+        e, nfe = cell.profile.evaluation, evaluations(cell)
+        rungs = cell.profile.images // e.every if e.every else 1
+        sheets = 1 + bool(e.sigma_mid)
+        evaluation = e.samples * (self.sample_s * nfe + self.measure_s * sheets)
+        return self.start_s + cell.profile.steps * self.step_s + evaluation * rungs
+
+
+def evaluations(cell: Cell) -> int:
+    """Network evaluations for one image at every number of steps that is measured: 1, and 1 + len(sigma_mid)."""
+    middle = len(cell.profile.evaluation.sigma_mid)
+    return 1 + (1 + middle if middle else 0)
+
+
+def groups(experiment: Experiment, runs: Path) -> list[Group]:
+    """The experiment's cells by what decides their cost; each distinct network is counted once."""
+    sorted_: dict[str, list[Cell]] = {}
+    networks: dict[str, dict[str, Any]] = {}
+    for cell in experiment.cells.values():
+        specs = {axis: spec for axis, spec in cell.recipe.specs().items() if axis not in WORDS}
+        sorted_.setdefault(json.dumps(specs, sort_keys=True), []).append(cell)
+    found = []
+    for cells in sorted_.values():
+        recipe = cells[0].recipe
+        name = json.dumps([recipe.specs()[axis] for axis in ("network", "embedding")], sort_keys=True)
+        if name not in networks:
+            networks[name] = counted(recipe, experiment.profile)
+        n = networks[name]
+        missing = sum(read_json(runs / c.key / "record.json") is None for c in cells)
+        found.append(Group(tuple(cells), missing, n["parameters"], n["flops_forward"]))
+    return found
+
+
+def listing(found: list[Group]) -> dict[str, Any]:
+    """What `--dry-run --json` adds: FLOPs of all cells and of those that are missing."""
+
+    def total(n: Callable[[Group], int], of: Callable[[Group], int]) -> int:
+        return sum(n(g) * of(g) for g in found)
+
+    return {
+        "missing": sum(g.missing for g in found),
+        "flops_training": total(lambda g: len(g.cells), lambda g: g.training),
+        "flops_sampling": total(lambda g: len(g.cells), lambda g: g.sampling),
+        "flops_missing": total(lambda g: g.missing, lambda g: g.training + g.sampling),
+    }
+
+
+def timed(found: list[Group], store: Store, workers: int, threads: int, device: str) -> list[Timing]:
+    """Twenty steps of one cell of each group that has something to compute, in as many processes as will run at once.
+
+    Args:
+        workers: cells at a time; threads: of each; device: `cpu` or `cuda`.
+    Raises:
+        SpecError: a cell can not be begun; its last words.
+    """
+    return [_timed(g, store, min(workers, COPIES, max(1, g.missing)), threads, device) for g in found]
+
+
+def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -> Timing:
+    config = json.dumps(describe(group.cells[0]))
+    command = [sys.executable, "-m", "ablate.cost", str(store.cache), str(threads), device]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    processes = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for _ in range(copies)
+    ]
+    for process in processes:  # all begin before the first is waited for
+        assert process.stdin
+        process.stdin.write(config)
+        process.stdin.close()
+        process.stdin = None
+    said = [process.communicate() for process in processes]
+    for process, (_, error) in zip(processes, said, strict=True):
+        if process.returncode:
+            raise SpecError(f"--time: {(error.strip().splitlines() or ['it ended without a word'])[-1]}")
+    measured = [json.loads(out.splitlines()[-1]) for out, _ in said]
+    return Timing(
+        **{f.name: statistics.median(m[f.name] for m in measured) for f in dataclasses.fields(Timing)}
+    )
+
+
+def hours(found: list[Group], timings: list[Timing], workers: int) -> float:
+    """Hours until all that is missing is computed, by so many workers."""
+    seconds = [t.cell_s(g.cells[0]) for g, t in zip(found, timings, strict=True)]
+    left = [s for g, s in zip(found, seconds, strict=True) for _ in range(g.missing)]
+    return max(sum(left) / workers, max(left, default=0.0)) / 3600
+
+
+def within(experiment: Experiment, cost: Callable[[Experiment], float], most: float) -> Experiment:
+    """The experiment without its least important rows, as far as `most` hours demand.
+
+    Args:
+        cost: hours of an experiment.
+    Raises:
+        SpecError: it takes longer, and no priorities say what may be left out; or even the first are too much.
+    """
+    kept, needed = experiment, cost(experiment)
+    while needed > most:
+        last = max(r.priority for r in kept.rows)
+        rows = [r for r in kept.rows if r.priority < last]
+        if not rows:
+            raise SpecError(
+                f"--max-hours {most:g}: {needed:.3g} hours are needed; fewer seeds or images need less, "
+                "and a `priority` beside a plan's entry says what may be left out"
+            )
+        kept = _only(experiment, rows)
+        needed = cost(kept)
+    if kept is not experiment:
+        out = len(experiment.rows) - len(kept.rows)
+        kept.notes.append(f"--max-hours {most:g}: {out} of {len(experiment.rows)} rows are left out")
+    return kept
+
+
+def _only(experiment: Experiment, rows: list[Row]) -> Experiment:
+    keys = {key for row in rows for key in row.keys}
+    cells = {key: cell for key, cell in experiment.cells.items() if key in keys}
+    return dataclasses.replace(experiment, rows=rows, cells=cells, notes=list(experiment.notes))
+
+
+def told(found: list[Group], timings: list[Timing], workers: int, threads: int) -> str:
+    """Counts, and times where there are any, for a terminal."""
+    c = listing(found)
+    lines = [
+        f"training {c['flops_training']:.3g} FLOPs, sampling {c['flops_sampling']:.3g}, without the extractor's; "
+        f"missing {c['missing']} cells, {c['flops_missing']:.3g} FLOPs"
+    ]
+    for group, t in zip(found, timings, strict=False):
+        cell = group.cells[0]
+        images, rate = cell.profile.batch / t.step_s, 4 * group.flops_forward * cell.profile.batch / t.step_s
+        lines.append(
+            f"{group.parameters / 1e6:.3g}M parameters, {cell.recipe.precision.name}: {images:.4g} images/s, "
+            f"{rate:.3g} FLOP/s, {t.cell_s(cell):.0f} s a cell ({t.start_s:.1f} s of them to begin), "
+            f"{t.peak_mb:.0f} MB, {group.missing} of {len(group.cells)} cells missing"
+        )
+    if timings:
+        disk = sum(g.missing * t.model_mb for g, t in zip(found, timings, strict=True))
+        disk += workers * 2 * max(t.checkpoint_mb for t in timings)
+        memory = workers * max(t.peak_mb for t in timings)
+        lines.append(
+            f"about {hours(found, timings, workers):.3g} hours with {workers} workers of {threads} threads, "
+            f"{memory:.0f} MB of memory, {disk:.0f} MB of disk; "
+            f"timed over {STEPS} steps and {MOST_SAMPLES} samples at most, the rest extrapolated"
+        )
+    return "\n".join(lines)
+
+
+def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
+    """Twenty steps of a cell, some samples, their features: what `python -m ablate.cost` prints."""
+    import torch
+
+    from ablate import data, evaluate
+    from ablate.sampler import generate
+    from ablate.train import Trainer
+
+    def clock() -> float:
+        if device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    began = clock()
+    cell = restore(dict(config))
+    e, images = cell.profile.evaluation, data.load(cell.profile.data, device)
+    trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
+    started, steps = clock(), []
+    for _ in range(min(WARM_UP + STEPS, trainer.K)):
+        before = clock()
+        trainer.step()
+        steps.append(clock() - before)
+    n, levels = min(e.samples, MOST_SAMPLES), cell.recipe.levels
+    before = clock()
+    x = generate(trainer.average, images.shape, n, [levels.sigma_max], levels.sigma_min, 0, e.batch, device)
+    sampled = clock()
+    pixels = (x.nan_to_num().clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8)
+    extractor, reference = evaluate.extractor(e.extractor, images, cache), evaluate.reference(images, n)
+    evaluate.measure(
+        pixels, reference, extractor, cache, device
+    )  # the first also makes what is kept for ever
+    ready = clock()
+    evaluate.measure(pixels, reference, extractor, cache, device)
+    done = clock()
+    state, weights = io.BytesIO(), sum(p.numel() * p.element_size() for p in trainer.network.parameters())
+    torch.save(trainer.state_dict(), state)
+    peak = torch.cuda.max_memory_allocated() if device != "cpu" else _resident()
+    return Timing(
+        start_s=started - began,
+        step_s=statistics.median(steps[WARM_UP:] or steps),
+        sample_s=(sampled - before) / n,
+        measure_s=(done - ready) / n,
+        peak_mb=peak / 1e6,
+        checkpoint_mb=len(state.getbuffer()) / 1e6,
+        model_mb=weights / 1e6,
+    )
+
+
+def _resident() -> int:
+    """The most bytes that this process has had in memory; Linux tells kilobytes, macOS bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def main(cache: str, threads: str, device: str) -> None:
+    """`python -m ablate.cost CACHE THREADS DEVICE`, a cell's config on standard input."""
+    import torch
+
+    torch.set_num_threads(int(threads))
+    try:
+        print(json.dumps(dataclasses.asdict(measure(json.load(sys.stdin), Path(cache), device))))
+    except Exception as error:  # one line for who asked
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -24,12 +24,11 @@ from ablate.store import Store, describe, read_json, restore
 WARM_UP, STEPS = 5, 20
 MOST_SAMPLES = 1000  # that a timing generates and measures; the rest is extrapolated
 COPIES = 8  # timed at once at most, as workers disturb each other
-WORDS = {"metric", "noise", "levels", "weighting", "curriculum"}  # axes that cost next to nothing
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that cost the same: one network, embedding, precision, optimizer and teacher.
+    """Cells that cost the same: one network and precision; a perceptual metric costs, the other parts hardly do.
 
     flops_forward: of one image through the network; a multiplication and an addition are two.
     """
@@ -86,18 +85,23 @@ def evaluations(cell: Cell) -> int:
 
 def groups(experiment: Experiment, runs: Path) -> list[Group]:
     """The experiment's cells by what decides their cost; each distinct network is counted once."""
-    sorted_: dict[str, list[Cell]] = {}
-    networks: dict[str, dict[str, Any]] = {}
+    alike: dict[str, list[Cell]] = {}
+    counts: dict[str, dict[str, Any]] = {}
     for cell in experiment.cells.values():
-        specs = {axis: spec for axis, spec in cell.recipe.specs().items() if axis not in WORDS}
-        sorted_.setdefault(json.dumps(specs, sort_keys=True), []).append(cell)
+        specs = cell.recipe.specs()
+        name = json.dumps([specs[axis] for axis in ("network", "embedding")], sort_keys=True)
+        if name not in counts:
+            counts[name] = counted(cell.recipe, experiment.profile)
+        dear = [
+            specs["network"]["name"],
+            specs["precision"],
+            specs["metric"]["name"] == "lpips",
+            counts[name],
+        ]
+        alike.setdefault(json.dumps(dear, sort_keys=True), []).append(cell)
     found = []
-    for cells in sorted_.values():
-        recipe = cells[0].recipe
-        name = json.dumps([recipe.specs()[axis] for axis in ("network", "embedding")], sort_keys=True)
-        if name not in networks:
-            networks[name] = counted(recipe, experiment.profile)
-        n = networks[name]
+    for name, cells in alike.items():
+        n = json.loads(name)[-1]
         missing = sum(read_json(runs / c.key / "record.json") is None for c in cells)
         found.append(Group(tuple(cells), missing, n["parameters"], n["flops_forward"]))
     return found

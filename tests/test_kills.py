@@ -48,9 +48,11 @@ def begin(place):
 
 
 def records(place):
-    """Records without wall times, and the table without them."""
+    """Records without wall times, and without the state of the checkout, which somebody may change meanwhile."""
     found = {p.parent.name: json.loads(p.read_text()) for p in sorted((place / "runs").glob("*/record.json"))}
-    return {key: {k: v for k, v in r.items() if k != "wall_s"} for key, r in found.items()}
+    for record in found.values():
+        del record["wall_s"], record["provenance"]["commit"], record["provenance"]["dirty"]
+    return found
 
 
 def table(place):
@@ -62,8 +64,10 @@ def table(place):
 def disturb(process, draw):
     """Kill or terminate the parent or one worker; what was done."""
     number = draw.choice([signal.SIGKILL, signal.SIGTERM])
-    candidates = [w.pid for w in workers(process.pid)]
-    victim = draw.choice(candidates) if candidates and draw.random() < 0.5 else process.pid
+    wanted, deadline, candidates = draw.random() < 0.5, time.monotonic() + 10, []
+    while wanted and not candidates and time.monotonic() < deadline and process.poll() is None:
+        candidates = [w.pid for w in workers(process.pid)]
+    victim = draw.choice(candidates) if candidates else process.pid
     try:
         os.kill(victim, number)
     except ProcessLookupError:

@@ -15,15 +15,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
+PAGES = TEXT + (ROOT / "docs" / "scale.md").read_text()
 SMALL = "--set profile.images=128 --set profile.batch=16 --set profile.evaluation.samples=32 --seeds 0"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands() -> list[str]:
-    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    lines = [line.split("#")[0].strip() for block in blocks("bash", PAGES) for line in block.splitlines()]
     return [line for line in lines if line] + re.findall(r"`(\.venv/bin/python -m ablate [^`]*)`", TEXT)
 
 
@@ -39,8 +40,12 @@ def place(tmp_path_factory):
 
 def execute(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     line = line.replace(".venv/bin/python", sys.executable)
-    if re.search(r" (run|report) ", line):
+    if re.search(r" (run|report|status|sync|study) ", line):
         line += f" {SMALL}"
+    if " study " in line:
+        line += " --set trials=2 --set profile.evaluation.samples=64"
+    if "--executor" in line:
+        line += " --dry-run"  # the clusters themselves are tested in test_resources.py
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         shlex.split(line), cwd=cwd, capture_output=True, text=True, check=False, env=environment, timeout=200
@@ -66,6 +71,14 @@ def test_command(line, place):
         line = line.replace("KEY", key)
     done = execute(line, place)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_study_of_the_page_plans(place):
+    text = next(b for b in blocks("yaml", PAGES) if "search:" in b)
+    (place / "my_study.yaml").write_text(text)
+    command = [sys.executable, "-m", "ablate", "study", "my_study.yaml", "--dry-run"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
+    assert "my_study" in done.stdout
 
 
 def test_the_experiment_plans_and_its_mistakes_are_told_as_shown(place):

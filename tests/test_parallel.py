@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from untrained import SMALL as NETWORK
 
 import ablate
 from ablate import parallel
@@ -21,15 +22,7 @@ from ablate.resources import Resources
 from ablate.train import Trainer
 
 STEPS = 20
-SMALL = {
-    "network.width": 8,
-    "network.multipliers": [1, 2],
-    "network.blocks": 1,
-    "network.attention": [],
-    "embedding.channels": 16,
-    "optimizer.lr": 0.001,
-    "averaging.decay": 0.9,
-}
+SMALL = {**NETWORK, "optimizer.lr": 0.001, "averaging.decay": 0.9}
 
 
 def profile(**changes):

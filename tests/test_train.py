@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import save_file
+from untrained import SMALL as NETWORK
 
 import ablate
 from ablate.data import Images
@@ -14,15 +15,7 @@ from ablate.sampler import generate
 from ablate.train import Trainer, batch_indices
 
 PROFILE = Profile(name="tiny", data=Data(name="digits", flip=True), batch=8, images=8 * 24, log_every=4)
-SMALL = {
-    "network.width": 8,
-    "network.multipliers": [1, 2],
-    "network.blocks": 1,
-    "network.attention": [],
-    "embedding.channels": 16,
-    "optimizer.lr": 0.001,
-    "averaging.decay": 0.9,
-}
+SMALL = {**NETWORK, "optimizer.lr": 0.001, "averaging.decay": 0.9}
 
 
 def images(n=40):

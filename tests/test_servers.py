@@ -80,10 +80,8 @@ def ablate(place, *arguments):
     return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.parametrize(
-    "behaviour",
-    ["fails in the middle", *(pytest.param(b, marks=pytest.mark.slow) for b in ("down", "hangs", "refuses"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", ["down", "hangs", "refuses", "fails in the middle"])
 def test_a_bad_server_costs_one_line_and_sync_mends_it(behaviour, tmp_path):
     (tmp_path / "two.yaml").write_text(FILE)
     with server(behaviour) as uri:

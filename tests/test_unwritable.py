@@ -53,6 +53,7 @@ def can_mount():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="a small disk needs the right to mount one")
 def test_a_full_disk_is_one_line_and_what_was_recorded_stays(place):
     first, second = plan.load(place / "two.yaml", overrides=BUDGET).cells.values()

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from ablate import evaluate
 from ablate.data import Images
 from ablate.denoiser import Denoiser
-from ablate.plan import Cell
+from ablate.experiment import Cell
 from ablate.sampler import generate
 from ablate.store import Folder, Store, whole
 from ablate.train import Trainer

@@ -19,10 +19,11 @@ import torch
 
 from ablate import data, diagnostics, heartbeat, parallel
 from ablate.assessment import Diverged, assess, save_model
+from ablate.experiment import Cell
 from ablate.heartbeat import Heartbeat
 from ablate.machine import processor
 from ablate.parallel import ALONE, Ranks
-from ablate.plan import Cell, image_shape
+from ablate.plan import image_shape
 from ablate.record import BUSY, INTERRUPTED, NO_DISK, UNWRITABLE, blank
 from ablate.registry import SpecError
 from ablate.store import Folder, describe, read_json, restore, write_json

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.catalogue import counted
-from ablate.plan import Cell, Experiment, Row
+from ablate.experiment import Cell, Experiment, Row
 from ablate.registry import SpecError
 from ablate.store import Store, describe, read_json, restore
 

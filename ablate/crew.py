@@ -13,7 +13,7 @@ from typing import Any
 
 from ablate import heartbeat
 from ablate.executors import Executor
-from ablate.plan import Cell
+from ablate.experiment import Cell
 from ablate.record import BUSY, INTERRUPTED, NO_DISK
 from ablate.store import Folder, Store
 

@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import random
+import secrets
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any, Literal, TypedDict
 from filelock import FileLock
 
 from ablate.data import Images
-from ablate.extractor import OURS, Extractor, calculate, check, extractor
+from ablate.extractor import OURS, Extractor, calculate, check, extractor, of_halves
 from ablate.lazy import torch
 
 FEWEST = 8  # images on either side
@@ -55,7 +56,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Metrics:
-    """FID, KID (mean and std over subsets), precision and recall of n samples."""
+    """FID, KID (mean and std over subsets), precision and recall of n samples.
+
+    halves: FID of either half of the samples: their difference tells FID's own noise, their mean its bias in n.
+    """
 
     fid: float
     kid: float
@@ -63,6 +67,7 @@ class Metrics:
     precision: float
     recall: float
     n: int
+    halves: list[float]
 
 
 def to_uint8(x: torch.Tensor) -> torch.Tensor:
@@ -105,6 +110,7 @@ def measure(
     files = [folder / f"{name}-{by.name}-{kind}-{by.layer}.pt" for kind in ("features", "stat-fid")]
     request = {
         "input1": _dataset(samples, by),
+        "input1_cache_name": (own := f"samples-{secrets.token_hex(8)}"),
         "input2": _dataset(against.images, by),
         "kid_subset_size": min(1000, len(samples) // 2, len(against.images) // 2),
         "feature_extractor": by.name,
@@ -114,8 +120,10 @@ def measure(
         **{"cache": True, "cache_root": str(folder), "input2_cache_name": name},
         **{"batch_size": batch, "cuda": device.type == "cuda", "save_cpu_ram": True, "verbose": False},
     }
-    with _once(files), _preserved(device):
-        return _metrics(calculate(request), len(samples))
+    with _once(files), _preserved(device), _forgotten(folder, own):
+        found = calculate(request)
+        halves = of_halves(folder / f"{own}-{by.name}-features-{by.layer}.pt", files[1])
+    return _metrics(found, len(samples), halves)
 
 
 def _comparable(samples: torch.Tensor, real: torch.Tensor) -> None:
@@ -126,9 +134,9 @@ def _comparable(samples: torch.Tensor, real: torch.Tensor) -> None:
         raise ValueError(f"n >= {FEWEST} must hold on either side, but got {len(samples)} and {len(real)}")
 
 
-def _metrics(found: dict[str, float], n: int) -> Metrics:
+def _metrics(found: dict[str, float], n: int, halves: list[float]) -> Metrics:
     kid = (found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"])
-    return Metrics(found["frechet_inception_distance"], *kid, found["precision"], found["recall"], n)
+    return Metrics(found["frechet_inception_distance"], *kid, found["precision"], found["recall"], n, halves)
 
 
 def floor(images: Images, n: int, by: Extractor, cache: Path, device: Any = "cpu") -> Metrics:
@@ -164,6 +172,12 @@ class Spread(Measured):
     std: float
 
 
+class Halved(Measured):
+    """A FID, with those of either half of the samples."""
+
+    halves: list[float]
+
+
 def records(
     nfe: int, sigmas: Any, weights: Literal["ema", "raw"], metrics: Metrics, by: Extractor, against: Reference
 ) -> dict[str, Measured]:
@@ -188,7 +202,8 @@ def records(
 
     kid: Spread = {**entry(metrics.kid), "std": metrics.kid_std}
     rest = {name: entry(getattr(metrics, name)) for name in ("precision", "recall")}
-    return {"fid": entry(metrics.fid), "kid": kid, **rest}
+    fid: Halved = {**entry(metrics.fid), "halves": metrics.halves}
+    return {"fid": fid, "kid": kid, **rest}
 
 
 def _hash(x: torch.Tensor) -> str:
@@ -221,6 +236,16 @@ def _once(files: list[Path]) -> Iterator[None]:
             for file in files:  # both: new features would stand beside old statistics
                 file.unlink(missing_ok=True)
         yield
+
+
+@contextlib.contextmanager
+def _forgotten(folder: Path, name: str) -> Iterator[None]:
+    """Keep no features of samples: they are torch-fidelity's way to hand them out."""
+    try:
+        yield
+    finally:
+        for file in folder.glob(f"{name}-*"):
+            file.unlink(missing_ok=True)
 
 
 def _readable(file: Path) -> bool:

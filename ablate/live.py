@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ablate import heartbeat
-from ablate.plan import Experiment
+from ablate.experiment import Experiment
 from ablate.store import Folder, Store
 from ablate.tracking import Tracker
 
@@ -117,7 +117,7 @@ def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:
     """What groups a cell's MLflow run: the first row it stands in, what that row changed, seed, profile."""
     tags: dict[str, dict[str, str]] = {}
     for row in experiment.rows:
-        for seed, key in zip(experiment.seeds, row.keys, strict=True):
+        for seed, key in zip(experiment.seeds, row.keys, strict=False):
             named = {
                 "row": row.label,
                 "section": row.section,

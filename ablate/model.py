@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from ablate.assessment import save_grid
 from ablate.denoiser import Denoiser
 from ablate.evaluate import to_uint8
-from ablate.plan import Cell, image_shape
+from ablate.experiment import Cell
+from ablate.plan import image_shape
 from ablate.registry import SpecError, nearest
 from ablate.sampler import generate
 from ablate.store import FORMAT, Folder, Store, read_json, restore

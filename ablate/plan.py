@@ -4,57 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from ablate import data, documents, evaluate
 from ablate import recipe as recipes
+from ablate.claims import Claim, ask
+from ablate.experiment import Cell, Experiment, Row
 from ablate.profile import Profile, Section, explain, load_profile
 from ablate.recipe import Recipe, Specs
 from ablate.registry import AXES, Problems, SpecError, nearest
 from ablate.rows import KINDS, Draft
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One computation: a recipe, what it is tried on, a seed. `key` hashes all that decides its numbers."""
+class Seeds(Section):
+    """Seeds 0, 1, ...: `min` of them, then more for the rows of undecided claims, `max` at most."""
 
-    key: str
-    recipe: Recipe
-    profile: Profile
-    seed: int
-    fingerprint: str  # of the images
-    imports: tuple[str, ...] = ()
+    min: Annotated[int, Field(ge=1)]
+    max: Annotated[int, Field(ge=1, le=1000)]
+    until: Literal["decided"]
 
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: its cells differ in the seed only."""
-
-    label: str
-    section: str  # the plan kind that made it
-    recipe: Recipe
-    changed: Mapping[str, Any]  # flat field -> value, against the section's first row or the base
-    keys: tuple[str, ...]
-    base: str = ""  # label of the row that it is a diff of
-    priority: int = 0  # a higher one is left out first where hours are short
-
-
-@dataclass
-class Experiment:
-    """A planned experiment file."""
-
-    name: str
-    file: Path
-    summary: str
-    profile: Profile
-    seeds: tuple[int, ...]
-    rows: list[Row] = field(default_factory=list)
-    cells: dict[str, Cell] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    @model_validator(mode="after")
+    def _ordered(self) -> Seeds:
+        if self.min > self.max:
+            raise ValueError(f"min <= max must hold, but got min={self.min}, max={self.max}")
+        return self
 
 
 class File(Section):
@@ -64,10 +41,14 @@ class File(Section):
     plan: list[dict[str, Any]]
     summary: str = ""
     profile: str = "digits"
-    seeds: list[int] = [0]
+    seeds: Annotated[
+        Annotated[list[int], Tag("list")] | Annotated[Seeds, Tag("range")],
+        Discriminator(lambda value: "range" if isinstance(value, Mapping | Seeds) else "list"),
+    ] = [0]
     base: str = "ict"
     imports: list[str] = []
     set: dict[str, Any] = {}
+    claims: list[Claim] = []
 
 
 def load(
@@ -106,7 +87,10 @@ def _checked(content: dict[str, Any], file: Path) -> File:
         problems.add(f"{file}: name: {checked.name!r}: letters, digits, '_', '-' and '.' only, at most 100")
     if not checked.plan:
         problems.add(f"{file}: plan: it is empty; {nearest('', KINDS)}")
-    problems.add(*_seed_problems(checked.seeds, f"{file}: seeds"))
+    if isinstance(checked.seeds, list):
+        problems.add(*_seed_problems(checked.seeds, f"{file}: seeds"))
+    elif not checked.claims:
+        problems.add(f"{file}: seeds.until: there are no claims to be decided")
     problems.check()
     return checked
 
@@ -137,7 +121,12 @@ class Planner:
             k.removeprefix("profile."): v for k, v in overrides.items() if k.startswith("profile.")
         }
         self.profile = load_profile(profile or content.profile, for_profile, file)
-        self.seeds = tuple(seeds if seeds is not None else content.seeds)
+        self.original = not profile or profile == content.profile  # another's adapt may make rows equal
+        named = content.seeds if isinstance(content.seeds, list) else list(range(content.seeds.min))
+        self.seeds = tuple(seeds if seeds is not None else named)
+        self.more_seeds: tuple[int, ...] = ()
+        if seeds is None and isinstance(content.seeds, Seeds):
+            self.more_seeds = tuple(range(content.seeds.min, content.seeds.max))
         self.problems.add(*_seed_problems(self.seeds, "--seeds"))
         with self.problems:
             evaluate.check(self.profile.evaluation.extractor)
@@ -150,12 +139,30 @@ class Planner:
         ]
         c = self.content
         planned = Experiment(c.name, self.file, c.summary, self.profile, self.seeds, notes=self.notes)
+        planned.claims, planned.more_seeds = list(c.claims), self.more_seeds
+        planned.looks = 1 + len(self.more_seeds)
         fingerprint = data.fingerprint(self.profile.data) if not self.problems.found else ""
         for draft in drafts:
             with self.problems:
                 self.place(draft, planned, fingerprint)
         self.problems.check()
+        self._ask(planned)
         return planned
+
+    def _ask(self, planned: Experiment) -> None:
+        """See that there are rows to answer every claim; where `--set` changed them, it is no mistake of the file."""
+        if planned.claims:
+            planned.base = self._recipe(self.resolved(self.content.base, {}, "base"), "base").flat()
+        for i, claim in enumerate(planned.claims):
+            try:
+                ask(claim, planned.rows, planned.base)
+            except SpecError as error:
+                if not self.last and self.original:
+                    self.problems.add(*(f"claims[{i}] ({claim.id}): {p}" for p in error.problems))
+                planned.notes.append(f"claim {claim.id} has no rows: {error.problems[0]}")
+        twice = [c.id for i, c in enumerate(planned.claims) if c.id in {d.id for d in planned.claims[:i]}]
+        self.problems.add(*(f"claims: the id {name!r} stands twice" for name in dict.fromkeys(twice)))
+        self.problems.check()
 
     def place(self, draft: Draft, planned: Experiment, fingerprint: str) -> None:
         """Add a row and its cells to an experiment.
@@ -164,14 +171,10 @@ class Planner:
             SpecError: there can be no such recipe.
         """
         recipe = self._recipe(draft.specs, draft.label)
-        budget = {**self.profile.deciding(), "fingerprint": fingerprint}
-        budget["data"] = {k: v for k, v in budget["data"].items() if k not in ("path", "test_path")}
-        keys = []
-        for seed in self.seeds:
-            key = recipes.key(recipe, budget, seed)
-            cell = Cell(key, recipe, self.profile, seed, fingerprint, tuple(self.content.imports))
-            planned.cells.setdefault(key, cell)
-            keys.append(key)
+        imports = tuple(self.content.imports)
+        cells = [Cell.of(recipe, self.profile, seed, fingerprint, imports) for seed in self.seeds]
+        planned.cells |= {cell.key: planned.cells.get(cell.key, cell) for cell in cells}
+        keys = [cell.key for cell in cells]
         changed = {
             k: new for k, (_, new) in recipes.diff(self._recipe(draft.against, draft.base), recipe).items()
         }
@@ -257,32 +260,3 @@ def _fields(specs: Specs, key: str) -> Mapping[str, Any]:
 def image_shape(profile: Profile) -> tuple[int, int, int]:
     """(C, H, W) of the profile's images."""
     return data.shape(profile.data)
-
-
-def listing(experiment: Experiment) -> dict[str, Any]:
-    """`--dry-run --json`: rows with their keys, cells with what they cost."""
-    rows = [
-        {"row": r.label, "section": r.section, "changed": dict(r.changed), "keys": list(r.keys)}
-        for r in experiment.rows
-    ]
-    cells = [{"key": c.key, "seed": c.seed, "recipe": c.recipe.flat()} for c in experiment.cells.values()]
-    profile = experiment.profile
-    total = {
-        "cells": len(cells),
-        "images": len(cells) * profile.steps * profile.batch,
-        "steps": profile.steps,
-    }
-    return {"name": experiment.name, "profile": profile.name, "rows": rows, "cells": cells, **total}
-
-
-def overview(experiment: Experiment) -> str:
-    """`--dry-run` for a terminal."""
-    plain = listing(experiment)
-    width = max(len(r.label) for r in experiment.rows)
-    lines = [f"{r.section:<14}{r.label:<{width}}  {' '.join(r.keys)}" for r in experiment.rows]
-    distinct = len({r.keys for r in experiment.rows})
-    head = (
-        f"{plain['name']} on {plain['profile']}: {distinct} distinct recipes, {len(experiment.seeds)} seeds, "
-    )
-    cost = f"{plain['cells']} cells of {plain['steps']} steps, {plain['images']} images in all; nothing was trained"
-    return "\n".join([head + cost, *lines])

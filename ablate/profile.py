@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -105,18 +106,31 @@ def explain(error: ValidationError, path: str, model: type[BaseModel]) -> SpecEr
 
 
 def _line(found: Any, path: str, model: type[BaseModel]) -> str:
-    where = ".".join([path, *map(str, found["loc"])])
+    steps, section = _walked(found["loc"], model)
+    where = ".".join([path, *steps])
     if found["type"] == "extra_forbidden":
-        keys: Any = model
-        for step in found["loc"][:-1]:
-            keys = keys.model_fields[step].annotation
-        return f"{where}: unknown key; {nearest(found['loc'][-1], keys.model_fields)}"
+        return f"{where}: unknown key; {nearest(found['loc'][-1], section.model_fields)}"
     if found["type"] == "missing":
         return f"{where}: needs a value"
     if found["type"] == "value_error":
         return f"{where}: {found['msg'].removeprefix('Value error, ')}"
     value = found["input"]
     return f"{where}: {str(value)[:60]!r}: {found['msg'].lower()}{yaml_hint(value)}"
+
+
+def _walked(loc: Sequence[int | str], model: Any) -> tuple[list[str], Any]:
+    """The steps of a place without pydantic's own, which name the arm of a union; the section that the last lies in."""
+    steps, section, here = list[str](), model, model
+    for step in loc:
+        arms = [arm for part in (here, *get_args(here)) for arm in (part, *get_args(part))]
+        section = next((arm for arm in arms if hasattr(arm, "model_fields")), section)
+        if isinstance(step, str) and step in getattr(section, "model_fields", {}):
+            here = section.model_fields[step].annotation
+        elif any(getattr(arm, "tag", None) == step for arm in arms):
+            here = next(a for a in arms if any(getattr(m, "tag", None) == step for m in get_args(a)))
+            continue
+        steps.append(str(step))
+    return steps, section
 
 
 def load_profile(name: str, overrides: dict[str, Any] | None = None, beside: Path | None = None) -> Profile:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.crew import POLL_S, Crew, Ended, Follow
-from ablate.plan import Cell, Experiment
+from ablate.experiment import Cell, Experiment
 from ablate.progress import Progress
 from ablate.store import Store
 
@@ -35,6 +35,12 @@ class Outcome:
         """How many cells ended how; the usual ends always, the others where there are any."""
         count = {state: float(list(self.states.values()).count(state)) for state in STATES}
         return {state: n for state, n in count.items() if n or state in STATES[:3]}
+
+    def join(self, later: Outcome) -> None:
+        """Take over how the cells ended that were computed since."""
+        self.states |= later.states
+        self.computed += later.computed
+        self.reasons |= later.reasons
 
     def add(self, ended: Ended) -> None:
         """Note the end of a cell."""

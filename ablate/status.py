@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from ablate import heartbeat
-from ablate.plan import Cell, Experiment
+from ablate.experiment import Cell, Experiment
 from ablate.store import Folder, read_json
 
 COLOURS = {"finished": "green", "running": "cyan", "diverged": "yellow", "waiting": "dim"}  # others: red

@@ -17,8 +17,8 @@ from typing import Any
 import filelock
 from safetensors import SafetensorError
 
+from ablate.experiment import Cell
 from ablate.lazy import torch
-from ablate.plan import Cell
 from ablate.profile import Profile
 from ablate.recipe import Recipe, build, load_plugins
 from ablate.registry import SpecError

@@ -137,13 +137,14 @@ def test_to_uint8_rounds_clamps_and_refuses_what_is_not_finite():
 
 
 def test_records_say_what_a_number_was_measured_by(ours, held_out):
-    metrics = evaluate.Metrics(1.0, 0.1, 0.01, 0.5, 0.4, 200)
+    metrics = evaluate.Metrics(1.0, 0.1, 0.01, 0.5, 0.4, 200, [1.1, 1.2])
     found = evaluate.records(2, (80, 0.8), "ema", metrics, ours, held_out)
     assert {name: entry["value"] for name, entry in found.items()} == {
         "fid": 1.0, "kid": 0.1, "precision": 0.5, "recall": 0.4,
     }  # fmt: skip
     same = {"nfe": 2, "n": 200, "sigmas": [80.0, 0.8], "weights": "ema"}
-    assert found["fid"] == {**same, "value": 1.0, "extractor": ours.label, "reference": held_out.label}
+    named = {"extractor": ours.label, "reference": held_out.label}
+    assert found["fid"] == {**same, **named, "value": 1.0, "halves": [1.1, 1.2]}
     assert found["kid"]["std"] == 0.01
     with pytest.raises(ValueError, match="ema"):
         evaluate.records(2, (80, 0.8), "student", metrics, ours, held_out)
@@ -203,3 +204,12 @@ def test_inception_runs_on_gray_images(digits, tmp_path, monkeypatch):
     metrics = evaluate.measure(digits.train[:12], evaluate.reference(digits, 12), found, tmp_path)
     assert metrics.n == 12
     assert np.isfinite(metrics.fid)
+
+
+def test_halves_are_the_fid_of_either_half(digits, ours, held_out, cache):
+    samples = digits.train[:400]
+    found = evaluate.measure(samples, held_out, ours, cache)
+    alone = [evaluate.measure(samples[i::2], held_out, ours, cache).fid for i in (0, 1)]
+    assert found.halves == pytest.approx(alone, rel=1e-4)
+    assert min(found.halves) > found.fid  # fewer samples, more bias
+    assert not list((cache / "fidelity").glob("samples-*"))

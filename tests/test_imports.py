@@ -25,7 +25,7 @@ FLOORS = [
         "diagnostics",
         "editing",
     ),
-    ("rows", "plan", "store", "record", "heartbeat"),
+    ("claims", "experiment", "rows", "plan", "store", "record", "heartbeat"),
     ("assessment", "cell", "model", "doctor", "export"),
     (
         "executors",
@@ -39,7 +39,7 @@ FLOORS = [
         "midpoint",
         "tasks",
     ),
-    ("study", "catalogue", "status"),
+    ("study", "catalogue", "status", "evidence"),
     ("cost",),
     ("cli", "__main__"),
 ]

@@ -78,7 +78,7 @@ def test_what_is_found_is_judged_by_seeds_that_the_search_did_not_see(judge, mon
 
 def test_the_result_stands_beside_the_record(tmp_path, monkeypatch):
     store, n = untrained.store(tmp_path), []
-    measured = evaluate.Metrics(5.0, 0.0, 0.0, 0.0, 0.0, 16)
+    measured = evaluate.Metrics(5.0, 0.0, 0.0, 0.0, 0.0, 16, [6.0, 7.0])
     monkeypatch.setattr(evaluate, "extractor", lambda *_: evaluate.Extractor("none", "none", None, "0"))
     monkeypatch.setattr(evaluate, "measure", lambda x, *_: n.append(len(x)) or measured)
     found = midpoint.write(store, "cell", 16)

@@ -7,6 +7,7 @@ import pytest
 import ablate
 from ablate import documents, plan
 from ablate import study as studies
+from ablate.experiment import overview
 from ablate.registry import SpecError
 
 
@@ -135,7 +136,7 @@ def test_every_shipped_experiment_plans(file):
     experiment = plan.load(file)
     assert experiment.cells
     assert experiment.name == file.stem
-    assert plan.overview(experiment).count("\n") == len(experiment.rows)
+    assert overview(experiment).count("\n") == len(experiment.rows)
 
 
 @pytest.mark.parametrize("name", sorted(documents.named("profiles")))

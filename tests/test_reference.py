@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ablate import documents
-from ablate.plan import Row, adapted, image_shape
+from ablate.experiment import Row
+from ablate.plan import adapted, image_shape
 from ablate.profile import load_profile
 from ablate.recipe import apply, build, read_specs
 from ablate.registry import SpecError

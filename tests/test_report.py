@@ -237,7 +237,9 @@ def test_the_metric_is_named_by_its_extractor(listed):
 
 def test_changes_are_against_the_row_above_in_a_ladder(ladder):
     made = ladder.put(0, 400.0, 400.0).put(1, 100.0, 200.0)
-    assert made.line("+ weighting=inverse_gap")["change, 1 step"] == "-62.5%"
+    line = made.line("+ weighting=inverse_gap")
+    assert line["change, 1 step"].startswith("-64.6% [")  # sqrt(100 / 400 * 200 / 400) - 1, with its interval
+    assert (line["p (Holm)"], line["seeds to decide"]) == ("0.2", "5")
     assert made.line("ct")["change, 1 step"] == "-"
 
 

@@ -288,7 +288,7 @@ def test_the_weights_of_a_labelled_cell_tell_their_classes(tmp_path):
     from safetensors.torch import save_file
 
     from ablate import model
-    from ablate.plan import Cell
+    from ablate.experiment import Cell
 
     t = labelled()
     weights = {k: v.contiguous() for k, v in t.average.network.state_dict().items()}

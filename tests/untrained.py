@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 import ablate
 from ablate import data
-from ablate.plan import Cell
+from ablate.experiment import Cell
 from ablate.profile import Data, Evaluation, Profile
 from ablate.store import Store
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ablate import cost, plan
-from ablate.plan import Experiment
+from ablate import cost
+from ablate.experiment import Experiment, listing, overview
 from ablate.resources import Resources
 from ablate.store import Store
 
@@ -17,10 +17,10 @@ def show(experiment: Experiment, runs_dir: Path, means: Resources, time: bool, a
     workers, threads = _at_once(found, means, experiment)
     timings = _timed(found, Store(runs_dir), workers, threads) if time else []
     if not as_json:
-        print(plan.overview(experiment))
+        print(overview(experiment))
         print(cost.told(found, timings, workers, threads))
         return
-    plain = {**plan.listing(experiment), **cost.listing(found)}
+    plain = {**listing(experiment), **cost.listing(found)}
     if time:
         pairs = list(zip(found, timings, strict=True))
         groups = [{**vars(t), "cell_s": t.cell_s(g.cells[0])} for g, t in pairs]

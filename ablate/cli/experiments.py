@@ -61,7 +61,7 @@ def run(
     as_json: AS_JSON = False,
 ) -> None:
     """Compute what is missing of an experiment, then write its report."""
-    from ablate import plan, runner
+    from ablate import evidence, plan, runner
     from ablate.cli import costs
     from ablate.doctor import gate
     from ablate.live import Live
@@ -77,6 +77,7 @@ def run(
     say = (lambda *words: None) if as_json else print
     for note in experiment.notes:
         say(f"note: {note}")
+    experiment = evidence.recorded(experiment, runs_dir)
     if dry_run and max_hours is None:
         costs.show(experiment, runs_dir, means, time, as_json)
         return
@@ -91,8 +92,7 @@ def run(
         gate.admit(experiment, store, say, failed)
     with Live(experiment, store, tracking_uri) as live:
         try:
-            crew_of = partial(means.crew, experiment.profile)
-            outcome = runner.run(experiment, store, crew_of, live.follow, failed)
+            outcome = _computed(experiment, store, means, live, failed, evidence.Budget(max_hours, 1), say)
         except KeyboardInterrupt:
             live.close([], {}, "interrupted")
             print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
@@ -102,6 +102,25 @@ def run(
     told = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
     print(json.dumps(told) if as_json else runner.closing(outcome, folder))
     sys.exit(1 if outcome.failed else 0)
+
+
+def _computed(experiment: Any, store: Any, means: Any, live: Any, failed: bool, budget: Any, say: Any) -> Any:
+    """Compute the cells, then further seeds where the file wants its claims decided; how all cells ended."""
+    from ablate import evidence, runner
+    from ablate.live import cell_tags
+
+    total, budget.workers = runner.Outcome(), means.at_once(experiment.profile)[0]
+
+    def compute() -> bool:
+        for key, tags in cell_tags(experiment).items():
+            live.add(store.folder(key), tags)
+        total.join(
+            runner.run(experiment, store, partial(means.crew, experiment.profile), live.follow, failed)
+        )
+        return not total.failed
+
+    evidence.decide(experiment, store, compute, budget, say)
+    return total
 
 
 @app.command()
@@ -138,10 +157,11 @@ def report(
     reports_dir: REPORTS = Path("reports"),
 ) -> None:
     """Write tables and figures from what is recorded; never trains."""
-    from ablate import plan
+    from ablate import evidence, plan
     from ablate.store import Store
 
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    experiment = evidence.recorded(experiment, runs_dir)
     print(write_report(experiment, Store(runs_dir), reports_dir) / "table.md")
 
 

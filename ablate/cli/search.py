@@ -31,8 +31,8 @@ from ablate.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from ablate.experiment import Cell, Row
     from ablate.live import Live
-    from ablate.plan import Cell, Row
 
 app = typer.Typer()
 STORAGE = Annotated[

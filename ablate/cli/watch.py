@@ -42,9 +42,10 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from ablate import plan, status
+    from ablate import evidence, plan, status
 
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    experiment = evidence.recorded(experiment, runs_dir)
     found, console = status.cells(experiment, runs_dir), Console()
     if as_json:
         print(json.dumps({"cells": found, **status.totals(found)}, indent=1))
@@ -70,13 +71,14 @@ def sync(
     tracking_uri: TRACKING = None,
 ) -> None:
     """Bring MLflow up to date with what is recorded, after a server was out of reach or a store was lost."""
-    from ablate import plan
+    from ablate import evidence, plan
     from ablate.live import brought
     from ablate.store import Store
 
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
     if not runs_dir.is_dir():
         raise SpecError(f"--runs-dir {runs_dir}: there is no such directory")
+    experiment = evidence.recorded(experiment, runs_dir)
     cells, problem = brought(experiment, Store(runs_dir), tracking_uri, reports_dir / experiment.name)
     print(f"{cells} cells are up to date in MLflow")
     if problem:

@@ -12,8 +12,8 @@ from typing import Any
 import ablate
 from ablate import recipe as recipes
 from ablate.doctor import line
+from ablate.experiment import Cell, Experiment
 from ablate.machine import devices
-from ablate.plan import Cell, Experiment
 from ablate.recipe import Recipe
 from ablate.registry import SpecError
 from ablate.store import Store, describe, read_json, restore, write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablate.plan import Experiment
+    from ablate.experiment import Experiment
     from ablate.report.frame import Records
     from ablate.store import Store
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ablate.report.lines import PAIRED, groups
 
 if TYPE_CHECKING:
-    from ablate.plan import Row
+    from ablate.experiment import Row
 
 Flat = Mapping[str, Any]
 

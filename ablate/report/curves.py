@@ -13,7 +13,7 @@ from ablate.report.lines import lines
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.plan import Experiment
+    from ablate.experiment import Experiment
     from ablate.store import Store
 
 PANELS, POINTS = 24, 300  # rows that are shown, points of a curve

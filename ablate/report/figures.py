@@ -14,7 +14,7 @@ from ablate.report.lines import Line, groups, lines, title
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.plan import Experiment
+    from ablate.experiment import Experiment
 
 MOST = 60  # rows of fid.png
 DPI = 110

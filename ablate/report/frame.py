@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.plan import Experiment
+    from ablate.experiment import Experiment
     from ablate.store import Store
 
 Records = Mapping[str, dict[str, Any] | None]
@@ -71,7 +71,7 @@ def frame(experiment: Experiment, known: Records) -> pd.DataFrame:
     lines = [
         line
         for index, row in enumerate(experiment.rows)
-        for seed, key in zip(experiment.seeds, row.keys, strict=True)
+        for seed, key in zip(experiment.seeds, row.keys, strict=False)  # rows may have fewer seeds
         for line in _cell(
             {"index": index, "row": row.label, "section": row.section, "seed": seed}, key, known.get(key)
         )

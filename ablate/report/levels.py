@@ -13,7 +13,7 @@ from ablate.report.lines import lines
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.plan import Experiment, Row
+    from ablate.experiment import Experiment, Row
     from ablate.store import Store
 
 ROWS, LAST = 40, 0.75  # rows that are shown; from which part of training on

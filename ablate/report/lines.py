@@ -12,7 +12,7 @@ from ablate.report.frame import METRICS, Column
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.plan import Experiment, Row
+    from ablate.experiment import Experiment, Row
 
 PAIRED = ("ladder", "leave_one_out")  # sections between two recipes
 WORDS = {"list": "Recipes", "grid": "Every combination", "zip": "Values together"}
@@ -119,16 +119,6 @@ def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int |
         return min(fits, key=lambda j: (rows[j].section != row.section, j >= i, abs(i - j)), default=None)
 
     return [base(i) for i in range(len(rows))]
-
-
-def change(line: Line, base: Line | None, columns: Sequence[Column]) -> float | None:
-    """By how much a row's one-step FID is above its base's, as a fraction, over the seeds that both have."""
-    for column in (c for c in columns if c.nfe == 1):
-        ours, theirs = line.stat("fid", column), base.stat("fid", column) if base else None
-        shared = sorted(set(ours.by_seed) & set(theirs.by_seed)) if ours and theirs else []
-        if ours and theirs and shared and (below := sum(theirs.by_seed[s] for s in shared)):
-            return sum(ours.by_seed[s] for s in shared) / below - 1
-    return None
 
 
 def varied(flats: Sequence[Mapping[str, Any]]) -> list[str]:

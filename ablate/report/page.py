@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablate.report import choices
+from ablate.report import choices, noise, verdicts
 from ablate.report.frame import Records, columns, floors
 from ablate.report.lines import groups, lines
 from ablate.report.markdown import Footnotes, count, duration, number, table
 from ablate.report.reference import Methods, load
 from ablate.report.results import Results
+from ablate.report.verdicts import Verdict, probability
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.plan import Experiment
+    from ablate.experiment import Experiment
 
 FIGURES = {  # file: title, most rows, caption
     "fid.png": (
@@ -43,9 +44,13 @@ FIGURES = {  # file: title, most rows, caption
 }
 READING = """Lower is better; the best of a column is bold. ± is the standard deviation over seeds (n of
 them), not an interval. Seeds are paired: the same seed means the same initial weights, images, noise and
-sampling noise in every row, so changes are taken over the seeds that a row shares with its base. With few
-seeds a small change decides nothing, and a row of one seed has no spread to judge it by. A diverged or
-failed seed enters no mean, and its row can not be the best."""
+sampling noise in every row, so a change is the geometric mean of the ratios over the seeds that a row shares
+with its base (×52 is 52 times as high), with its 95 % interval in brackets. p is of the paired t-test on log
+FID, or of the sign test where training diverged, corrected by Holm for all changes of this page: bold ones, at
+most 0.05, are told apart. "Seeds to decide" is how many would do so in four of five repetitions, were the
+change and its spread as seen. A diverged or failed seed enters no mean, and its row can not be the best."""
+CLAIMED = """A claim is supported or contradicted where its test says so at 5 % over all claims of this page, corrected
+by Holm; else it is undecided, which is not a no."""
 
 
 def page(experiment: Experiment, frame: pd.DataFrame, known: Records, figures: Sequence[str]) -> str:
@@ -54,15 +59,26 @@ def page(experiment: Experiment, frame: pd.DataFrame, known: Records, figures: S
     methods = Methods(reference, experiment.profile) if reference else None
     planned = (1, len(experiment.profile.evaluation.sigma_mid) + 1)
     shown = columns(frame, tuple(dict.fromkeys(planned)))
-    results = Results(experiment, lines(experiment, frame), shown, methods, notes)
+    seen = verdicts.scores(frame)
+    versus = verdicts.versus(experiment, seen)
+    results = Results(experiment, lines(experiment, frame), shown, methods, notes, versus)
     below = _floors(known)
-    parts = [f"# {experiment.name}", experiment.summary, _budget(experiment, known), *_choices(experiment)]
+    parts = [f"# {experiment.name}", experiment.summary, _budget(experiment, known)]
+    parts += [*_claims(experiment, verdicts.answers(experiment, seen)), *_choices(experiment)]
     for group in groups(experiment.rows):
         parts += [*results.section(group), below]
     if reference is None:
         parts.append("No reference.yaml was found, so no published numbers stand beside these.")
     parts += [part for name in figures if name in FIGURES for part in _figure(name, len(experiment.rows))]
-    parts += ["## How to read this", READING, "## Cost", _cost(known), "## Provenance", *_provenance(known)]
+    parts += [
+        "## How to read this",
+        READING,
+        noise.told(experiment, known),
+        "## Cost",
+        _cost(known),
+        "## Provenance",
+        *_provenance(known),
+    ]
     parts += [_noted(experiment.notes), "## Keys", _keys(experiment), str(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -72,6 +88,7 @@ def _budget(experiment: Experiment, known: Records) -> str:
     told = {"finished": "finished", "diverged": "diverged", "failed": "failed", "missing": "not run"}
     went = ", ".join(f"{states[state]:,} {words}" for state, words in told.items() if states[state])
     seeds = ", ".join(map(str, experiment.seeds))
+    seeds += " (the later ones where a claim was open)" if experiment.more_seeds else ""
     plural = "s" if len(experiment.seeds) > 1 else ""
     return (
         f"Profile `{profile.name}` (data {profile.data.name}), seed{plural} {seeds}, "
@@ -96,6 +113,25 @@ def _choices(experiment: Experiment) -> list[str]:
     differing, common = choices.side_by_side(before, after)
     body = table(["axis", left, right], differing, left=3)
     return ["## Design choices", body, f"Common to both: {common}."]
+
+
+def _claims(experiment: Experiment, found: Sequence[Verdict]) -> list[str]:
+    if not found:
+        return []
+    looks = experiment.looks
+    more = (
+        f" Seeds are added until the claims are decided, so each is held to 5 % / {looks}."
+        if looks > 1
+        else ""
+    )
+    rows = [[v.claim.id, v.claim.says, v.state, str(v.n), probability(v.p), _because(v)] for v in found]
+    headings = ["", "claim", "verdict", "n", "p (Holm)", "what was seen"]
+    return ["## Claims", table(headings, rows, left=6), CLAIMED + more]
+
+
+def _because(verdict: Verdict) -> str:
+    """What was seen, and what would decide it."""
+    return verdict.because + (f"; {verdict.seeds} seeds would decide" if verdict.seeds else "")
 
 
 def _floors(known: Records) -> str:

@@ -13,7 +13,7 @@ from ablate.profile import Profile, Section, explain
 from ablate.registry import SpecError
 
 if TYPE_CHECKING:
-    from ablate.plan import Row
+    from ablate.experiment import Row
 
 FILE = "reference.yaml"
 Positive = Annotated[float, Field(gt=0)]

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ablate.report.frame import Column
-from ablate.report.lines import Line, bases, change, title
+from ablate.report.lines import Line, title
 from ablate.report.markdown import Footnotes, number, table
 from ablate.report.reference import Methods, Published
+from ablate.report.verdicts import Versus, interval, percent, probability
 
 if TYPE_CHECKING:
-    from ablate.plan import Experiment
+    from ablate.experiment import Experiment
 
 
 class Results:
@@ -25,9 +26,10 @@ class Results:
         columns: Sequence[Column],
         methods: Methods | None,
         notes: Footnotes,
+        versus: Sequence[Versus | None],
     ):
         self.experiment, self.lines, self.columns, self.notes = experiment, lines, columns, notes
-        self.bases = bases(experiment.rows, [row.recipe.flat() for row in experiment.rows])
+        self.versus = versus
         self.protocol = methods.reference.protocol if methods else None
         self.published = [methods.of(row) if methods else {} for row in experiment.rows]
 
@@ -39,6 +41,8 @@ class Results:
             "row",
             *(c.heading for c in self.columns),
             "change, 1 step",
+            "p (Holm)",
+            "seeds to decide",
             "n",
             *(["paper"] if paper else []),
         ]
@@ -62,10 +66,23 @@ class Results:
 
     def _row(self, i: int, best: dict[Column, float | None]) -> list[str]:
         line = self.lines[i]
-        base = self.bases[i]
-        by = change(line, self.lines[base] if base is not None else None, self.columns)
         fids = [self._fid(line, column, best[column]) for column in self.columns]
-        return [line.row.label, *fids, "-" if by is None else f"{by:+.1%}", self._seeds(line)]
+        return [line.row.label, *fids, *self._change(self.versus[i]), self._seeds(line)]
+
+    @staticmethod
+    def _change(versus: Versus | None) -> list[str]:
+        """By how much a row is above its base, how sure that is, and how many seeds would make it sure."""
+        if versus is None:
+            return ["-", "-", "-"]
+        pair = versus.paired
+        lost = f"{pair.lost} of {pair.n} diverged" if pair.lost else ""
+        by = percent(pair.ratio) + interval(pair) if pair.n > pair.lost else ""
+        if pair.n < 2:
+            return [", ".join(filter(None, [by, lost])), "-", "-"]
+        p = probability(versus.corrected)
+        seeds = str(versus.seeds) if versus.seeds else "-" if pair.lost else ">100"
+        told = [f"**{p}**", "-"] if versus.decided else [p, seeds]
+        return [", ".join(filter(None, [by, lost])), *told]
 
     def _fid(self, line: Line, column: Column, best: float | None) -> str:
         stat = line.stat("fid", column)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablate.plan import Experiment, Row
+    from ablate.experiment import Experiment, Row
     from ablate.report.frame import Records
     from ablate.store import Store
 

@@ -12,7 +12,7 @@ from ablate.report.lines import Line, lines, varied
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.plan import Experiment
+    from ablate.experiment import Experiment
 
 EXTRA = (
     ("kid", (1, 2)),

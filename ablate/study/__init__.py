@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 
 from ablate.crew import POLL_S, Crew, Follow
-from ablate.plan import Cell, Row
+from ablate.experiment import Cell, Row
 from ablate.progress import Progress
 from ablate.runner import terminated
 from ablate.store import Folder, Store

@@ -17,7 +17,8 @@ from pydantic import Field, ValidationError
 
 from ablate import data, documents
 from ablate import recipe as recipes
-from ablate.plan import Cell, Experiment, File, Planner, Row
+from ablate.experiment import Cell, Experiment, Row
+from ablate.plan import File, Planner
 from ablate.profile import Section, explain
 from ablate.recipe import Specs
 from ablate.registry import Problems, SpecError, nearest

@@ -14,8 +14,8 @@ import psutil
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ablate.crew import Crew, Ended
+from ablate.experiment import Cell, Row
 from ablate.heartbeat import boot
-from ablate.plan import Cell, Row
 from ablate.store import Store
 from ablate.study.plan import Plan
 

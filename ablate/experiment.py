@@ -1,0 +1,94 @@
+"""What a planned experiment is: rows of cells, and the claims that they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablate import recipe as recipes
+from ablate.claims import Claim
+from ablate.profile import Profile
+from ablate.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One computation: a recipe, what it is tried on, a seed. `key` hashes all that decides its numbers."""
+
+    key: str
+    recipe: Recipe
+    profile: Profile
+    seed: int
+    fingerprint: str  # of the images
+    imports: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, profile: Profile, seed: int, fingerprint: str, imports: tuple[str, ...] = ()
+    ) -> Cell:
+        """The cell of a recipe and a seed, with its key."""
+        budget = {**profile.deciding(), "fingerprint": fingerprint}
+        budget["data"] = {k: v for k, v in budget["data"].items() if k not in ("path", "test_path")}
+        return cls(recipes.key(recipe, budget, seed), recipe, profile, seed, fingerprint, imports)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: its cells differ in the seed only."""
+
+    label: str
+    section: str  # the plan kind that made it
+    recipe: Recipe
+    changed: Mapping[str, Any]  # flat field -> value, against the section's first row or the base
+    keys: tuple[str, ...]
+    base: str = ""  # label of the row that it is a diff of
+    priority: int = 0  # a higher one is left out first where hours are short
+
+
+@dataclass
+class Experiment:
+    """A planned experiment file."""
+
+    name: str
+    file: Path
+    summary: str
+    profile: Profile
+    seeds: tuple[int, ...]
+    rows: list[Row] = field(default_factory=list)
+    cells: dict[str, Cell] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    base: Mapping[str, Any] = field(default_factory=dict)  # the base recipe's flat fields
+    looks: int = 1  # how often the claims may be looked at: each look is a chance of a false answer
+    more_seeds: tuple[int, ...] = ()  # that may be added until the claims are decided
+
+
+def listing(experiment: Experiment) -> dict[str, Any]:
+    """`--dry-run --json`: rows with their keys, cells with what they cost."""
+    rows = [
+        {"row": r.label, "section": r.section, "changed": dict(r.changed), "keys": list(r.keys)}
+        for r in experiment.rows
+    ]
+    cells = [{"key": c.key, "seed": c.seed, "recipe": c.recipe.flat()} for c in experiment.cells.values()]
+    profile = experiment.profile
+    total = {
+        "cells": len(cells),
+        "images": len(cells) * profile.steps * profile.batch,
+        "steps": profile.steps,
+    }
+    return {"name": experiment.name, "profile": profile.name, "rows": rows, "cells": cells, **total}
+
+
+def overview(experiment: Experiment) -> str:
+    """`--dry-run` for a terminal."""
+    plain = listing(experiment)
+    width = max(len(r.label) for r in experiment.rows)
+    lines = [f"{r.section:<14}{r.label:<{width}}  {' '.join(r.keys)}" for r in experiment.rows]
+    distinct = len({r.keys for r in experiment.rows})
+    head = (
+        f"{plain['name']} on {plain['profile']}: {distinct} distinct recipes, {len(experiment.seeds)} seeds, "
+    )
+    cost = f"{plain['cells']} cells of {plain['steps']} steps, {plain['images']} images in all; nothing was trained"
+    return "\n".join([head + cost, *lines])

@@ -353,7 +353,13 @@ def test_nothing_measured_has_tables_and_no_fid_figure(listed, state):
         for i in range(3):
             listed.put(i, 0, 0, state="diverged", reason="samples of 1 steps are not finite")
     folder = listed.write()
-    assert sorted(p.name for p in folder.iterdir()) == [".written.json", "table.csv", "table.md"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        ".written.json",
+        "index.html",
+        "table.csv",
+        "table.md",
+        "table.tex",
+    ]
 
 
 def test_a_thousand_cells_take_seconds(tmp_path):

@@ -155,14 +155,30 @@ def report(
     seeds: SEEDS = None,
     runs_dir: RUNS = Path("runs"),
     reports_dir: REPORTS = Path("reports"),
+    check_claims: Annotated[
+        bool, typer.Option("--check-claims", help="Exit code 1 unless all claims are supported.")
+    ] = False,
+    as_json: AS_JSON = False,
 ) -> None:
     """Write tables and figures from what is recorded; never trains."""
     from ablate import evidence, plan
+    from ablate.report import answers
     from ablate.store import Store
 
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
     experiment = evidence.recorded(experiment, runs_dir)
-    print(write_report(experiment, Store(runs_dir), reports_dir) / "table.md")
+    folder, found = (
+        write_report(experiment, Store(runs_dir), reports_dir),
+        answers(experiment, Store(runs_dir)),
+    )
+    if as_json:
+        plain = [{**v.claim.model_dump(include={"id", "says"}), **v.plain()} for v in found]
+        print(json.dumps({"report": str(folder), "claims": plain}, indent=1))
+    else:
+        print(
+            "\n".join([*(f"{v.claim.id}: {v.state}: {v.because}" for v in found), str(folder / "table.md")])
+        )
+    sys.exit(1 if check_claims and any(v.state != "supported" for v in found) else 0)
 
 
 @app.command()

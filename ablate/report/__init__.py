@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ablate.experiment import Experiment
     from ablate.report.frame import Records
+    from ablate.report.verdicts import Verdict
     from ablate.store import Store
 
 MARK = ".written.json"  # what the report was made of
-TABLES = ("table.csv", "table.md")
+TABLES = ("table.csv", "table.md", "table.tex", "index.html")
 
 
 def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
-    """Write `table.csv`, `table.md` and the figures of an experiment; what is up to date is left alone.
+    """Write the tables, the page and the figures of an experiment; what is up to date is left alone.
 
     Returns:
         The report's folder.
@@ -40,7 +41,7 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
         if drawn
         else _draw(experiment, store, known, table, folder, before.get("figures", []))
     )
-    _write_tables(experiment, known, table, figures, folder)
+    _write_tables(experiment, store, known, table, figures, folder)
     write_json(folder / MARK, {"mark": mark, "figures": figures})
     return folder
 
@@ -61,9 +62,17 @@ def _mark(experiment: Experiment, known: Records) -> str:
 
     e, published = experiment, reference.location()
     rows = [[r.label, r.section, dict(r.changed), list(r.keys), r.base] for r in e.rows]
-    plan = [e.name, e.summary, e.profile.model_dump(mode="json"), list(e.seeds), rows, e.notes]
+    plan = [
+        e.name,
+        e.summary,
+        e.profile.model_dump(mode="json"),
+        list(e.seeds),
+        rows,
+        e.notes,
+        [c.model_dump() for c in e.claims],
+    ]
     digest = hashlib.sha256(json.dumps([plan, known], sort_keys=True, default=str).encode())
-    for file in [*sorted(Path(__file__).parent.glob("*.py")), *([published] if published else [])]:
+    for file in [*sorted(Path(__file__).parent.rglob("*.[pj]*")), *([published] if published else [])]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -72,9 +81,12 @@ def _draw(
     experiment: Experiment, store: Store, known: Records, table: Any, folder: Path, old: list[str]
 ) -> list[str]:
     """Draw all figures anew, and remove those that have nothing to show any more; the names of the drawn."""
-    from ablate.report import curves, figures, levels, samples
+    from ablate.report import curves, effects, figures, levels, samples, sweeps, verdicts
 
     drawn = ["fid.png"] if figures.fid(experiment, table, known, folder / "fid.png") else []
+    versus = verdicts.versus(experiment, verdicts.scores(table))
+    drawn += ["effects.png"] if effects.effects(experiment, versus, folder / "effects.png") else []
+    drawn += ["sweeps.png"] if sweeps.sweeps(experiment, table, folder / "sweeps.png") else []
     drawn += ["curves.png"] if curves.curves(experiment, store, table, folder / "curves.png") else []
     drawn += ["levels.png"] if levels.levels(experiment, store, table, folder / "levels.png") else []
     drawn += samples.draw(samples.grids(experiment, store, known), folder)
@@ -84,15 +96,33 @@ def _draw(
 
 
 def _write_tables(
-    experiment: Experiment, known: Records, table: Any, figures: list[str], folder: Path
+    experiment: Experiment, store: Store, known: Records, table: Any, figures: list[str], folder: Path
 ) -> None:
+    from ablate.report import html, verdicts
+    from ablate.report.frame import columns
+    from ablate.report.latex import latex
+    from ablate.report.lines import lines
     from ablate.report.page import page
     from ablate.report.tables import csv
     from ablate.store import whole
 
-    for name, text in (
-        ("table.csv", csv(experiment, table)),
-        ("table.md", page(experiment, table, known, figures)),
-    ):
+    versus = verdicts.versus(experiment, verdicts.scores(table))
+    text = page(experiment, table, known, figures)
+    contents = (
+        csv(experiment, table),
+        text,
+        latex(experiment, lines(experiment, table), columns(table), versus),
+        html.html(experiment, store, text, folder),
+    )
+    for name, content in zip(TABLES, contents, strict=True):
         with whole(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(content, encoding="utf-8")
+
+
+def answers(experiment: Experiment, store: Store) -> list[Verdict]:
+    """The experiment's claims, answered from what is recorded."""
+    from ablate.report import frame, verdicts
+
+    return verdicts.answers(
+        experiment, verdicts.scores(frame.frame(experiment, frame.records(experiment, store)))
+    )

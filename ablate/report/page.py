@@ -25,6 +25,17 @@ FIGURES = {  # file: title, most rows, caption
         60,
         "Diamonds are means, dots single seeds, the dashed line is real against real.",
     ),
+    "effects.png": (
+        "Changes",
+        60,
+        "What each row changes, with the 95 % interval of few seeds; grey is not told apart. In a ladder each bar "
+        "starts where the one above ended.",
+    ),
+    "sweeps.png": (
+        "Sweeps",
+        1000,
+        "Means over seeds, with bootstrapped 95 % intervals; dashed is the base recipe's own value.",
+    ),
     "curves.png": (
         "Training",
         24,
@@ -88,7 +99,8 @@ def _budget(experiment: Experiment, known: Records) -> str:
     told = {"finished": "finished", "diverged": "diverged", "failed": "failed", "missing": "not run"}
     went = ", ".join(f"{states[state]:,} {words}" for state, words in told.items() if states[state])
     seeds = ", ".join(map(str, experiment.seeds))
-    seeds += " (the later ones where a claim was open)" if experiment.more_seeds else ""
+    grown = len({len(row.keys) for row in experiment.rows}) > 1
+    seeds += " (the later ones where a claim was open)" if grown else ""
     plural = "s" if len(experiment.seeds) > 1 else ""
     return (
         f"Profile `{profile.name}` (data {profile.data.name}), seed{plural} {seeds}, "

@@ -104,7 +104,9 @@ def _student(values: Sequence[float]) -> tuple[float, float]:
         return 1.0, 1.0
     if max(values) == min(values):  # no spread: either equal, or told apart without doubt
         return (1.0, 1.0) if values[0] == 0 else (float(values[0] > 0), float(values[0] < 0))
-    less = float(stats.ttest_1samp(values, 0.0, alternative="less").pvalue)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of values that are nearly, not wholly, identical
+        less = float(stats.ttest_1samp(values, 0.0, alternative="less").pvalue)
     return less, 1 - less
 
 

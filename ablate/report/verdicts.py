@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablate.claims import Claim, Question, Sample, ask
 from ablate.registry import SpecError
@@ -65,6 +65,13 @@ class Verdict:
     because: str
     effect: Paired | None = None
     seeds: int | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """State, n, p, what was seen, ratio with its interval, seeds needed."""
+        found = {"state": self.state, "n": self.n, "p": self.p, "because": self.because, "seeds": self.seeds}
+        pair = self.effect
+        ratio = [pair.ratio, pair.low, pair.high] if pair else []
+        return found | {"ratio": [v if math.isfinite(v) else None for v in ratio]}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,88 @@
+"""`index.html`: the page as one file that needs no network, its figures inside."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ablate.experiment import Experiment
+    from ablate.store import Store
+
+MOST = 1_200_000  # bytes of all pictures over training
+STEP = re.compile(r"images_(\d+)_1step\.png")
+
+
+@dataclass(frozen=True)
+class Film:
+    """A row's one-step samples over training, as addresses that hold the pictures."""
+
+    label: str
+    frames: tuple[str, ...]
+
+
+def html(experiment: Experiment, store: Store, markdown: str, folder: Path) -> str:
+    """The page.
+
+    Args:
+        markdown: the text of `table.md`.
+        folder: where the figures are that it names.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    body, sections = rendered(markdown, folder)
+    times, film = _film(experiment, store)
+    sections += [("film", "Samples over training")] if film else []
+    environment = Environment(
+        loader=PackageLoader("ablate.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    template = environment.get_template("index.html.j2")
+    return template.render(name=experiment.name, body=body, sections=sections, times=times, film=film)
+
+
+def rendered(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Markdown as HTML with its figures inside; (id, text) of its sections. HTML in the text stays text."""
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.anchors import anchors_plugin
+    from mdit_py_plugins.footnote import footnote_plugin
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    reader.use(footnote_plugin).use(anchors_plugin, max_level=2)
+    tokens = reader.parse(markdown)
+    for image in (t for token in tokens for t in token.children or [] if t.type == "image"):
+        image.attrSet("src", _inside(folder / str(image.attrGet("src"))))
+        image.attrSet("loading", "lazy")
+    titles = [
+        (str(token.attrGet("id")), tokens[i + 1].content)
+        for i, token in enumerate(tokens)
+        if token.type == "heading_open" and token.tag == "h2"
+    ]
+    return str(reader.renderer.render(tokens, reader.options, {})), titles
+
+
+def _inside(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+
+
+def _film(experiment: Experiment, store: Store) -> tuple[list[int], list[Film]]:
+    """Pictures of the rows that were looked at more than once while training; as many rows as have room."""
+    found: list[tuple[str, dict[int, Path]]] = []
+    for keys, label in {row.keys: row.label for row in reversed(experiment.rows)}.items():
+        files = sorted(store.folder(keys[0]).samples.glob("images_*_1step.png"))
+        found.append((label, {int(m[1]): file for file in files if (m := STEP.fullmatch(file.name))}))
+    shared = [times for _, times in found if len(times) > 1]
+    times = sorted(set.intersection(*map(set, shared))) if shared else []
+    if len(times) < 2:
+        return [], []
+    film, left = list[Film](), MOST
+    for label, pictures in reversed(found):
+        if set(times) <= set(pictures):
+            frames = tuple(_inside(pictures[t]) for t in times)
+            left -= sum(map(len, frames))
+            if left < 0:
+                break
+            film.append(Film(label, frames))
+    return times, film

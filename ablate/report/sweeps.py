@@ -1,0 +1,91 @@
+"""FID over a number that several rows vary, the base recipe's own value marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.report.figures import blank, house, save
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.experiment import Experiment
+
+FEWEST, MOST = 4, 6  # values of a sweep; sweeps that are shown
+
+
+def sweeps(experiment: Experiment, table: pd.DataFrame, path: Path) -> bool:
+    """One- and two-step FID, the mean over seeds with its 95 % interval, a panel per field; False without any."""
+    found = dict(list(_found(experiment).items())[:MOST])
+    panels = [(field, rows, _points(table, rows)) for field, rows in found.items()]
+    panels = [panel for panel in panels if len(panel[2])]
+    if not panels:
+        return False
+    with house():
+        figure, axes = blank(1, 4.6 * len(panels), [3.4], len(panels))
+        for ax, (field, rows, points) in zip(axes[0], panels, strict=True):
+            _panel(ax, field, points, len(rows), _default(experiment, field))
+        save(figure, path)
+    return True
+
+
+def _found(experiment: Experiment) -> dict[str, dict[int, float]]:
+    """Field -> row -> value, of rows that differ in that number alone."""
+    flats = [row.recipe.flat() for row in experiment.rows]
+    groups: dict[tuple[str, str], dict[int, float]] = {}
+    numbers = {k for f in flats for k, v in f.items() if type(v) in (int, float)}
+    for field in sorted(k for k in numbers if len({repr(f.get(k)) for f in flats}) >= FEWEST):
+        for i, flat in enumerate(flats):
+            if type(flat.get(field)) in (int, float):
+                rest = repr({k: v for k, v in flat.items() if k != field})
+                groups.setdefault((field, rest), {})[i] = float(flat[field])
+    best: dict[str, dict[int, float]] = {}
+    for (field, _), rows in groups.items():
+        if len(set(rows.values())) >= max(FEWEST, len(best.get(field, ())) + 1):
+            best[field] = rows
+    return best
+
+
+def _points(table: pd.DataFrame, rows: dict[int, float]) -> pd.DataFrame:
+    measured = table[table["index"].isin(rows)].dropna(subset=["nfe", "fid"])
+    values = measured["index"].map(rows)
+    return measured.assign(value=values).drop_duplicates(["value", "seed", "nfe", "unlike"])
+
+
+def _default(experiment: Experiment, field: str) -> float | None:
+    value = experiment.base.get(field)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _panel(ax: Any, field: str, points: pd.DataFrame, rows: int, default: float | None) -> None:
+    import seaborn as sns
+
+    steps: Sequence[int] = sorted(points["nfe"].unique())
+    for colour, nfe in zip(sns.color_palette("colorblind", len(steps)), steps, strict=True):
+        part = points[points["nfe"] == nfe].astype({"fid": float, "value": float})
+        label = f"{nfe} step{'s' if nfe > 1 else ''}"
+        sns.lineplot(
+            part,
+            x="value",
+            y="fid",
+            ax=ax,
+            color=colour,
+            marker="o",
+            label=label,
+            errorbar=("ci", 95),
+            seed=0,
+        )
+    values = points["value"].astype(float)
+    if values.min() > 0 and values.max() > 20 * values.min():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if points["fid"].max() > 10 * points["fid"].min() > 0:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if default is not None:
+        ax.axvline(default, color="0.3", linestyle="--", linewidth=1, label="the base's own")
+    ax.set(xlabel=field, ylabel="FID")
+    ax.grid(color="0.92")
+    ax.legend(frameon=False, fontsize="small")

@@ -40,7 +40,7 @@ FLOORS = [
         "tasks",
     ),
     ("study", "catalogue", "status", "evidence"),
-    ("cost",),
+    ("cost", "summary", "schema", "notebook"),
     ("cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -15,8 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-PAGES = TEXT + (ROOT / "docs" / "scale.md").read_text()
-SMALL = "--set profile.images=128 --set profile.batch=16 --set profile.evaluation.samples=32 --seeds 0"
+CLAIMS = (ROOT / "docs" / "claims.md").read_text()
+PAGES = TEXT + (ROOT / "docs" / "scale.md").read_text() + CLAIMS
+SMALL = "--set profile.images=160 --set profile.batch=16 --set profile.evaluation.samples=32 --seeds 0"
 
 
 def blocks(language: str, text: str = TEXT) -> list[str]:
@@ -40,7 +41,7 @@ def place(tmp_path_factory):
 
 def execute(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     line = line.replace(".venv/bin/python", sys.executable)
-    if re.search(r" (run|report|status|sync|study) ", line):
+    if re.search(r" (run|report|status|sync|study|summary)( |$)", line):
         line += f" {SMALL}"
     if " study " in line:
         line += " --set trials=2 --set profile.evaluation.samples=64"
@@ -104,6 +105,25 @@ def test_the_option_of_ones_own_works_as_shown(place):
     assert done.returncode == 0, done.stderr
     (key,) = json.loads(done.stdout)["computed"]
     assert json.loads((place / "runs" / key / "record.json").read_text())["recipe"]["metric.scale"] == 3.0
+
+
+def test_the_claims_of_the_page_plan(place):
+    (example,) = blocks("yaml", CLAIMS)
+    (place / "my_claims.yaml").write_text(example)
+    done = execute(".venv/bin/python -m ablate run my_claims.yaml --dry-run", place)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_notebook_of_the_page_works(place):
+    (code,) = blocks("python", CLAIMS)
+    (place / "small.yaml").write_text("name: small\nseeds: [0]\nplan: [{list: [{label: ict}]}]\n")
+    done = execute(".venv/bin/python -m ablate run small.yaml", place)
+    assert done.returncode == 0, done.stderr
+    budget = {"profile.images": 160, "profile.batch": 16, "profile.evaluation.samples": 32}
+    code = code.replace('results("table1")', f'results("small.yaml", overrides={budget}, seeds=[0])')
+    command = [sys.executable, "-c", code + "\nprint(tuple(images.shape), len(mean))"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[0] == "(16, 1, 8, 8) 2", done.stderr
 
 
 def test_its_pictures_and_links_are_there():

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from test_report import LADDER, Made
 
+from ablate.registry import SpecError
 from ablate.report.html import rendered
 from ablate.report.latex import _escaped
+from ablate.summary import summary
 
 CLAIMS = """
 claims:
@@ -101,3 +103,28 @@ def test_check_claims_tells_by_its_exit_code(made, tmp_path):
     done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["claims"][0]["state"] == "undecided"
+
+
+def test_changes_and_sweeps_are_drawn_from_four_values_on(tmp_path):
+    plan = "\n  - grid: {metric.c: [0.001, 0.01, 0.1, 1.0]}\n"
+    found = Made(tmp_path, plan)
+    for i in range(3):
+        found.put(i, 100.0 * (i + 1), 110.0 * (i + 1))
+    assert not (found.write() / "sweeps.png").exists()
+    found.put(3, 400.0, 410.0)
+    with Image.open(found.write() / "sweeps.png") as image:
+        assert image.width > 300
+
+
+def test_a_summary_has_a_row_per_claim_and_a_column_per_profile(made, tmp_path):
+    (tmp_path / "none.yaml").write_text("name: none\nplan: [{grid: {teacher: [none]}}]\n")
+    page = summary([tmp_path / "made.yaml", tmp_path / "none.yaml"], tmp_path / "runs", tmp_path / "reports")
+    (line,) = [
+        line for line in page.read_text().splitlines() if line.startswith("| P4") and "digits " not in line
+    ]
+    assert "supported (n=3)" in line
+    assert 'class="wide"' not in (page.with_suffix(".html")).read_text().split("<script>")[0]
+    with pytest.raises(SpecError, match="no claims in"):
+        summary([tmp_path / "none.yaml"], tmp_path / "runs", tmp_path / "reports")
+    with pytest.raises(SpecError, match="no records"):
+        summary([tmp_path / "made.yaml"], tmp_path / "nothing", tmp_path / "reports")

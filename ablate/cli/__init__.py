@@ -15,7 +15,7 @@ from ablate.registry import SpecError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="Ablations of consistency training: experiment files in, tables out.",
 )

@@ -182,6 +182,24 @@ def report(
 
 
 @app.command()
+def summary(
+    files: Annotated[
+        Optional[list[Path]], typer.Argument(metavar="[FILE]...", help="All of experiments/ unless named.")
+    ] = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    runs_dir: RUNS = Path("runs"),
+    reports_dir: REPORTS = Path("reports"),
+) -> None:
+    """Write one page that answers all claims over all profiles with records; never trains."""
+    from ablate import documents, summary
+
+    shipped = next((f for f in documents.folders("") if f.is_dir()), Path("experiments"))
+    chosen = files or sorted(file for file in shipped.glob("*.yaml") if file.name != "reference.yaml")
+    print(summary.summary(chosen, runs_dir, reports_dir, overrides(set_), seed_list(seeds)))
+
+
+@app.command()
 def ui(
     runs_dir: RUNS = Path("runs"),
     tracking_uri: TRACKING = None,

@@ -57,3 +57,11 @@ def diff_(
 
     changes = recipes.diff(*(catalogue.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b)))
     print(json.dumps(changes, indent=1) if as_json else catalogue.changes(a, b, changes))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    from ablate.schema import schema
+
+    print(json.dumps(schema(), indent=1))

@@ -31,6 +31,7 @@ def effects(experiment: Experiment, versus: Sequence[Versus | None], path: Path)
         figure, axes = blank(len(panels), 9.0, [0.27 * len(bars) + 0.6 for _, bars in panels], below=0.6)
         for ax, (name, bars) in zip(axes[:, 0], panels, strict=True):
             _panel(ax, name, bars)
+        _scale(axes[-1, 0], [v for _, bars in panels for _, e, s in bars for v in (s, s * e.paired.ratio)])
         axes[-1, 0].set_xlabel("times the base's FID; in a ladder, times the first row's")
         _legend(figure)
         save(figure, path)
@@ -61,13 +62,21 @@ def _panel(ax: Any, name: str, bars: Sequence[Bar]) -> None:
         ax.plot(start * pair.ratio, y, marker="|", color="black", markersize=9)
     ax.axvline(1.0, color="0.3", linewidth=1, linestyle="--", zorder=0)
     ax.set_xscale("log")
-    ends = [v for _, e, s in bars for v in (s, s * e.paired.ratio)]
-    ax.set_xlim(min(ends) / 3, max(ends) * 3)  # an interval from two seeds can be wider than any figure
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_yticks(range(len(bars)), [textwrap.shorten(label, 60, placeholder=" ...") for label, *_ in bars])
     ax.set(ylim=(len(bars) - 0.5, -0.5), axisbelow=True)
     ax.grid(color="0.92")
     ax.set_title(name, loc="left", fontsize="medium")
+
+
+def _scale(ax: Any, ends: Sequence[float]) -> None:
+    """One axis for all panels; an interval from two seeds can be wider than any figure."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = min(ends) / 2, max(ends) * 2
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _colours() -> tuple[Any, Any, str]:

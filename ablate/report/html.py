@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,16 +32,20 @@ def html(experiment: Experiment, store: Store, markdown: str, folder: Path) -> s
         markdown: the text of `table.md`.
         folder: where the figures are that it names.
     """
+    return page(experiment.name, markdown, folder, *_film(experiment, store))
+
+
+def page(name: str, markdown: str, folder: Path, times: Sequence[int] = (), film: Sequence[Film] = ()) -> str:
+    """A text as a page in one file; `film` is shown at `times`, in images seen."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     body, sections = rendered(markdown, folder)
-    times, film = _film(experiment, store)
     sections += [("film", "Samples over training")] if film else []
     environment = Environment(
         loader=PackageLoader("ablate.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     template = environment.get_template("index.html.j2")
-    return template.render(name=experiment.name, body=body, sections=sections, times=times, film=film)
+    return template.render(name=name, body=body, sections=sections, times=times, film=film)
 
 
 def rendered(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:

@@ -19,14 +19,14 @@ FEWEST, MOST = 4, 6  # values of a sweep; sweeps that are shown
 def sweeps(experiment: Experiment, table: pd.DataFrame, path: Path) -> bool:
     """One- and two-step FID, the mean over seeds with its 95 % interval, a panel per field; False without any."""
     found = dict(list(_found(experiment).items())[:MOST])
-    panels = [(field, rows, _points(table, rows)) for field, rows in found.items()]
-    panels = [panel for panel in panels if len(panel[2])]
+    panels = [(field, _points(table, rows)) for field, rows in found.items()]
+    panels = [panel for panel in panels if panel[1]["value"].nunique() >= FEWEST]
     if not panels:
         return False
     with house():
         figure, axes = blank(1, 4.6 * len(panels), [3.4], len(panels))
-        for ax, (field, rows, points) in zip(axes[0], panels, strict=True):
-            _panel(ax, field, points, len(rows), _default(experiment, field))
+        for ax, (field, points) in zip(axes[0], panels, strict=True):
+            _panel(ax, field, points, _default(experiment, field))
         save(figure, path)
     return True
 
@@ -59,7 +59,7 @@ def _default(experiment: Experiment, field: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _panel(ax: Any, field: str, points: pd.DataFrame, rows: int, default: float | None) -> None:
+def _panel(ax: Any, field: str, points: pd.DataFrame, default: float | None) -> None:
     import seaborn as sns
 
     steps: Sequence[int] = sorted(points["nfe"].unique())

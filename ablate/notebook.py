@@ -1,0 +1,52 @@
+"""For notebooks: results as a tidy frame, a finished cell as a sampler. Nothing is imported before it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.model import Model
+
+
+def results(experiment: str | Path, runs: str | Path = "runs", **options: Any) -> pd.DataFrame:
+    """What is recorded of an experiment, a line per row, seed and number of evaluations.
+
+    Args:
+        experiment: a file, or the name of one in `experiments/`: `results("table1")`.
+        options: `profile`, `overrides` (dotted) and `seeds`, as `run` takes them.
+    Returns:
+        `row`, `section`, `seed`, `key`, `state`, `nfe`, `fid`, `kid`, `precision`, `recall`, what they were measured
+        by, and a column for every field in which the rows differ.
+    Raises:
+        SpecError: mistakes of the file.
+    """
+    from ablate import documents, evidence, plan
+    from ablate.report import frame
+    from ablate.report.lines import varied
+    from ablate.store import Store
+
+    file = Path(experiment)
+    if not file.suffix:
+        places = [folder / f"{experiment}.yaml" for folder in documents.folders("")]
+        file = next((place for place in places if place.is_file()), places[0])
+    planned = evidence.recorded(plan.load(file, **options), Path(runs))
+    found = frame.frame(planned, frame.records(planned, Store(Path(runs))))
+    flats = [row.recipe.flat() for row in planned.rows]
+    for name in varied(flats):
+        found[name] = found["index"].map(lambda i, n=name: flats[i].get(n))
+    return found
+
+
+def load(key: str, runs: str | Path = "runs", device: str = "cpu") -> Model:
+    """A finished cell by its key or the beginning of it: `load("33dd").sample(16)` are images (16, C, H, W).
+
+    Raises:
+        SpecError: no such cell, or one without weights.
+    """
+    from ablate import model
+    from ablate.store import Store
+
+    return model.load(Store(Path(runs)), key, device)

@@ -1,0 +1,41 @@
+"""The schema that editors read, and the files that name it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ablate import documents
+from ablate.schema import schema
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+FILES = [f for f in sorted(EXPERIMENTS.glob("*.yaml")) if "plan" in documents.read(f)]
+jsonschema = pytest.importorskip("jsonschema")
+
+
+def test_the_shipped_schema_is_the_commands():
+    assert json.loads((EXPERIMENTS / "schema.json").read_text()) == schema()
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_shipped_files_are_valid_and_name_it(file):
+    assert file.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+    jsonschema.validate(documents.read(file), schema())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"plan": [{"list": [{"lable": "a"}]}]},
+        {"plan": [{"gird": {}}]},
+        {"plan": [{"list": []}], "claims": [{"id": "x"}]},
+        {"plan": [{"list": []}], "sedes": [0]},
+        {"plan": []},
+    ],
+)
+def test_mistakes_are_seen(wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"name": "x", **wrong}, schema())

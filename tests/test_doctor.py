@@ -275,7 +275,7 @@ def test_run_trains_a_failing_recipe_when_told_to(file, monkeypatch):
         raise Reached
 
     monkeypatch.chdir(file.parent)
-    live = contextlib.nullcontext(SimpleNamespace(follow=None))
+    live = contextlib.nullcontext(SimpleNamespace(follow=None, add=lambda *_: None))
     monkeypatch.setattr("ablate.live.Live", lambda *_: live)
     monkeypatch.setattr("ablate.runner.run", reach)
     monkeypatch.setattr(gate, "_fork", lambda new: pytest.fail("examined"))

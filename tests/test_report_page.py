@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from test_report import LADDER, Made
 
+from ablate import report
 from ablate.registry import SpecError
 from ablate.report.html import rendered
 from ablate.report.latex import _escaped
@@ -128,3 +129,11 @@ def test_a_summary_has_a_row_per_claim_and_a_column_per_profile(made, tmp_path):
         summary([tmp_path / "none.yaml"], tmp_path / "runs", tmp_path / "reports")
     with pytest.raises(SpecError, match="no records"):
         summary([tmp_path / "made.yaml"], tmp_path / "nothing", tmp_path / "reports")
+
+
+def test_means_have_names_that_mlflow_takes(made):
+    found = report.means(made.write())
+    assert found["fid_1step_mean/ct"] == pytest.approx((1000 + 1010 + 1003) / 3)
+    assert found["fid_2step_std/_ weighting_inverse_gap"] > 0
+    assert not any(re.search(r"[^\w.: /-]", name) for name in found)
+    assert report.means(made.write()) == found  # the second time from what was noted

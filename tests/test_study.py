@@ -22,7 +22,7 @@ from ablate.record import INTERRUPTED, blank
 from ablate.registry import SpecError
 from ablate.store import Folder, Store, read_json, write_json
 from ablate.study import result
-from ablate.study.trials import OWNER, counts
+from ablate.study.trials import OWNER, counts, revive
 
 FILE = """
 name: some
@@ -371,3 +371,11 @@ def test_a_study_killed_twice_ends_with_all_trials(place):
     assert sum(json.loads(done.stdout)["states"].values()) == 6
     again = subprocess.run([*command, "--json"], cwd=place, capture_output=True, text=True, check=False)
     assert json.loads(again.stdout)["best"] == json.loads(done.stdout)["best"]
+
+
+def test_a_trial_that_was_asked_for_a_moment_ago_is_not_dead(place):
+    study = optuna.create_study()
+    trial = study.ask()
+    assert revive(study) == 0  # its process has not yet said whose it is
+    trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])
+    assert revive(study) == 1

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from contextlib import closing
 
@@ -364,3 +365,14 @@ def test_the_pages_start_and_stop(runs, port):
     process.communicate()
     assert answer.status == 200
     assert process.returncode == 0
+
+
+def test_cells_are_compared_at_an_address_of_their_runs(view, runs):
+    cells = [Cell(runs, key) for key in ("ab12", "cd34")]
+    assert view.tracker.comparison([cell.path for cell in cells]) is None  # MLflow has none of them
+    shown = [view.show(cell.log(64, loss=1.0).end()) for cell in cells]
+    link = view.tracker.comparison([cell.path for cell in cells])
+    assert link.split(": ", 1)[1].startswith("http://127.0.0.1:5000/#/compare-runs?runs=")
+    asked = dict(part.split("=") for part in urllib.parse.unquote(link).split("?")[1].split("&"))
+    assert json.loads(asked["runs"]) == [run.info.run_id for run in shown]
+    assert json.loads(asked["experiments"]) == [shown[0].info.experiment_id]

@@ -61,7 +61,7 @@ def run(
     as_json: AS_JSON = False,
 ) -> None:
     """Compute what is missing of an experiment, then write its report."""
-    from ablate import evidence, plan, runner
+    from ablate import evidence, plan, report, runner
     from ablate.cli import costs
     from ablate.doctor import gate
     from ablate.live import Live
@@ -98,7 +98,10 @@ def run(
             print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
             sys.exit(130)
         folder = write_report(experiment, store, reports_dir)
-        live.close([folder], outcome.counts(), "failed" if outcome.failed else "finished")
+        numbers = outcome.counts() | report.means(folder)
+        live.close([folder], numbers, "failed" if outcome.failed else "finished")
+    if outcome.computed and (link := live.comparison([row.keys[0] for row in experiment.rows])):
+        say(link)
     told = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
     print(json.dumps(told) if as_json else runner.closing(outcome, folder))
     sys.exit(1 if outcome.failed else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
     known = frame.records(experiment, store)
     mark, before = _mark(experiment, known), read_json(folder / MARK) or {}
     same = before.get("mark") == mark
-    drawn = same and all((folder / name).is_file() for name in before["figures"])
+    drawn = same and "means" in before and all((folder / name).is_file() for name in before["figures"])
     if drawn and all((folder / name).is_file() for name in TABLES):
         return folder
     table = frame.frame(experiment, known)
@@ -42,8 +43,31 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
         else _draw(experiment, store, known, table, folder, before.get("figures", []))
     )
     _write_tables(experiment, store, known, table, figures, folder)
-    write_json(folder / MARK, {"mark": mark, "figures": figures})
+    write_json(folder / MARK, {"mark": mark, "figures": figures, "means": _means(experiment, table)})
     return folder
+
+
+def means(folder: Path) -> dict[str, float]:
+    """Mean and standard deviation of every row's FID in a report, by names that MLflow takes."""
+    from ablate.store import read_json
+
+    found: dict[str, float] = (read_json(folder / MARK) or {}).get("means") or {}
+    return found
+
+
+def _means(experiment: Experiment, table: Any) -> dict[str, float]:
+    from ablate.report.frame import columns
+    from ablate.report.lines import lines
+
+    found = dict[str, float]()
+    for line in lines(experiment, table):
+        row = re.sub(r"[^\w.: /-]", "_", line.row.label)
+        for column in columns(table, ()):
+            if stat := line.stat("fid", column):
+                name = re.sub(r"[^\w.: /-]", "_", column.named("fid"))
+                found |= {f"{name}_mean/{row}": stat.mean}
+                found |= {f"{name}_std/{row}": stat.std} if stat.n > 1 else {}
+    return found
 
 
 def _folder(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -158,7 +159,9 @@ class Trials:
 
     def _tell(self, one: Open, state: TrialState, values: list[float] | None = None) -> None:
         del self.open[one.trial.number]
-        self.study.tell(one.trial, values, state)
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            # another machine took this process for dead: it begins the trial anew, whose cells are finished then
+            self.study.tell(one.trial, values, state, skip_if_finished=True)
 
     def release(self) -> None:
         """This process ends before its trials: whoever comes next begins them anew, from their checkpoints."""
@@ -192,7 +195,9 @@ def owner() -> list[Any]:
 
 
 def _dead(trial: FrozenTrial) -> bool:
-    host, started, pid, born = trial.user_attrs.get(OWNER, ["", "", 0, 0.0])
+    if OWNER not in trial.user_attrs:  # asked for a moment ago, or by a process that died in that moment
+        return trial.datetime_start is None or time.time() - trial.datetime_start.timestamp() > DEAD_S
+    host, started, pid, born = trial.user_attrs[OWNER]
     if host != socket.gethostname():
         return bool(time.time() - trial.user_attrs.get(SIGN, 0.0) > DEAD_S)
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ablate.registry import SpecError
 from ablate.tracking import notes
@@ -23,6 +25,7 @@ from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import Mirror
 from ablate.tracking.notes import Sent
 
+LOOPBACK = "http://127.0.0.1:5000"  # where `ablate ui` serves unless told otherwise
 PAUSE = 30.0  # seconds without another attempt after a failure
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -66,6 +69,7 @@ class Tracker:
         self._experiment, self._tags, self._files = experiment, dict(tags), list(files)
         self._view = f"{self.backend}|{experiment}"
         self._parent: Mirror | None = None
+        self._place = ""  # MLflow's id of the experiment, once it was asked
         self._known: set[str] = set()  # runs that the store was seen to have
 
     def is_current(self, folder: Path, tags: Mapping[str, str] | None = None, running: bool = False) -> bool:
@@ -84,6 +88,19 @@ class Tracker:
     def close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
         """End the parent run with the report's files (or folders) and numbers; free if it has them."""
         self._attempt(lambda: self._close(files, metrics, state))
+
+    def comparison(self, folders: Sequence[Path]) -> str | None:
+        """The address of MLflow's page that compares these cells' runs (a hundred at most); None if it has none."""
+        sent = [Sent.load(folder, self._view) for folder in folders[:100]]
+        runs = [s.run for s in sent if s.run and s.store == self.backend.identity()]
+        if not runs or not self._place:
+            return None
+        asked = "&".join(
+            f"{k}={quote(json.dumps(v))}" for k, v in (("runs", runs), ("experiments", [self._place]))
+        )
+        if self.backend.remote:
+            return f"compared in MLflow: {self.backend}/#/compare-runs?{asked}"
+        return f"compared in MLflow, while `ablate ui` is open: {LOOPBACK}/#/compare-runs?{asked}"
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if time.monotonic() < self._resume:

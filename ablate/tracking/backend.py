@@ -10,6 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+# what MLflow's pages open an experiment as: without it they show traces of language models
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+
 
 class Backend:
     """An MLflow backend store.
@@ -77,7 +80,7 @@ class Backend:
         place = None if self.remote else self.artifacts.as_uri()
         found = client.get_experiment_by_name(name)
         if found is None:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place, tags=KIND))
         if self.owned and found.artifact_location != place:
             raise ValueError(f"its files are in {found.artifact_location}: delete it, it is built again here")
         if found.lifecycle_stage == "deleted":

@@ -169,9 +169,8 @@ def test_an_interrupted_study_loses_no_trial_and_repeats_no_cell(place):
 def test_trials_of_a_dead_process_are_begun_anew_with_the_same_parameters(place):
     plan = studies.load(place / "some.yaml")
     study = studies.opened(plan, Store(place / "runs").path)
-    trial = study.ask(plan.space)
-    trial = study.ask(plan.space)
-    trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])  # without a sign of life
+    for trial in (study.ask(plan.space), study.ask(plan.space)):
+        trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])  # without a sign of life
     wished = trial.params
     _, study, _ = search(place)
     assert len(ended(study)) == 12

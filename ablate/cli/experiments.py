@@ -92,7 +92,7 @@ def run(
         gate.admit(experiment, store, say, failed)
     with Live(experiment, store, tracking_uri) as live:
         try:
-            outcome = _computed(experiment, store, means, live, failed, evidence.Budget(max_hours, 1), say)
+            outcome = _computed(experiment, store, means, live, failed, max_hours, say)
         except KeyboardInterrupt:
             live.close([], {}, "interrupted")
             print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
@@ -107,12 +107,14 @@ def run(
     sys.exit(1 if outcome.failed else 0)
 
 
-def _computed(experiment: Any, store: Any, means: Any, live: Any, failed: bool, budget: Any, say: Any) -> Any:
+def _computed(
+    experiment: Any, store: Any, means: Any, live: Any, failed: bool, hours: float | None, say: Any
+) -> Any:
     """Compute the cells, then further seeds where the file wants its claims decided; how all cells ended."""
     from ablate import evidence, runner
     from ablate.live import cell_tags
 
-    total, budget.workers = runner.Outcome(), means.at_once(experiment.profile)[0]
+    total, budget = runner.Outcome(), evidence.Budget(hours, means.at_once(experiment.profile)[0])
 
     def compute() -> bool:
         for key, tags in cell_tags(experiment).items():

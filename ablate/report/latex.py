@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ablate.report.frame import Column
-from ablate.report.lines import Line, groups, title
+from ablate.report.lines import Line, groups, lowest, title
 from ablate.report.markdown import number
 from ablate.report.verdicts import Versus, percent, probability
 
@@ -22,7 +22,7 @@ def latex(
 
     texts = []
     for at, group in enumerate(groups(experiment.rows)):
-        best = {c: _best([lines[i] for i in group], c) for c in columns}
+        best = {c: lowest([lines[i] for i in group], c) for c in columns}
         rows = [
             {"Row": lines[i].row.label}
             | {_heading(c, columns): _fid(lines[i], c, best[c]) for c in columns}
@@ -45,10 +45,6 @@ def _heading(column: Column, columns: Sequence[Column]) -> str:
     plain = f"FID, {column.nfe} step{'s' if column.nfe > 1 else ''}"
     alone = sum(c.nfe == column.nfe for c in columns) == 1
     return plain if alone else f"{plain} ({_escaped(column.unlike)})"
-
-
-def _best(lines: Sequence[Line], column: Column) -> float | None:
-    return min((s.mean for line in lines if line.whole and (s := line.stat("fid", column))), default=None)
 
 
 def _fid(line: Line, column: Column, best: float | None) -> str:

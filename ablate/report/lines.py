@@ -81,6 +81,11 @@ def _stats(table: pd.DataFrame, metric: str) -> dict[tuple[int, int, str], Stat]
     return {key: Stat(mean, std, count, values[key]) for key, mean, std, count in by.itertuples(name=None)}
 
 
+def lowest(lines: Sequence[Line], column: Column) -> float | None:
+    """The lowest mean FID of the lines that lost no seed."""
+    return min((s.mean for line in lines if line.whole and (s := line.stat("fid", column))), default=None)
+
+
 def groups(rows: Sequence[Row]) -> list[list[int]]:
     """The rows by section, in order; a second ladder or leave-one-out begins with its own unchanged row."""
     found: list[list[int]] = []

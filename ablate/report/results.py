@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ablate.report.frame import Column
-from ablate.report.lines import Line, title
+from ablate.report.lines import Line, lowest, title
 from ablate.report.markdown import Footnotes, number, table
 from ablate.report.reference import Methods, Published
 from ablate.report.verdicts import Versus, interval, percent, probability
@@ -35,7 +35,7 @@ class Results:
 
     def section(self, group: Sequence[int]) -> list[str]:
         """Heading, a sentence and the table of the rows in `group`."""
-        best = {column: self._best(group, column) for column in self.columns}
+        best = {column: lowest([self.lines[i] for i in group], column) for column in self.columns}
         paper = any(self.published[i] for i in group)
         headings = [
             "row",
@@ -59,10 +59,6 @@ class Results:
             return f"Each row is {rows[0].label} with one axis changed."
         named = " and ".join(dict.fromkeys(r.base for r in rows))
         return f"Changes are against {named}, where the experiment has it as a row."
-
-    def _best(self, group: Sequence[int], column: Column) -> float | None:
-        whole = [self.lines[i] for i in group if self.lines[i].whole]
-        return min((stat.mean for line in whole if (stat := line.stat("fid", column))), default=None)
 
     def _row(self, i: int, best: dict[Column, float | None]) -> list[str]:
         line = self.lines[i]

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablate.claims import Claim, Question, Sample, ask
@@ -283,5 +283,5 @@ def undecided(experiment: Experiment, found: Sequence[Verdict]) -> list[tuple[Ve
                 question = ask(verdict.claim, experiment.rows, experiment.base)
             except SpecError:
                 continue
-            waiting.append((replace(verdict), question.rows))
+            waiting.append((verdict, question.rows))
     return sorted(waiting, key=lambda entry: entry[0].n)

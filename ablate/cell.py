@@ -21,7 +21,7 @@ from ablate import data, diagnostics, heartbeat, parallel
 from ablate.assessment import Diverged, assess, save_model
 from ablate.experiment import Cell
 from ablate.heartbeat import Heartbeat
-from ablate.machine import processor
+from ablate.machine import processor, use
 from ablate.parallel import ALONE, Ranks
 from ablate.plan import image_shape
 from ablate.record import BUSY, INTERRUPTED, NO_DISK, UNWRITABLE, blank
@@ -46,7 +46,7 @@ def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
     folder = Folder(Path(path))
     _log_to(folder.log)
     stop = _stop_on(signal.SIGTERM)
-    torch.set_num_threads(threads)
+    use(threads)
     try:
         with folder.lock().acquire(timeout=0):
             (folder.path / "pid").write_text(str(os.getpid()))
@@ -101,7 +101,7 @@ def _rank(ranks: Ranks, stop: list[int], path: Path, device: str, threads: int) 
     """What each rank does; the first is the cell's sign of life."""
     folder, launcher = Folder(path), multiprocessing.parent_process()
     _log_to(folder.log)
-    torch.set_num_threads(threads)
+    use(threads)
     heart = Heartbeat(folder, device=device, pid=launcher.pid if launcher else os.getpid())
     try:
         with heart if ranks.first else contextlib.nullcontext():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 from ablate.catalogue import counted
 from ablate.experiment import Cell, Experiment, Row
+from ablate.machine import use
 from ablate.registry import SpecError
 from ablate.store import Store, describe, read_json, restore
 
@@ -135,7 +135,6 @@ def timed(found: list[Group], store: Store, workers: int, threads: int, device: 
 def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -> Timing:
     config = json.dumps(describe(group.cells[0]))
     command = [sys.executable, "-m", "ablate.cost", str(store.cache), str(threads), device]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     processes = [
         subprocess.Popen(
             command,
@@ -143,7 +142,6 @@ def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
         )
         for _ in range(copies)
     ]
@@ -283,9 +281,7 @@ def _resident() -> int:
 
 def main(cache: str, threads: str, device: str) -> None:
     """`python -m ablate.cost CACHE THREADS DEVICE`, a cell's config on standard input."""
-    import torch
-
-    torch.set_num_threads(int(threads))
+    use(int(threads))
     try:
         print(json.dumps(dataclasses.asdict(measure(json.load(sys.stdin), Path(cache), device))))
     except Exception as error:  # one line for who asked

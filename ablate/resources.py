@@ -133,7 +133,6 @@ class Resources:
             min(workers, cells),
             devices(),
             threads,
-            preload=("ablate.cell",),
             per_cell=self.per_cell,
             workers_per_device=self.per_device if self.workers is None else None,
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from ablate.machine import cores, processor
 
 FILE = "name: equal\nseeds: [0, 1, 2, 3]\nplan: [{grid: {metric.c: [0.01, 0.1]}}]\n"
-REPEATS = 3
+REPEATS = 5
 BUDGET = ["--set", "profile.images=5600", "--no-doctor"]
 
 

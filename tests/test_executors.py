@@ -76,7 +76,7 @@ def local(tmp_path_factory):
     place = tmp_path_factory.mktemp("local")
     store = Store(place / "runs")
     planned = cells(place, seeds=(0, 1)) + cells(place, images=2400)
-    pool = Local(work, 1, ["cpu"], 1, preload=("ablate.cell",))
+    pool = Local(work, 1, ["cpu"], 1)
     folders = [store.prepare(cell).path for cell in planned]
     assert set(computed(pool, folders).values()) == {0}
     return store

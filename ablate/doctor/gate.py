@@ -13,7 +13,7 @@ import ablate
 from ablate import recipe as recipes
 from ablate.doctor import line
 from ablate.experiment import Cell, Experiment
-from ablate.machine import devices
+from ablate.machine import PRELOAD, devices, use
 from ablate.recipe import Recipe
 from ablate.registry import SpecError
 from ablate.store import Store, describe, read_json, restore, write_json
@@ -110,7 +110,7 @@ def verdict_path(store: Store, cell: Cell) -> Path:
 
 def _fork(cells: dict[str, dict[str, Any]]) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ablate.cell"])  # as the workers' pool asks, so both have one server
+    context.set_forkserver_preload(PRELOAD)  # as the workers' pool asks, so both have one server
     process = context.Process(target=_examine, args=(json.dumps(cells), _device()))
     process.start()
     try:
@@ -122,11 +122,9 @@ def _fork(cells: dict[str, dict[str, Any]]) -> None:
 def _examine(cells: str, device: str) -> None:
     """Examine recipes and keep their findings; in a session of its own, as workers are."""
     os.setsid()
-    import torch
-
     from ablate.doctor.examine import examine
 
-    torch.set_num_threads(1)
+    use(1)
     for path, config in json.loads(cells).items():
         cell = restore(config)
         write_json(Path(path), examine("", cell.recipe, cell.profile, device))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from ablate.machine import PRELOAD
 from ablate.registry import SpecError
 
 Work = Callable[..., None]  # folder of the cell, device, threads; and how many devices, where it is not one
@@ -26,7 +27,6 @@ class Local:
         work: what a worker does with a cell's folder; importable by name.
         devices: `cpu`, or `cuda:0`, `cuda:1`, ...; a worker sees its own only, as `cuda`.
         threads: of the torch of each worker, or of each of its processes.
-        preload: modules that the forking server imports once.
         per_cell: devices that a cell takes; on the CPU, its processes.
         workers_per_device: at most so many cells share a GPU; unset, as many as `workers` makes.
     Raises:
@@ -39,7 +39,6 @@ class Local:
         workers: int,
         devices: Sequence[str],
         threads: int,
-        preload: Sequence[str] = (),
         per_cell: int = 1,
         workers_per_device: int | None = None,
     ):
@@ -50,7 +49,7 @@ class Local:
         self.capacity = {place: min(share, most) for place, share in zip(places, shares, strict=True)}
         self.running: dict[Path, tuple[ForkServerProcess, str]] = {}
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(list(preload))
+        self.context.set_forkserver_preload(PRELOAD)
 
     def free(self) -> str | None:
         """A device with room, or several with commas between; None where all are busy."""

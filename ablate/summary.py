@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablate import documents, evidence, plan
+from ablate.agreement import agreement
 from ablate.experiment import Experiment
 from ablate.registry import SpecError
-from ablate.report import answers
+from ablate.report import answers, row_means
 from ablate.report.html import page
 from ablate.report.markdown import table
 from ablate.report.verdicts import Verdict, probability
@@ -19,6 +21,9 @@ from ablate.store import Store, whole
 Answers = dict[str, dict[str, Verdict]]  # claim -> profile -> verdict
 READING = """A verdict holds at 5 % over the claims of its experiment, corrected by Holm, and over all looks at them
 where seeds were added. n is the number of seeds. Undecided is not a no: it says that the seeds at hand do not tell."""
+
+ORDERS = """The order of an experiment's rows by mean one-step FID, on two profiles: 1 is the same order, -1 the
+reverse. p is of no agreement, for each line alone."""
 
 
 def summary(
@@ -38,7 +43,8 @@ def summary(
     Raises:
         SpecError: a file has mistakes, or there are no claims, or no records.
     """
-    found, says = _answered(files, runs, {"overrides": overrides, "seeds": seeds})
+    options = {"overrides": overrides, "seeds": seeds}
+    found, says = _answered(files, runs, options)
     if not says:
         raise SpecError("no claims in " + (", ".join(map(str, files)) or "no files"))
     profiles = list(dict.fromkeys(p for of in found.values() for p in of))
@@ -55,7 +61,8 @@ def summary(
         for p in of
     ]
     seen = table(["", "profile", "verdict", "p (Holm)", "what was seen"], details, left=5)
-    text = "\n\n".join(["# Claims", READING, "## Verdicts", body, "## Evidence", seen]) + "\n"
+    parts = ["# Claims", READING, "## Verdicts", body, "## Evidence", seen, *_agreed(files, runs, options)]
+    text = "\n\n".join(parts) + "\n"
     reports.mkdir(parents=True, exist_ok=True)
     for name, content in (("summary.md", text), ("summary.html", page("Claims", text, reports))):
         with whole(reports / name) as temporary:
@@ -78,13 +85,45 @@ def _answered(files: Sequence[Path], runs: Path, options: dict[str, Any]) -> tup
 
 def _of(file: Path, profile: str, own: Experiment, runs: Path, options: dict[str, Any]) -> list[Verdict]:
     """A file's verdicts on a profile; none where its data are not at hand or nothing is recorded."""
-    try:
-        experiment = own if profile == own.profile.name else plan.load(file, profile, **options)
-    except SpecError:
-        return []
-    if not any((runs / key / "record.json").exists() for key in experiment.cells):
+    experiment = own if profile == own.profile.name else _planned(file, profile, options)
+    if experiment is None or not _begun(experiment, runs):
         return []
     return answers(evidence.recorded(experiment, runs), Store(runs))
+
+
+def _planned(file: Path, profile: str, options: dict[str, Any]) -> Experiment | None:
+    """A file on a profile; None where its data are not at hand."""
+    try:
+        return plan.load(file, profile, **options)
+    except SpecError:
+        return None
+
+
+def _begun(experiment: Experiment, runs: Path) -> bool:
+    return any((runs / key / "record.json").exists() for key in experiment.cells)
+
+
+def _agreed(files: Sequence[Path], runs: Path, options: dict[str, Any]) -> list[str]:
+    """How far each two profiles agree on the order of a file's rows; nothing while one profile has records."""
+    rows = list[list[str]]()
+    for file in files:
+        if "plan" not in documents.mapping(documents.read(file), str(file)):
+            continue
+        tables = {p: e for p in documents.named("profiles") if (e := _planned(file, p, options))}
+        means = {
+            p: row_means(evidence.recorded(e, runs), Store(runs))
+            for p, e in tables.items()
+            if _begun(e, runs)
+        }
+        for a, b in itertools.combinations(means, 2):
+            if found := agreement(means[a], means[b]):
+                best = "the same" if found.same_best else "another"
+                told = [f"{found.tau:.2f}", probability(found.p), str(found.rows), best]
+                rows.append([file.stem, f"{a}, {b}", *told])
+    if not rows:
+        return []
+    body = table(["experiment", "profiles", "Kendall's tau", "p", "rows", "lowest row"], rows, left=2)
+    return ["## Does a small table predict a large one?", ORDERS, body]
 
 
 def _told(verdict: Verdict | None) -> str:

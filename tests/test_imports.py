@@ -40,7 +40,7 @@ FLOORS = [
         "tasks",
     ),
     ("study", "catalogue", "status", "evidence"),
-    ("cost", "summary", "schema", "notebook"),
+    ("cost", "agreement", "summary", "schema", "notebook"),
     ("cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -99,6 +99,38 @@ def study(
     _end(plan, result.bests(plan, search), folder, states, broken, as_json)
 
 
+@app.command()
+def importance(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Experiment files with records.")],
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    runs_dir: RUNS = Path("runs"),
+    nfe: Annotated[int, typer.Option(min=1, help="Of the FID: 1 or 2 steps.")] = 1,
+    as_json: AS_JSON = False,
+) -> None:
+    """Which ingredient decides over all finished cells of some experiments; never trains."""
+    from ablate import evidence, plan
+    from ablate.store import Store
+    from ablate.study.importance import importance
+
+    planned = [plan.load(file, profile, overrides(set_), seed_list(seeds)) for file in files]
+    found = importance([evidence.recorded(e, runs_dir) for e in planned], Store(runs_dir), nfe)
+    print(json.dumps(found, indent=1) if as_json else _shares(found))
+
+
+def _shares(found: dict[str, dict[str, float]]) -> str:
+    """Factors by lines, evaluators by columns, the largest first."""
+    from ablate.report.markdown import table
+
+    first = next(iter(found.values()))
+    rows = [
+        [name, *(f"{100 * shares[name]:.0f} %" for shares in found.values())]
+        for name in sorted(first, key=lambda n: -first[n])
+    ]
+    return table(["share of the spread of log FID", *found], rows)
+
+
 def _show(plan: Any, live: Live, store: Any, row: Row, cells: list[Cell]) -> None:
     """Tell MLflow of a trial: a run for each of its cells."""
     for cell in cells:

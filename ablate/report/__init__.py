@@ -105,12 +105,13 @@ def _draw(
     experiment: Experiment, store: Store, known: Records, table: Any, folder: Path, old: list[str]
 ) -> list[str]:
     """Draw all figures anew, and remove those that have nothing to show any more; the names of the drawn."""
-    from ablate.report import curves, effects, figures, levels, samples, sweeps, verdicts
+    from ablate.report import curves, effects, figures, levels, samples, sweeps, tradeoff, verdicts
 
     drawn = ["fid.png"] if figures.fid(experiment, table, known, folder / "fid.png") else []
     versus = verdicts.versus(experiment, verdicts.scores(table))
     drawn += ["effects.png"] if effects.effects(experiment, versus, folder / "effects.png") else []
     drawn += ["sweeps.png"] if sweeps.sweeps(experiment, table, folder / "sweeps.png") else []
+    drawn += ["tradeoff.png"] if tradeoff.tradeoff(experiment, table, folder / "tradeoff.png") else []
     drawn += ["curves.png"] if curves.curves(experiment, store, table, folder / "curves.png") else []
     drawn += ["levels.png"] if levels.levels(experiment, store, table, folder / "levels.png") else []
     drawn += samples.draw(samples.grids(experiment, store, known), folder)
@@ -150,3 +151,14 @@ def answers(experiment: Experiment, store: Store) -> list[Verdict]:
     return verdicts.answers(
         experiment, verdicts.scores(frame.frame(experiment, frame.records(experiment, store)))
     )
+
+
+def row_means(experiment: Experiment, store: Store) -> dict[str, float]:
+    """Mean one-step FID of every row that has one and lost no seed, by the row's label."""
+    from ablate.report import frame
+    from ablate.report.lines import lines
+
+    table = frame.frame(experiment, frame.records(experiment, store))
+    first = next((c for c in frame.columns(table, ()) if c.nfe == 1), None)
+    found = lines(experiment, table) if first else []
+    return {x.row.label: s.mean for x in found if first and x.whole and (s := x.stat("fid", first))}

@@ -36,6 +36,12 @@ FIGURES = {  # file: title, most rows, caption
         1000,
         "Means over seeds, with bootstrapped 95 % intervals; dashed is the base recipe's own value.",
     ),
+    "tradeoff.png": (
+        "Two steps, and cost",
+        60,
+        "Means; a number is a row of the table, counted from its first. Above the dashed line a second step makes "
+        "it worse. Wall times are of the machines that computed the cells.",
+    ),
     "curves.png": (
         "Training",
         24,

@@ -1,0 +1,139 @@
+"""Which ingredient decides: Optuna's evaluators over any set of cells, Shapley effects over a full factorial."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from ablate.registry import SpecError
+from ablate.study import optunas
+
+if TYPE_CHECKING:
+    from ablate.experiment import Cell, Experiment
+    from ablate.store import Store
+
+FEWEST = 4  # cells
+Factors = list[dict[str, Any]]  # of every cell: what varies, and its value there
+
+
+def importance(experiments: Sequence[Experiment], store: Store, nfe: int = 1) -> dict[str, dict[str, float]]:
+    """Shares of the spread of log FID by evaluator and factor, each evaluator's adding up to 1.
+
+    Every finished cell counts once, whatever row it stands in. `fANOVA`, `MDI` and `PED-ANOVA` are Optuna's;
+    `Shapley` is there where the cells are every combination of the factors' values.
+
+    Raises:
+        SpecError: fewer than four finished cells, nothing that varies, or FIDs that do not compare.
+    """
+    found = _finished(experiments, store, nfe)
+    factors, values = varying([cell for cell, _ in found]), [math.log(max(fid, 1e-6)) for _, fid in found]
+    if len(found) < FEWEST or not factors[0]:
+        raise SpecError(f"importance needs {FEWEST} finished cells that differ, but got {len(found)}")
+    if max(values) == min(values):
+        raise SpecError("importance: all cells have the same FID")
+    shares = _evaluated(factors, values)
+    return shares | ({"Shapley": exact} if (exact := shapley(factors, values)) else {})
+
+
+def _finished(experiments: Sequence[Experiment], store: Store, nfe: int) -> list[tuple[Cell, float]]:
+    cells = {key: cell for e in experiments for key, cell in e.cells.items()}
+    found, measures = list[tuple["Cell", float]](), set[str]()
+    for key, cell in cells.items():
+        record = store.record(key)
+        for entry in (record or {}).get("fid") or []:
+            if entry["nfe"] == nfe:
+                found.append((cell, entry["value"]))
+                measures.add(f"{cell.profile.name}, {entry['extractor']}, n={entry['n']}")
+    if len(measures) > 1:
+        raise SpecError(f"importance: these FIDs do not compare: {'; '.join(sorted(measures))}")
+    return found
+
+
+def varying(cells: Sequence[Cell]) -> Factors:
+    """What differs between cells' recipes: an axis where its options differ, else its fields one by one."""
+    flat = [cell.recipe.flat() for cell in cells]
+    names = dict.fromkeys(name for one in flat for name in one)
+    differ = [name for name in names if len({repr(one.get(name)) for one in flat}) > 1]
+    axes = [name for name in differ if "." not in name]
+    fields = [name for name in differ if "." in name and name.split(".")[0] not in axes]
+    return [
+        {**{axis: _whole(one, axis, differ) for axis in axes}, **{name: one.get(name) for name in fields}}
+        for one in flat
+    ]
+
+
+def _whole(flat: Mapping[str, Any], axis: str, differ: Sequence[str]) -> str:
+    """An option with those of its fields that differ somewhere."""
+    more = [f"{name}={flat[name]}" for name in differ if name.startswith(f"{axis}.") and name in flat]
+    return ", ".join([str(flat[axis]), *more])
+
+
+def _evaluated(factors: Factors, values: Sequence[float]) -> dict[str, dict[str, float]]:
+    from optuna.importance import (
+        FanovaImportanceEvaluator,
+        MeanDecreaseImpurityImportanceEvaluator,
+        PedAnovaImportanceEvaluator,
+    )
+
+    kinds = {name: _distribution([one[name] for one in factors]) for name in factors[0]}
+    with optunas.quiet():
+        study = optuna.create_study()
+        for one, value in zip(factors, values, strict=True):
+            params = {k: float(v) if _number(kinds[k]) else str(v) for k, v in one.items()}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
+        evaluators = {
+            "fANOVA": FanovaImportanceEvaluator(seed=0),
+            "MDI": MeanDecreaseImpurityImportanceEvaluator(seed=0),
+            "PED-ANOVA": PedAnovaImportanceEvaluator(),
+        }
+        return {
+            name: dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+            for name, evaluator in evaluators.items()
+        }
+
+
+def _number(kind: Any) -> bool:
+    return isinstance(kind, optuna.distributions.FloatDistribution)
+
+
+def _distribution(values: Sequence[Any]) -> Any:
+    """A range where all values are numbers, else the choice between them."""
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        log = min(values) > 0 and max(values) > 20 * min(values)
+        return optuna.distributions.FloatDistribution(min(values), max(values), log=log)
+    return optuna.distributions.CategoricalDistribution(sorted({str(v) for v in values}))
+
+
+def shapley(factors: Factors, values: Sequence[float]) -> dict[str, float]:
+    """Shapley effects (Owen 2014): shares of the variance, interactions divided equally among who takes part.
+
+    Empty unless the cells are every combination of the values that each factor has, equally often.
+    """
+    import pandas as pd
+
+    names = list(factors[0])
+    table = pd.DataFrame([{k: str(v) for k, v in one.items()} for one in factors]).assign(_y=list(values))
+    counts = table.groupby(names).size()
+    if len(names) > 8 or counts.nunique() > 1 or len(counts) != math.prod(table[k].nunique() for k in names):
+        return {}
+
+    def explained(subset: tuple[str, ...]) -> float:
+        return float(table.groupby(list(subset))["_y"].transform("mean").var(ddof=0)) if subset else 0.0
+
+    worth = {s: explained(s) for n in range(len(names) + 1) for s in itertools.combinations(names, n)}
+    total = worth[tuple(names)]
+    return {name: _share(name, names, worth) / total for name in names} if total else {}
+
+
+def _share(name: str, names: Sequence[str], worth: Mapping[tuple[str, ...], float]) -> float:
+    others, found = [n for n in names if n != name], 0.0
+    for size in range(len(names)):
+        weight = 1 / (len(names) * math.comb(len(others), size))
+        for subset in itertools.combinations(others, size):
+            joined = tuple(n for n in names if n in subset or n == name)
+            found += weight * (worth[joined] - worth[subset])
+    return found

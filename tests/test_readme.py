@@ -41,7 +41,7 @@ def place(tmp_path_factory):
 
 def execute(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     line = line.replace(".venv/bin/python", sys.executable)
-    if re.search(r" (run|report|status|sync|study|summary)( |$)", line):
+    if re.search(r" (run|report|status|sync|study|summary|importance)( |$)", line):
         line += f" {SMALL}"
     if " study " in line:
         line += " --set trials=2 --set profile.evaluation.samples=64"

@@ -100,8 +100,8 @@ def _content(path: Path, _changed: int) -> str:
         contents = ((name, read()) for name, read, _ in archive.folder(path))
         found = [f"{name} {len(content)} {zlib.crc32(content)}" for name, content in contents]
     else:
-        with archive.opened(path) as members:
-            found = sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in members.infolist())
+        members = archive.opened(path).infolist()
+        found = sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in members)
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 

@@ -182,7 +182,7 @@ def compute(
     run = _Run(cell, folder, trainer, images, stop if stop is not None else [], tell)
     record = blank(describe(cell), "finished")
     used = {"device": _device(device), "threads": torch.get_num_threads(), "ranks": ranks.size}
-    record["provenance"] |= used
+    record["provenance"] |= used | {"data": images.source}
     try:
         run.train()
         record |= run.assess()

@@ -13,7 +13,7 @@ from typing import Any
 from ablate import archive
 from ablate.archive import FORMATS, KEY, Item
 from ablate.lazy import torch
-from ablate.profile import Data
+from ablate.profile import ARCHIVES, CIFAR10, Data
 from ablate.registry import SpecError
 
 TAKES = {"digits": ("holdout",), "cifar10": ("path",)}  # the others take every key
@@ -25,7 +25,8 @@ HELD_OUT = 797  # of the 1797 digits
 class Images:
     """A data set on one device; C is 1 or 3.
 
-    train: uint8 (n, C, H, W); test: uint8 (m, C, H, W); their labels: int64 (n,), (m,).
+    train: uint8 (n, C, H, W); test: uint8 (m, C, H, W); their labels: int64 (n,), (m,). source: where they come
+    from, in words.
     """
 
     train: torch.Tensor
@@ -34,6 +35,7 @@ class Images:
     test_labels: torch.Tensor
     classes: int
     fingerprint: str
+    source: str = "made up"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -50,10 +52,20 @@ def load(spec: Data, device: Any = "cpu") -> Images:
     """
     mark = fingerprint(spec)
     train, test = {"digits": _digits, "cifar10": _cifar10}.get(spec.name, _files)(spec)
+    source = _told(spec, train, test)
     pixels = torch.from_numpy(archive.stack([*train, *test], _how(spec))).to(device).contiguous()
     labels = torch.tensor([label for *_, label in [*train, *test]], device=device)
-    n = len(train)
-    return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], _classes(spec, int(labels.max()) + 1), mark)
+    n, classes = len(train), _classes(spec, int(labels.max()) + 1)
+    return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], classes, mark, source)
+
+
+def _told(spec: Data, train: list[Item], test: list[Item]) -> str:
+    """Where the images come from; compressed ones are not those that others measured FIDs against."""
+    if spec.name in KNOWN:
+        return {"digits": "scikit-learn's digits", "cifar10": "torchvision's CIFAR-10"}[spec.name]
+    kinds = sorted({Path(name).suffix.lower() for name, *_ in (*train, *test)})
+    names = [Path(p).name for p in (spec.path, spec.test_path) if p]
+    return f"{' and '.join(names)}, {len(train):,} and {len(test):,} images of kind {', '.join(kinds)}"
 
 
 def _how(spec: Data) -> archive.Fit:
@@ -116,16 +128,15 @@ def _digits(spec: Data) -> tuple[list[Item], list[Item]]:
 
 
 def _cifar10(spec: Data) -> tuple[list[Item], list[Item]]:
-    from torchvision.datasets import CIFAR10
+    from torchvision import datasets
 
-    folder = Path(spec.path or "~/.cache/ablate/cifar10").expanduser()
+    folder = Path(spec.path or CIFAR10).expanduser()
     try:
-        halves = [CIFAR10(str(folder), train=train, download=True) for train in (True, False)]
+        halves = [datasets.CIFAR10(str(folder), train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:  # no network, or a file that fails its checksum
         raise SpecError(
             f"{KEY}.name: 'cifar10': can not be downloaded ({str(error)[:80]}): "
-            f"put cifar-10-python.tar.gz into {folder}, "
-            f"or use an archive: --set {KEY}.name=zip --set {KEY}.path=cifar10.zip"
+            f"put cifar-10-python.tar.gz into {folder}, or {' and '.join(ARCHIVES)} in EDM's layout"
         ) from None
     pairs = [zip(half.data, half.targets, strict=True) for half in halves]
     train, test = ([(f"image {i}", *pair) for i, pair in enumerate(half)] for half in pairs)

@@ -5,12 +5,15 @@ The same records give the same next cells, whoever asks and however often it was
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ablate.experiment import Cell, Experiment
+from ablate.claims import ask
+from ablate.experiment import Cell, Experiment, Row
+from ablate.registry import SpecError
 from ablate.report import frame, verdicts
 from ablate.store import Store
 
@@ -53,12 +56,35 @@ def recorded(experiment: Experiment, runs: Path) -> Experiment:
     if not experiment.more_seeds or not runs.is_dir():
         return experiment
     store = Store(runs)
-    while all(map(store.record, experiment.cells)):
+    while all(store.record(key) for row in asked(experiment) for key in row.keys):
         cells = further(experiment, store)
         if not cells or not all(store.record(cell.key) for cell in cells.values()):
             break
         grow(experiment, cells)
     return experiment
+
+
+def asked(experiment: Experiment) -> list[Row]:
+    """The rows that the experiment's claims compare."""
+    found = set[int]()
+    for claim in experiment.claims:
+        with contextlib.suppress(SpecError):  # its rows were left out, or changed by --set
+            found |= ask(claim, experiment.rows, experiment.base).rows
+    return [experiment.rows[i] for i in sorted(found)]
+
+
+def needed(experiment: Experiment) -> Experiment:
+    """The experiment with no other rows than its claims compare, for who wants answers before a whole table.
+
+    Raises:
+        SpecError: it has no claims.
+    """
+    rows = asked(experiment)
+    if not rows:
+        raise SpecError(f"--claims-only: {experiment.file} has no claims with rows")
+    if left := len(experiment.rows) - len(rows):
+        experiment.notes.append(f"--claims-only: {left} of {len(experiment.rows)} rows are left out")
+    return experiment.only(rows)
 
 
 class Budget:

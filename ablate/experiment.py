@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,12 @@ class Experiment:
     base: Mapping[str, Any] = field(default_factory=dict)  # the base recipe's flat fields
     looks: int = 1  # how often the claims may be looked at: each look is a chance of a false answer
     more_seeds: tuple[int, ...] = ()  # that may be added until the claims are decided
+
+    def only(self, rows: Sequence[Row]) -> Experiment:
+        """The same with these rows alone, and their cells; its notes are its own."""
+        keys = {key for row in rows for key in row.keys}
+        cells = {key: cell for key, cell in self.cells.items() if key in keys}
+        return replace(self, rows=[*rows], cells=cells, notes=[*self.notes])
 
 
 def listing(experiment: Experiment) -> dict[str, Any]:

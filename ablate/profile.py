@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ablate import documents
 from ablate.registry import SpecError, nearest, yaml_hint
 
+CIFAR10 = "~/.cache/ablate/cifar10"  # where `cifar10` is kept unless a path is named
+ARCHIVES = ("cifar10-32x32.zip", "cifar10-32x32-test.zip")  # in EDM's layout, named as its users name them
 Count = Annotated[int, Field(gt=0, lt=10**12)]
 Sigma = Annotated[float, Field(gt=0, lt=1e6)]
 
@@ -146,8 +148,20 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None, beside: Pat
                 raise SpecError(f"profile.{key}: {parent} has no keys of its own")
         place[last] = value
     try:
-        return Profile.model_validate_json(json.dumps(data), strict=True)  # in JSON a list may be a tuple
+        profile = Profile.model_validate_json(json.dumps(data), strict=True)  # in JSON a list may be a tuple
     except ValidationError as error:
         raise explain(error, str(file), Profile) from None
     except (TypeError, ValueError) as error:
         raise SpecError(f"{file}: no plain data: {error}") from None
+    return profile.model_copy(update={"data": placed(profile.data)})
+
+
+def placed(data: Data) -> Data:
+    """The same, but for `cifar10` the archives where both lie in its folder: who has no network puts them there.
+
+    They are named as what they are, a zip, since compressed images are not the original ones.
+    """
+    train, test = (Path(data.path or CIFAR10).expanduser() / name for name in ARCHIVES)
+    if data.name != "cifar10" or not (train.is_file() and test.is_file()):
+        return data
+    return data.model_copy(update={"name": "zip", "path": str(train), "test_path": str(test)})

@@ -64,7 +64,8 @@ def missing(experiment: Experiment, store: Store, retry_failed: bool = False) ->
             records[key] = None
     outcome = Outcome({key: r["state"] for key, r in records.items() if r})
     outcome.reasons = {key: r.get("reason", "") for key, r in records.items() if r and r["state"] == "failed"}
-    return [cell for key, cell in experiment.cells.items() if not records[key]], outcome
+    cells = [cell for key, cell in experiment.cells.items() if not records[key]]
+    return sorted(cells, key=lambda cell: experiment.seeds.index(cell.seed)), outcome
 
 
 def run(

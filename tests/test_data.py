@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ablate import archive, data
-from ablate.profile import Data
+from ablate.profile import ARCHIVES, Data, load_profile
 from ablate.registry import SpecError
 
 
@@ -197,9 +197,23 @@ def test_cifar10_without_a_network_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(CIFAR10, "download", lambda self: (_ for _ in ()).throw(OSError("unreachable")))
     line = refused(Data(name="cifar10", path=str(tmp_path)))
-    assert "--set profile.data.name=zip" in line
+    assert ARCHIVES[0] in line
     assert "cifar-10-python.tar.gz" in line
     assert str(tmp_path) in line
+
+
+def test_cifar10_is_the_archives_that_lie_in_its_folder_under_their_own_name(tmp_path):
+    for name, n in zip(ARCHIVES, (12, 4), strict=True):
+        packed(tmp_path / name, colours(n), [i % 3 for i in range(n)])
+    asked = {"data": {"name": "cifar10", "path": str(tmp_path)}}
+    spec = load_profile("digits", asked).data
+    assert (spec.name, spec.test_path) == ("zip", str(tmp_path / ARCHIVES[1]))
+    found = data.load(spec)
+    assert (len(found.train), len(found.test)) == (12, 4)
+    assert ARCHIVES[0] in found.source
+    assert "12 and 4 images of kind .png" in found.source
+    (tmp_path / ARCHIVES[1]).unlink()  # half of it is not the data set
+    assert load_profile("digits", asked).data.name == "cifar10"
 
 
 def test_interpolation_and_crop_are_read_and_are_part_of_the_content(tmp_path):

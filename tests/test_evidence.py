@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from ablate import evidence
+from ablate import evidence, runner
 from ablate.plan import load
+from ablate.registry import SpecError
 from ablate.store import Store
 
 TEXT = """
@@ -116,3 +117,29 @@ def test_failures_end_it(made):
     computed(experiment, store)
     evidence.decide(experiment, store, lambda: False, evidence.Budget(None, 1), pytest.fail)
     assert [len(row.keys) for row in experiment.rows] == [2, 2, 2]
+
+
+def test_rows_that_no_claim_compares_need_no_records(tmp_path):
+    (tmp_path / "made.yaml").write_text(TEXT.replace("[0.01, 0.1, 1.0]", "[0.01, 0.1, 0.5, 1.0]"))
+    file, store = tmp_path / "made.yaml", Store(tmp_path / "runs")
+    chosen = evidence.needed(load(file))
+    assert [row.recipe.flat()["metric.c"] for row in chosen.rows] == [0.01, 0.1, 1.0]
+    assert len(chosen.cells) == 6
+    assert any("1 of 4 rows" in note for note in chosen.notes)
+    evidence.decide(chosen, store, lambda: computed(chosen, store) >= 0, evidence.Budget(None, 1), print)
+    later = evidence.recorded(
+        load(file), store.path
+    )  # the further seeds are found without the row in between
+    assert [len(row.keys) for row in later.rows] == [5, 2, 2, 5]
+
+
+def test_a_file_without_claims_has_no_rows_for_them(tmp_path):
+    (tmp_path / "plain.yaml").write_text("name: plain\nplan: [{grid: {metric.c: [0.01, 0.1]}}]\n")
+    with pytest.raises(SpecError, match="has no claims"):
+        evidence.needed(load(tmp_path / "plain.yaml"))
+
+
+def test_the_first_seed_of_all_rows_comes_before_the_second(made):
+    file, store = made
+    cells, _ = runner.missing(load(file), store)
+    assert [cell.seed for cell in cells] == [0, 0, 0, 1, 1, 1]

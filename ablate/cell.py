@@ -179,7 +179,7 @@ def compute(
             f"profile.data: the first image is {planned}, but all of them together are {images.shape}"
         )
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device, ranks)
-    run = _Run(cell, folder, trainer, images, stop if stop is not None else [], tell)
+    run = Run(cell, folder, trainer, images, stop if stop is not None else [], tell)
     record = blank(describe(cell), "finished")
     used = {"device": _device(device), "threads": torch.get_num_threads(), "ranks": ranks.size}
     record["provenance"] |= used | {"data": images.source}
@@ -198,7 +198,7 @@ def compute(
     }
 
 
-class _Run:
+class Run:
     """The consumer of a trainer's steps: logs, saves, evaluates, stops."""
 
     def __init__(

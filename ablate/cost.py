@@ -1,15 +1,12 @@
-"""What an experiment will cost: counted without computing anything, timed by twenty steps of every distinct network."""
+"""What an experiment will cost: counted without computing, timed by at most twenty steps of every distinct network."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import json
-import resource
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +14,10 @@ from typing import Any
 
 from ablate.catalogue import counted
 from ablate.experiment import Cell, Experiment, Row
-from ablate.machine import use
 from ablate.registry import SpecError
-from ablate.store import Store, describe, read_json, restore
+from ablate.stopwatch import STEPS, answer, asked, clock, peak, stepped
+from ablate.store import Store, read_json, restore
 
-WARM_UP, STEPS = 5, 20
 MOST_SAMPLES = 1000  # that a timing generates and measures; the rest is extrapolated
 COPIES = 8  # timed at once at most, as workers disturb each other
 
@@ -122,7 +118,7 @@ def listing(found: list[Group]) -> dict[str, Any]:
 
 
 def timed(found: list[Group], store: Store, workers: int, threads: int, device: str) -> list[Timing]:
-    """Twenty steps of one cell of each group that has something to compute, in as many processes as will run at once.
+    """At most twenty steps of one cell of each group that is to compute, in as many processes as will run at once.
 
     Args:
         workers: cells at a time; threads: of each; device: `cpu` or `cuda`.
@@ -133,28 +129,10 @@ def timed(found: list[Group], store: Store, workers: int, threads: int, device: 
 
 
 def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -> Timing:
-    config = json.dumps(describe(group.cells[0]))
-    command = [sys.executable, "-m", "ablate.cost", str(store.cache), str(threads), device]
-    processes = [
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(copies)
-    ]
-    for process in processes:  # all begin before the first is waited for
-        assert process.stdin
-        process.stdin.write(config)
-        process.stdin.close()
-        process.stdin = None
-    said = [process.communicate() for process in processes]
-    for process, (_, error) in zip(processes, said, strict=True):
-        if process.returncode:
-            raise SpecError(f"--time: {(error.strip().splitlines() or ['it ended without a word'])[-1]}")
-    measured = [json.loads(out.splitlines()[-1]) for out, _ in said]
+    try:
+        measured = asked("ablate.cost", group.cells[0], store.cache, threads, device, copies=copies)
+    except SpecError as error:
+        raise error.under("--time") from None
     return Timing(
         **{f.name: statistics.median(m[f.name] for m in measured) for f in dataclasses.fields(Timing)}
     )
@@ -220,72 +198,54 @@ def told(found: list[Group], timings: list[Timing], workers: int, threads: int) 
         lines.append(
             f"about {hours(found, timings, workers):.3g} hours with {workers} workers of {threads} threads, "
             f"{memory:.0f} MB of memory, {disk:.0f} MB of disk; "
-            f"timed over {STEPS} steps and {MOST_SAMPLES} samples at most, the rest extrapolated"
+            f"timed over {STEPS} steps at most and {MOST_SAMPLES} samples at most, the rest extrapolated"
         )
     return "\n".join(lines)
 
 
 def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
-    """Twenty steps of a cell, some samples, their features: what `python -m ablate.cost` prints."""
+    """At most twenty steps of a cell, some samples, their features: what `python -m ablate.cost` prints."""
     import torch
 
     from ablate import data, evaluate
     from ablate.sampler import generate
     from ablate.train import Trainer
 
-    def clock() -> float:
-        if device != "cpu":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    began = clock()
+    now = clock(device)
+    began = now()
     cell = restore(dict(config))
     e, images = cell.profile.evaluation, data.load(cell.profile.data, device)
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
-    started, steps = clock(), []
-    for _ in range(min(WARM_UP + STEPS, trainer.K)):
-        before = clock()
-        trainer.step()
-        steps.append(clock() - before)
+    started = now()
+    steps = stepped(trainer.step, trainer.K, now)
     n, levels = min(e.samples, MOST_SAMPLES), cell.recipe.levels
-    before = clock()
+    before = now()
     x = generate(trainer.average, images.shape, n, [levels.sigma_max], levels.sigma_min, 0, e.batch, device)
-    sampled = clock()
+    sampled = now()
     pixels = (x.nan_to_num().clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8)
     extractor, reference = evaluate.extractor(e.extractor, images, cache), evaluate.reference(images, n)
     evaluate.measure(
         pixels, reference, extractor, cache, device
     )  # the first also makes what is kept for ever
-    ready = clock()
+    ready = now()
     evaluate.measure(pixels, reference, extractor, cache, device)
-    done = clock()
+    done = now()
     state, weights = io.BytesIO(), sum(p.numel() * p.element_size() for p in trainer.network.parameters())
     torch.save(trainer.state_dict(), state)
-    peak = torch.cuda.max_memory_allocated() if device != "cpu" else _resident()
     return Timing(
         start_s=started - began,
-        step_s=statistics.median(steps[WARM_UP:] or steps),
+        step_s=statistics.median(steps),
         sample_s=(sampled - before) / n,
         measure_s=(done - ready) / n,
-        peak_mb=peak / 1e6,
+        peak_mb=peak(device) / 1e6,
         checkpoint_mb=len(state.getbuffer()) / 1e6,
         model_mb=weights / 1e6,
     )
 
 
-def _resident() -> int:
-    """The most bytes that this process has had in memory; Linux tells kilobytes, macOS bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
 def main(cache: str, threads: str, device: str) -> None:
     """`python -m ablate.cost CACHE THREADS DEVICE`, a cell's config on standard input."""
-    use(int(threads))
-    try:
-        print(json.dumps(dataclasses.asdict(measure(json.load(sys.stdin), Path(cache), device))))
-    except Exception as error:  # one line for who asked
-        sys.exit(f"{type(error).__name__}: {error}")
+    answer(int(threads), lambda config: dataclasses.asdict(measure(config, Path(cache), device)))
 
 
 if __name__ == "__main__":

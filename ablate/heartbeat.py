@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from ablate.store import Folder, read_json, write_json
+from ablate.usage import Usage
 
 EVERY_S, STALE_S = 5.0, 60.0  # between two signs; without one, another machine's worker counts as dead
 
@@ -35,7 +37,7 @@ class Heartbeat:
         self.folder = folder
         self.said: dict[str, Any] = {"host": socket.gethostname(), "boot": boot(), **about}
         self.said |= {"step": 0, "images": 0, "progress": time.time(), "crashes": crashes(folder)}
-        self.ended = threading.Event()
+        self.ended, self.usage = threading.Event(), Usage()
         self.thread = threading.Thread(target=self._beat, daemon=True)
 
     def at(self, step: int, images: int) -> None:
@@ -53,12 +55,21 @@ class Heartbeat:
         self.ended.set()
         self.thread.join()
         with suppress(OSError):
+            self._note()
             self._write("interrupted" if kind else "ended")
 
     def _beat(self) -> None:
         while not self.ended.wait(EVERY_S):
             with suppress(OSError):  # a full disk is found by what must be written
                 self._write("running")
+                self._note()
+
+    def _note(self) -> None:
+        """One line of usage; a worker that goes on counts on."""
+        with self.folder.usage.open("a+") as file:
+            file.seek(0)
+            line = {"look": sum(1 for _ in file), "time": time.time(), "metrics": self.usage.look()}
+            file.write(json.dumps(line) + "\n")
 
     def _write(self, state: str) -> None:
         write_json(self.folder.state, {"state": state, "time": time.time(), **self.said})

@@ -96,11 +96,14 @@ class Live:
                 self.tracker.update(folder.path, self.tags[folder.key], running)
 
 
-def brought(experiment: Experiment, store: Store, uri: str | None, report: Path) -> tuple[int, str | None]:
+def brought(
+    experiment: Experiment, store: Store, uri: str | None, report: Path, models: bool = False
+) -> tuple[int, str | None]:
     """Bring an experiment's cells up to date now: how many are, and the first problem, with which it ends.
 
     Args:
         report: the folder of its report, shown with the experiment's own run if it is there.
+        models: log the model of every finished cell too, which takes seconds for each.
     """
     tracker, tags = Tracker(store.path, uri, check=True), cell_tags(experiment)
     tracker.open(experiment.name, {"ablate.file": experiment.file.name}, [experiment.file])
@@ -108,6 +111,8 @@ def brought(experiment: Experiment, store: Store, uri: str | None, report: Path)
     for n, folder in enumerate(folders):
         running = not folder.record.exists() and heartbeat.state(folder) == "running"
         tracker.update(folder.path, tags[folder.key], running)
+        if models:
+            tracker.model(folder.path)
         if tracker.problem:
             return n, tracker.problem
     records = [r for r in map(store.record, experiment.cells) if r]

@@ -76,6 +76,7 @@ class Folder:
         self.path = path
         self.config, self.record, self.log = path / "config.json", path / "record.json", path / "log.txt"
         self.metrics, self.samples = path / "metrics.jsonl", path / "samples"
+        self.usage = path / "usage.jsonl"  # of processor and memory; nothing is decided by it
         self.model = path / "model.safetensors"  # the averaged weights of a finished cell
         self.state = path / "state.json"  # the last sign of life: see `heartbeat`
         self.checkpoints = path / "checkpoint.pt", path / "checkpoint.previous.pt"
@@ -209,8 +210,13 @@ def describe(cell: Cell) -> dict[str, Any]:
 
 
 def restore(config: dict[str, Any], beside: Path | None = None) -> Cell:
-    """The cell that `describe` wrote down."""
+    """The cell that `describe` wrote down; its imports are loaded."""
     load_plugins(config["imports"], beside)
+    return assemble(config)
+
+
+def assemble(config: dict[str, Any]) -> Cell:
+    """The cell that `describe` wrote down, of options that are registered already."""
     profile = Profile.model_validate_json(json.dumps(config["profile"]), strict=True)
     recipe: Recipe = build(config["specs"])
     return Cell(

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ablate"
 FLOORS = [
-    ("registry", "lazy", "documents", "rng", "machine"),
+    ("registry", "lazy", "documents", "rng", "machine", "usage"),
     ("ingredients", "networks", "recipe", "denoiser", "loss", "sampler", "profile", "perceptual"),
     (
         "data",
@@ -25,7 +25,7 @@ FLOORS = [
         "diagnostics",
         "editing",
     ),
-    ("claims", "experiment", "rows", "plan", "store", "record", "heartbeat"),
+    ("claims", "experiment", "rows", "plan", "store", "record", "heartbeat", "exchange"),
     ("assessment", "cell", "model", "doctor", "export"),
     (
         "executors",
@@ -39,8 +39,8 @@ FLOORS = [
         "midpoint",
         "tasks",
     ),
-    ("study", "catalogue", "status", "evidence"),
-    ("cost", "agreement", "summary", "schema", "notebook"),
+    ("study", "catalogue", "status", "evidence", "sources"),
+    ("stopwatch", "cost", "bench", "agreement", "summary", "schema", "notebook"),
     ("cli", "__main__"),
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -65,6 +65,16 @@ class Cell:
             )
         return self
 
+    def use(self, look, **metrics):
+        with (self.path / "usage.jsonl").open("a") as file:
+            line = {
+                "look": look,
+                "time": 1000.0 + look,
+                "metrics": {f"system/{k}": v for k, v in metrics.items()},
+            }
+            file.write(json.dumps(line) + "\n")
+        return self
+
     def grid(self, images):
         Image.new("L", (16, 16)).save(self.path / "samples" / f"images_{images:08d}_1step.png")
         return self
@@ -150,7 +160,8 @@ def test_a_finished_cell_is_shown_whole(view, cell):
         "recall_1step": 0.4, "wall_s": 60.0,
     }  # fmt: skip
     assert view.history(run, "loss") == [(64, 1.5), (2048, 0.5)]
-    assert {"config.json", "record.json", "log.txt", "samples", "images"} == view.files(run)
+    kept = {"config.json", "record.json", "metrics.jsonl", "log.txt", "samples", "images"}
+    assert kept == view.files(run)
     assert any("samples_1step+step+64+" in f and f.endswith(".png") for f in view.files(run, "images"))
     expected = {
         "row": "no metric",
@@ -190,6 +201,17 @@ def test_following_adds_only_what_is_new(view, cell):
         run = view.show(cell, running=True)
         assert view.history(run, "loss") == [(64, 1.0), (128, 0.9)]
         assert len(view.files(run, "images")) == 2
+
+
+def test_usage_is_shown_over_time_in_its_own_tab(view, cell):
+    view.show(cell.log(64, loss=1.0).use(0, cpu=90.0), running=True)
+    assert view.tracker.is_current(cell.path, running=True)
+    cell.use(1, cpu=80.0)
+    assert not view.tracker.is_current(cell.path, running=True)
+    run = view.show(cell.end())
+    assert view.history(run, "system/cpu") == [(0, 90.0), (1, 80.0)]
+    assert run.info.end_time == 1064_000  # of the last line of training
+    assert "usage.jsonl" in view.files(run)
 
 
 def test_updating_twice_changes_nothing(view, cell):

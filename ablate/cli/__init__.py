@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from ablate import recipe as recipes
-from ablate.cli import experiments, extractor, models, names, search, watch
+from ablate.cli import bench, exchange, experiments, extractor, models, names, search, watch
 from ablate.record import UNWRITABLE
 from ablate.registry import SpecError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ablations of consistency training: experiment files in, tables out.",
 )
-for group in (experiments.app, names.app, models.app, search.app, watch.app, extractor.app):
+for group in (experiments.app, names.app, models.app, search.app, watch.app, extractor.app, bench.app, exchange.app):
     app.add_typer(group)
 
 

@@ -57,6 +57,9 @@ def run(
     max_hours: Annotated[
         Optional[float], typer.Option(min=0, help="Leave out what takes longer, by the file's priorities.")
     ] = None,
+    claims_only: Annotated[
+        bool, typer.Option("--claims-only", help="Leave out the rows that no claim of the file compares.")
+    ] = False,
     no_doctor: Annotated[bool, typer.Option("--no-doctor", help="Train without examining first.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
@@ -74,6 +77,7 @@ def run(
     )
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
     means.check(experiment.profile)
+    experiment = evidence.needed(experiment) if claims_only else experiment
     say = (lambda *words: None) if as_json else print
     for note in experiment.notes:
         say(f"note: {note}")
@@ -160,22 +164,27 @@ def report(
     seeds: SEEDS = None,
     runs_dir: RUNS = Path("runs"),
     reports_dir: REPORTS = Path("reports"),
+    source: Annotated[
+        Optional[str],
+        typer.Option("--from", metavar="SOURCE", help="Read an MLflow URI or a records.jsonl, not the runs."),
+    ] = None,
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Exit code 1 unless all claims are supported.")
     ] = False,
     as_json: AS_JSON = False,
 ) -> None:
     """Write tables and figures from what is recorded; never trains."""
-    from ablate import evidence, plan
+    from ablate import evidence, plan, sources
     from ablate.report import answers
     from ablate.store import Store
 
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
-    experiment = evidence.recorded(experiment, runs_dir)
-    folder, found = (
-        write_report(experiment, Store(runs_dir), reports_dir),
-        answers(experiment, Store(runs_dir)),
-    )
+    with sources.reading(source, experiment, runs_dir) as (place, refused):
+        for problem in refused:
+            print(f"left out: {problem}", file=sys.stderr)
+        store = Store(place)
+        experiment = evidence.recorded(experiment, place)
+        folder, found = write_report(experiment, store, reports_dir), answers(experiment, store)
     if as_json:
         plain = [{**v.claim.model_dump(include={"id", "says"}), **v.plain()} for v in found]
         print(json.dumps({"report": str(folder), "claims": plain}, indent=1))

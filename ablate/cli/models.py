@@ -75,10 +75,17 @@ def export(
     diffusers: Annotated[
         bool, typer.Option("--diffusers", help="Also a ConsistencyModelPipeline; for unet2d cells.")
     ] = False,
+    mlflow: Annotated[
+        bool,
+        typer.Option("--mlflow", help="Also a model that mlflow.pytorch.load_model reads, in DIR/mlflow."),
+    ] = False,
     runs_dir: RUNS = Path("runs"),
 ) -> None:
     """Write a finished cell's weights and config into a folder that needs nothing else."""
     from ablate import export
     from ablate.store import Store
+    from ablate.tracking import save_model
 
     print(export.export(Store(runs_dir), key, out, diffusers))
+    if mlflow:
+        print(save_model(runs_dir, key, out / "mlflow"))

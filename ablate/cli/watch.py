@@ -69,6 +69,9 @@ def sync(
     runs_dir: RUNS = Path("runs"),
     reports_dir: REPORTS = Path("reports"),
     tracking_uri: TRACKING = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="Also log the network of every finished cell, seconds for each.")
+    ] = False,
 ) -> None:
     """Bring MLflow up to date with what is recorded, after a server was out of reach or a store was lost."""
     from ablate import evidence, plan
@@ -79,7 +82,8 @@ def sync(
     if not runs_dir.is_dir():
         raise SpecError(f"--runs-dir {runs_dir}: there is no such directory")
     experiment = evidence.recorded(experiment, runs_dir)
-    cells, problem = brought(experiment, Store(runs_dir), tracking_uri, reports_dir / experiment.name)
+    store, report = Store(runs_dir), reports_dir / experiment.name
+    cells, problem = brought(experiment, store, tracking_uri, report, models)
     print(f"{cells} cells are up to date in MLflow")
     if problem:
         print(f"error: {problem}", file=sys.stderr)

@@ -22,7 +22,7 @@ from ablate.store import Folder
 
 EVERY_S = 15.0  # between two looks at what changed
 TRIES_S = (0.0, 2.0, 10.0)  # a store may be out of reach for a moment
-LIVE = ("state.json", "metrics.jsonl", "log.txt")  # what is followed while a cell runs
+LIVE = ("state.json", "metrics.jsonl", "usage.jsonl", "log.txt")  # what is followed while a cell runs
 
 
 class Mirror:

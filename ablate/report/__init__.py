@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablate.experiment import Experiment
     from ablate.report.frame import Records
-    from ablate.report.verdicts import Verdict
+    from ablate.report.verdicts import Verdict, Versus
     from ablate.store import Store
 
 MARK = ".written.json"  # what the report was made of
-TABLES = ("table.csv", "table.md", "table.tex", "index.html")
+TABLES = ("table.csv", "table.md", "table.tex", "index.html", "records.jsonl")
 
 
 def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
@@ -26,23 +27,21 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
     Raises:
         SpecError: the folder can not be made.
     """
-    from ablate.report import frame
+    from ablate.report import frame, verdicts
     from ablate.store import read_json, write_json
 
     folder = _folder(Path(reports_dir) / experiment.name)
     known = frame.records(experiment, store)
-    mark, before = _mark(experiment, known), read_json(folder / MARK) or {}
+    mark, before = _mark(experiment, store, known), read_json(folder / MARK) or {}
     same = before.get("mark") == mark
     drawn = same and "means" in before and all((folder / name).is_file() for name in before["figures"])
     if drawn and all((folder / name).is_file() for name in TABLES):
         return folder
     table = frame.frame(experiment, known)
-    figures = (
-        before["figures"]
-        if drawn
-        else _draw(experiment, store, known, table, folder, before.get("figures", []))
-    )
-    _write_tables(experiment, store, known, table, figures, folder)
+    versus = verdicts.versus(experiment, verdicts.scores(table))
+    old = before.get("figures", [])
+    figures = old if drawn else _draw(experiment, store, known, table, versus, folder, old)
+    _write_tables(experiment, store, known, table, versus, figures, folder)
     write_json(folder / MARK, {"mark": mark, "figures": figures, "means": _means(experiment, table)})
     return folder
 
@@ -59,10 +58,10 @@ def _means(experiment: Experiment, table: Any) -> dict[str, float]:
     from ablate.report.frame import columns
     from ablate.report.lines import lines
 
-    found = dict[str, float]()
+    found, shown = dict[str, float](), columns(table, ())
     for line in lines(experiment, table):
         row = re.sub(r"[^\w.: /-]", "_", line.row.label)
-        for column in columns(table, ()):
+        for column in shown:
             if stat := line.stat("fid", column):
                 name = re.sub(r"[^\w.: /-]", "_", column.named("fid"))
                 found |= {f"{name}_mean/{row}": stat.mean}
@@ -80,7 +79,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _mark(experiment: Experiment, known: Records) -> str:
+def _mark(experiment: Experiment, store: Store, known: Records) -> str:
     """A hash of all that a report shows, the code that shows it included."""
     from ablate.report import reference
 
@@ -95,20 +94,26 @@ def _mark(experiment: Experiment, known: Records) -> str:
         e.notes,
         [c.model_dump() for c in e.claims],
     ]
-    digest = hashlib.sha256(json.dumps([plan, known], sort_keys=True, default=str).encode())
+    logged = [key for key in known if store.folder(key).metrics.exists()]  # records may come without curves
+    digest = hashlib.sha256(json.dumps([plan, known, logged], sort_keys=True, default=str).encode())
     for file in [*sorted(Path(__file__).parent.rglob("*.[pj]*")), *([published] if published else [])]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 def _draw(
-    experiment: Experiment, store: Store, known: Records, table: Any, folder: Path, old: list[str]
+    experiment: Experiment,
+    store: Store,
+    known: Records,
+    table: Any,
+    versus: Sequence[Versus | None],
+    folder: Path,
+    old: list[str],
 ) -> list[str]:
     """Draw all figures anew, and remove those that have nothing to show any more; the names of the drawn."""
-    from ablate.report import curves, effects, figures, levels, samples, sweeps, tradeoff, verdicts
+    from ablate.report import curves, effects, figures, levels, samples, sweeps, tradeoff
 
     drawn = ["fid.png"] if figures.fid(experiment, table, known, folder / "fid.png") else []
-    versus = verdicts.versus(experiment, verdicts.scores(table))
     drawn += ["effects.png"] if effects.effects(experiment, versus, folder / "effects.png") else []
     drawn += ["sweeps.png"] if sweeps.sweeps(experiment, table, folder / "sweeps.png") else []
     drawn += ["tradeoff.png"] if tradeoff.tradeoff(experiment, table, folder / "tradeoff.png") else []
@@ -121,9 +126,16 @@ def _draw(
 
 
 def _write_tables(
-    experiment: Experiment, store: Store, known: Records, table: Any, figures: list[str], folder: Path
+    experiment: Experiment,
+    store: Store,
+    known: Records,
+    table: Any,
+    versus: Sequence[Versus | None],
+    figures: list[str],
+    folder: Path,
 ) -> None:
-    from ablate.report import html, verdicts
+    from ablate import exchange
+    from ablate.report import html
     from ablate.report.frame import columns
     from ablate.report.latex import latex
     from ablate.report.lines import lines
@@ -131,13 +143,13 @@ def _write_tables(
     from ablate.report.tables import csv
     from ablate.store import whole
 
-    versus = verdicts.versus(experiment, verdicts.scores(table))
-    text = page(experiment, table, known, figures)
+    text = page(experiment, table, known, figures, versus)
     contents = (
         csv(experiment, table),
         text,
         latex(experiment, lines(experiment, table), columns(table), versus),
         html.html(experiment, store, text, folder),
+        exchange.text(experiment, store),
     )
     for name, content in zip(TABLES, contents, strict=True):
         with whole(folder / name) as temporary:

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,13 @@ from ablate.registry import SpecError
 from ablate.tracking import notes
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import Mirror
-from ablate.tracking.notes import Sent
+from ablate.tracking.notes import MODEL, Sent
 
 LOOPBACK = "http://127.0.0.1:5000"  # where `ablate ui` serves unless told otherwise
 PAUSE = 30.0  # seconds without another attempt after a failure
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its seven take four minutes to find that a server is down
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # more processes, for features that nothing here uses
@@ -85,6 +87,10 @@ class Tracker:
         """Bring a cell's run up to date; one that has neither a record nor a worker is shown as killed."""
         self._attempt(lambda: self._update(folder, tags, running))
 
+    def model(self, folder: Path) -> None:
+        """Log the model of a cell whose run is there already; takes seconds, and is free where MLflow has it."""
+        self._attempt(lambda: self._model(folder))
+
     def close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
         """End the parent run with the report's files (or folders) and numbers; free if it has them."""
         self._attempt(lambda: self._close(files, metrics, state))
@@ -125,6 +131,16 @@ class Tracker:
             self._known.add(run.sent.run)
             run.sent.store = parent.sent.store
             run.follow(config, tags, running)
+
+    def _model(self, folder: Path) -> None:
+        sent = Sent.load(folder, self._view)
+        if sent.model or not sent.run or not (folder / MODEL).exists():
+            return
+        with tempfile.TemporaryDirectory() as place:
+            saved = save_model(folder.parent, folder.name, Path(place) / "model")
+            with self.backend.lock():
+                run = Mirror(_mlflow(), self._opened().client, folder, self._view, sent)
+                run.model(self._place, saved)
 
     def _named(self, config: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
         row, seed = tags.get("row", config["key"]), str(config["seed"])
@@ -178,6 +194,24 @@ class Tracker:
             parent.sent.content = content
             parent.save()
             self._parent = None
+
+
+def save_model(runs: Path, key: str, folder: Path) -> Path:
+    """Write a finished cell as an MLflow model into `folder`, which may not exist yet.
+
+    Raises:
+        SpecError: no such cell, one without weights, or a folder that can not be written.
+    """
+    from ablate.model import load
+    from ablate.store import Store
+    from ablate.tracking import models
+
+    model = load(Store(runs), key)
+    try:
+        models.save(_mlflow(), model, folder)
+    except OSError as error:
+        raise SpecError(f"{folder}: {(error.strerror or str(error)).lower()}") from None
+    return folder
 
 
 def command(backend: Backend, port: int) -> list[str]:

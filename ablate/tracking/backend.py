@@ -57,7 +57,7 @@ class Backend:
         from filelock import FileLock
 
         self.home.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.home / "mlflow.lock", timeout=60)
+        return FileLock(self.home / "mlflow.lock", timeout=180)
 
     def create(self, mlflow: Any) -> None:
         """Make a missing database, whole or not at all: MLflow can not repair a half-made one."""

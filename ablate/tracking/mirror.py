@@ -55,7 +55,7 @@ class Mirror:
         """Pass on what is new in a cell's folder."""
         # State before lines: a worker that has left its record writes no more of them.
         state = notes.state(self.folder, running)
-        content = notes.checksum([self.folder / "record.json"])
+        content = notes.content(self.folder)
         if not self.sent.described:
             self.describe(config)
         self.tags(tags)
@@ -79,10 +79,11 @@ class Mirror:
         self.sent.described = True
 
     def lines(self) -> None:
-        """New points of metrics.jsonl, over images seen."""
+        """New points of metrics.jsonl, over images seen, and of usage.jsonl, which MLflow shows over time."""
         text, self.sent.offset = notes.lines(self.folder, self.sent.offset)
+        used, self.sent.usage = notes.lines(self.folder, self.sent.usage, notes.USAGE[0])
         points = list(notes.points(text, self.sent.last))
-        self.metrics(points)
+        self.metrics([*points, *notes.points(used, self.sent.last, notes.USAGE[1])])
         self.sent.time = max([self.sent.time, *(when for _, _, when, _ in points)])
 
     def samples(self, whole: bool) -> None:
@@ -115,8 +116,22 @@ class Mirror:
         origin = record.get("provenance") or {}
         tags = {name: notes.text(value) for name, value in notes.flat(origin, "provenance").items()}
         self.tags({**tags, "mlflow.source.git.commit": notes.text(origin.get("commit"))})
-        files = [self.folder / name for name in ("config.json", "record.json", "log.txt")]
+        files = [
+            self.folder / name for name in notes.FILES
+        ]  # all that `retrieval` needs to build the cell again
         self.artifacts([file for file in files if file.exists()])
+
+    def model(self, experiment: str, saved: Path) -> None:
+        """The weights as they are, from which `retrieval` takes them, and the MLflow model in folder `saved`."""
+        self.artifacts([self.folder / notes.MODEL])
+        made = self.client.create_logged_model(experiment, name="model", source_run_id=self.sent.run)
+        self.client.log_model_artifacts(made.model_id, str(saved))
+        self.client.finalize_logged_model(made.model_id, "READY")
+        images = int(self.sent.last.get("loss", [0])[0])
+        output = self.mlflow.entities.LoggedModelOutput(made.model_id, images)
+        self.client.log_outputs(self.sent.run, [output])
+        self.sent.model = made.model_id
+        self.save()
 
     def turn(self, state: str, when: int | None = None) -> None:
         """Set the run's status to a cell's state."""

@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 NOTES = "mlflow.json"
+METRICS, USAGE = (
+    ("metrics.jsonl", "images"),
+    ("usage.jsonl", "look"),
+)  # files of points, and what they are over
+# of a cell that ended, besides its samples
+FILES = ("config.json", METRICS[0], USAGE[0], "log.txt", "record.json")
+MODEL = "model.safetensors"
 
 
 @dataclass
@@ -21,11 +28,13 @@ class Sent:
     store: int | None = None
     described: bool = False  # parameters and data set
     offset: int = 0  # bytes of metrics.jsonl
+    usage: int = 0  # bytes of usage.jsonl
     time: int = 0  # of the last line, ms
     last: dict[str, list[float]] = field(default_factory=dict)  # images and value of each metric's last point
     samples: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     content: int = 0  # checksum of what ended it
+    model: str = ""  # MLflow's id of the cell's model
     state: str = ""
 
     @classmethod
@@ -46,8 +55,9 @@ class Sent:
         """Whether nothing in `folder` is new."""
         return (
             self.state == state(folder, running)
-            and self.content == checksum([folder / "record.json"])
+            and self.content == content(folder)
             and self.offset == lines(folder, self.offset)[1]
+            and self.usage == lines(folder, self.usage, USAGE[0])[1]
             and self.samples == samples(folder)
             and tags.items() <= self.tags.items()
         )
@@ -71,6 +81,11 @@ def checksum(files: Iterable[Path], more: object = None) -> int:
     return total
 
 
+def content(folder: Path) -> int:
+    """One number for what ended a cell; with the files' names, so that a view with fewer is brought up to date."""
+    return checksum([folder / "record.json"], FILES)
+
+
 def state(folder: Path, running: bool) -> str:
     """A cell's state: that of its record, else whether a worker is on it."""
     record = read(folder / "record.json")
@@ -82,10 +97,10 @@ def samples(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.glob("samples/*.png"))
 
 
-def lines(folder: Path, offset: int) -> tuple[bytes, int]:
+def lines(folder: Path, offset: int, name: str = METRICS[0]) -> tuple[bytes, int]:
     """The whole lines behind `offset` and where they end; all of them if the file became shorter."""
     try:
-        with (folder / "metrics.jsonl").open("rb") as file:
+        with (folder / name).open("rb") as file:
             offset = offset if offset <= file.seek(0, os.SEEK_END) else 0
             file.seek(offset)
             text = file.read()
@@ -95,15 +110,17 @@ def lines(folder: Path, offset: int) -> tuple[bytes, int]:
     return whole, offset + len(whole)
 
 
-def points(text: bytes, last: dict[str, list[float]]) -> Iterator[tuple[str, float, int, int]]:
-    """Name, value, time in ms and images of each point behind `last`, which is moved on.
+def points(
+    text: bytes, last: dict[str, list[float]], over: str = METRICS[1]
+) -> Iterator[tuple[str, float, int, int]]:
+    """Name, value, time in ms and images (or another count, `over`) of each point behind `last`, which is moved on.
 
     A resumed worker repeats what it did since its checkpoint; the same steps give the same numbers.
     """
     for raw in text.splitlines():
         try:
             line = json.loads(raw)
-            at, when, metrics = int(line["images"]), int(line["time"] * 1000), dict(line["metrics"])
+            at, when, metrics = int(line[over]), int(line["time"] * 1000), dict(line["metrics"])
         except (ValueError, KeyError, TypeError):
             continue  # half a line of a killed worker, which its successor wrote on
         for name, value in metrics.items():

@@ -1,0 +1,39 @@
+"""How fast an experiment's networks train on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from ablate.cli.options import AS_JSON, FILE, PROFILE, RUNS, SET, overrides
+
+app = typer.Typer()
+THREADS = Annotated[Optional[int], typer.Option(min=1, help="Of the CPU; the profile's, else one per core.")]
+
+
+@app.command()
+def bench(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    threads: THREADS = None,
+    runs_dir: RUNS = Path("runs"),
+    as_json: AS_JSON = False,
+) -> None:
+    """Time training of every distinct network and precision on made-up images, against a matrix product."""
+    from ablate import bench, cost, plan
+    from ablate.machine import cores, devices
+
+    experiment = plan.load(file, profile, overrides(set_))
+    device = "cpu" if devices() == ["cpu"] else "cuda"
+    using = threads or experiment.profile.threads or cores()
+    entries = []
+    for entry in bench.speeds(cost.groups(experiment, runs_dir), using, device):
+        entries.append(entry)
+        if not as_json:
+            print(bench.told(entry), flush=True)
+    if as_json:
+        print(json.dumps(entries, indent=1))

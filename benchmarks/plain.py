@@ -1,0 +1,94 @@
+"""A plain loop for the same cells, as one would write it first: what table_rate.py compares `run` with.
+
+float32, torch's default threads, tensors in their usual layout, a parameter at a time in RAdam and in the average, a
+teacher that is a whole copy, replayed generator states for dropout, the loss read every step; each number of sampling
+steps is measured by a call of torch-fidelity of its own, nothing kept from one to the next.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch_fidelity
+
+from ablate import data, evaluate
+from ablate.denoiser import Denoiser
+from ablate.experiment import Cell
+from ablate.networks import Dropout
+from ablate.sampler import sample
+
+
+def usual_dropout(network: torch.nn.Module) -> torch.nn.Module:
+    """The network with torch's own dropout."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Dropout):
+                setattr(parent, name, torch.nn.Dropout(child.p))
+    return network
+
+
+def compute(cell: Cell, cache: Path) -> list[float]:
+    """Train a cell and return its FID at each number of steps."""
+    torch.manual_seed(cell.seed)
+    images = data.load(cell.profile.data)
+    network = usual_dropout(cell.recipe.network(images.shape, 0))
+    average = copy.deepcopy(network)
+    train(cell, network, average, images.train.float() / 127.5 - 1)
+    f = Denoiser(cell.recipe, average.eval()).for_sampling()
+    return [fid(cell, f, sigmas, images, cache) for sigmas in ([80.0], [80.0, 0.821])]
+
+
+def train(cell: Cell, network: torch.nn.Module, average: torch.nn.Module, images: torch.Tensor) -> None:
+    """All steps of a cell."""
+    recipe, profile, K = cell.recipe, cell.profile, cell.profile.steps
+    teacher = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.RAdam(network.parameters(), lr=recipe.optimizer.lr)
+    f, taught = Denoiser(recipe, network), Denoiser(recipe, teacher)
+    for k in range(K):
+        x = images[torch.randint(len(images), (profile.batch,))]
+        z = torch.randn_like(x)
+        lo, hi = recipe.pairing(k, K, torch.rand(profile.batch, dtype=torch.float64))
+        below, above = (x + s.float()[:, None, None, None] * z for s in (lo, hi))
+        state = torch.get_rng_state()
+        y = f(above, hi)
+        torch.set_rng_state(state)
+        with torch.no_grad():
+            target = taught(below, lo)
+        loss = (recipe.weighting(lo, hi).float() * recipe.metric(y, target)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        mu = recipe.teacher(recipe.curriculum(k, K))
+        follow(teacher, network, mu)
+        follow(average, network, recipe.averaging(k))
+
+
+@torch.no_grad()
+def follow(behind: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+    """A moving average, a parameter at a time."""
+    for old, new in zip(behind.parameters(), network.parameters(), strict=True):
+        old.copy_(decay * old + (1 - decay) * new)
+
+
+@torch.no_grad()
+def fid(cell: Cell, f: Denoiser, sigmas: list[float], images: data.Images, cache: Path) -> float:
+    """Samples by these levels, measured in one call that keeps nothing."""
+    e = cell.profile.evaluation
+    parts = [min(e.batch, e.samples - i) for i in range(0, e.samples, e.batch)]
+    chunks = [sample(f, [torch.randn(n, *images.shape) for _ in sigmas], sigmas, 0.002) for n in parts]
+    made = evaluate.to_uint8(torch.cat(chunks))
+    extractor = evaluate.extractor(e.extractor, images, cache)
+    layers = {f"feature_layer_{metric}": extractor.layer for metric in ("fid", "kid", "prc")}
+    with tempfile.TemporaryDirectory() as folder:
+        found: dict[str, Any] = torch_fidelity.calculate_metrics(
+            input1=list(made), input2=list(images.test[: e.samples]), fid=True, kid=True, prc=True,
+            kid_subset_size=min(len(made), len(images.test)) // 2, feature_extractor=extractor.name,
+            feature_extractor_weights_path=str(extractor.weights), cuda=False, save_cpu_ram=True,
+            cache=False, cache_root=folder, verbose=False, **layers,
+        )  # fmt: skip
+    return float(found["frechet_inception_distance"])

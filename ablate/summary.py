@@ -20,7 +20,8 @@ from ablate.store import Store, whole
 
 Answers = dict[str, dict[str, Verdict]]  # claim -> profile -> verdict
 READING = """A verdict holds at 5 % over the claims of its experiment, corrected by Holm, and over all looks at them
-where seeds were added. n is the number of seeds. Undecided is not a no: it says that the seeds at hand do not tell."""
+where seeds were added. n is the number of seeds. Undecided is not a no: it says that the seeds at hand do not tell.
+Of a claim that several experiments make, the answer from most seeds is shown; from as many, the less sure one."""
 
 ORDERS = """The order of an experiment's rows by mean one-step FID, on two profiles: 1 is the same order, -1 the
 reverse. p is of no agreement, for each line alone."""
@@ -79,7 +80,8 @@ def _answered(files: Sequence[Path], runs: Path, options: dict[str, Any]) -> tup
         says |= {claim.id: claim.says for claim in own.claims}
         for name in dict.fromkeys([own.profile.name, *documents.named("profiles")]):
             for verdict in _of(file, name, own, runs, options):
-                found.setdefault(verdict.claim.id, {})[name] = verdict
+                known = found.setdefault(verdict.claim.id, {})
+                known[name] = max(known.get(name, verdict), verdict, key=lambda v: (v.n, v.p))
     return found, says
 
 

@@ -57,3 +57,13 @@ def test_long_labels_that_begin_alike_stay_two_rows(tmp_path):
         )
     table = frame(experiment, records(experiment, runs))
     assert levels.levels(experiment, runs, table, tmp_path / "levels.png")
+
+
+@pytest.mark.filterwarnings("error")
+def test_empty_bins_and_zeros_warn_nobody(store, tmp_path):
+    runs, experiment = store
+    folder = runs.prepare(experiment.cells[experiment.rows[0].keys[0]])
+    seen = {"count_sigma_0": 4.0, "loss_sigma_0": 0.0, "gap_sigma_0": 0.0, "gradient_sigma_0": 0.0}
+    folder.append(1, 16, seen | {"count_sigma_1": 0.0})
+    table = frame(experiment, records(experiment, runs))
+    assert levels.levels(experiment, runs, table, tmp_path / "levels.png")

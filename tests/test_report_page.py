@@ -131,6 +131,19 @@ def test_a_summary_has_a_row_per_claim_and_a_column_per_profile(made, tmp_path):
         summary([tmp_path / "made.yaml"], tmp_path / "nothing", tmp_path / "reports")
 
 
+def test_of_a_claim_in_two_files_the_answer_from_more_seeds_is_shown(made, tmp_path):
+    text = (
+        (tmp_path / "made.yaml").read_text().replace("[0, 1, 2]", "[0, 1]").replace("name: made", "name: two")
+    )
+    for name in ("a.yaml", "z.yaml"):  # before it and after it
+        (tmp_path / name).write_text(text)
+        page = summary(
+            [*sorted([tmp_path / "made.yaml", tmp_path / name])], tmp_path / "runs", tmp_path / "out"
+        )
+        assert "supported (n=3)" in page.read_text()
+        assert "(n=2)" not in page.read_text()
+
+
 def test_means_have_names_that_mlflow_takes(made):
     found = report.means(made.write())
     assert found["fid_1step_mean/ct"] == pytest.approx((1000 + 1010 + 1003) / 3)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ablate.experiment import Experiment
     from ablate.store import Store
 
-PANELS, POINTS = 24, 300  # rows that are shown, points of a curve
+PANELS, POINTS = 16, 300  # rows that are shown, points of a curve
 
 
 def curves(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path) -> bool:
@@ -61,7 +61,7 @@ def _curves(ax: Any, label: str, found: Sequence[tuple[str, list[float], list[fl
     import seaborn as sns
 
     for (_, images, values), colour in zip(found, sns.color_palette("colorblind", len(found)), strict=True):
-        sns.lineplot(x=images, y=values, ax=ax, color=colour, linewidth=0.9, errorbar=None)
+        ax.plot(images, values, color=colour, linewidth=0.9)
     ax.set_title(textwrap.shorten(label, 34, placeholder=" ..."), fontsize="small")
     ax.grid(color="0.92")
     ax.set(ylabel="FID, 1 step" if found[0][0] == "fid_1step" else "loss", xlabel="images")

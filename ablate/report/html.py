@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from markdown_it.token import Token
+
     from ablate.experiment import Experiment
     from ablate.store import Store
 
 MOST = 1_200_000  # bytes of all pictures over training
+WHOLE = 2_900_000  # bytes of a page; pictures over training get what the rest leaves
 STEP = re.compile(r"images_(\d+)_1step\.png")
 
 
@@ -32,15 +35,23 @@ def html(experiment: Experiment, store: Store, markdown: str, folder: Path) -> s
         markdown: the text of `table.md`.
         folder: where the figures are that it names.
     """
-    return page(experiment.name, markdown, folder, *_film(experiment, store))
+    body, sections = rendered(markdown, folder)
+    times, film = _film(experiment, store, min(MOST, WHOLE - len(body.encode())))
+    return _page(experiment.name, body, sections, times, film)
 
 
-def page(name: str, markdown: str, folder: Path, times: Sequence[int] = (), film: Sequence[Film] = ()) -> str:
-    """A text as a page in one file; `film` is shown at `times`, in images seen."""
+def page(name: str, markdown: str, folder: Path) -> str:
+    """A text as a page in one file."""
+    return _page(name, *rendered(markdown, folder), [], [])
+
+
+def _page(
+    name: str, body: str, sections: list[tuple[str, str]], times: Sequence[int], film: Sequence[Film]
+) -> str:
+    """`film` is shown at `times`, in images seen."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    body, sections = rendered(markdown, folder)
-    sections += [("film", "Samples over training")] if film else []
+    sections = sections + ([("film", "Samples over training")] if film else [])
     environment = Environment(
         loader=PackageLoader("ablate.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -49,7 +60,10 @@ def page(name: str, markdown: str, folder: Path, times: Sequence[int] = (), film
 
 
 def rendered(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
-    """Markdown as HTML with its figures inside; (id, text) of its sections. HTML in the text stays text."""
+    """Markdown as HTML with its figures inside; (id, text) of its sections. HTML in the text stays text.
+
+    A table's caption is the heading above it.
+    """
     from markdown_it import MarkdownIt
     from mdit_py_plugins.anchors import anchors_plugin
     from mdit_py_plugins.footnote import footnote_plugin
@@ -59,21 +73,34 @@ def rendered(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
     tokens = reader.parse(markdown)
     for image in (t for token in tokens for t in token.children or [] if t.type == "image"):
         image.attrSet("src", _inside(folder / str(image.attrGet("src"))))
-        image.attrSet("loading", "lazy")
     titles = [
         (str(token.attrGet("id")), tokens[i + 1].content)
         for i, token in enumerate(tokens)
         if token.type == "heading_open" and token.tag == "h2"
     ]
+    tokens = list(_captioned(tokens))
     return str(reader.renderer.render(tokens, reader.options, {})), titles
+
+
+def _captioned(tokens: Sequence[Token]) -> Iterator[Token]:
+    from markdown_it.common.utils import escapeHtml
+    from markdown_it.token import Token
+
+    heading = ""
+    for at, token in enumerate(tokens):
+        yield token
+        if token.type == "heading_open":
+            heading = tokens[at + 1].content
+        elif token.type == "table_open":
+            yield Token("html_block", "", 0, content=f"<caption>{escapeHtml(heading)}</caption>\n")
 
 
 def _inside(picture: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
 
 
-def _film(experiment: Experiment, store: Store) -> tuple[list[int], list[Film]]:
-    """Pictures of the rows that were looked at more than once while training; as many rows as have room."""
+def _film(experiment: Experiment, store: Store, room: int) -> tuple[list[int], list[Film]]:
+    """Pictures of the rows that were looked at more than once while training; as many rows as have room, in bytes."""
     found: list[tuple[str, dict[int, Path]]] = []
     for keys, label in {row.keys: row.label for row in reversed(experiment.rows)}.items():
         files = sorted(store.folder(keys[0]).samples.glob("images_*_1step.png"))
@@ -82,7 +109,7 @@ def _film(experiment: Experiment, store: Store) -> tuple[list[int], list[Film]]:
     times = sorted(set.intersection(*map(set, shared))) if shared else []
     if len(times) < 2:
         return [], []
-    film, left = list[Film](), MOST
+    film, left = list[Film](), room
     for label, pictures in reversed(found):
         if set(times) <= set(pictures):
             frames = tuple(_inside(pictures[t]) for t in times)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ablate.report.frame import Column
-from ablate.report.lines import Line, groups, lowest, title
+from ablate.report.lines import Line, best, groups, title
 from ablate.report.markdown import number
 from ablate.report.verdicts import Versus, percent, probability
 
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
 def latex(
     experiment: Experiment, lines: Sequence[Line], columns: Sequence[Column], versus: Sequence[Versus | None]
 ) -> str:
-    """The tables, each with caption and label; mean and standard deviation, the best of a column bold."""
+    """The tables, each with caption and label; bold: the lowest mean, and what is not told apart from it."""
     import pandas as pd
 
     texts = []
     for at, group in enumerate(groups(experiment.rows)):
-        best = {c: lowest([lines[i] for i in group], c) for c in columns}
+        bold = {c: best([lines[i] for i in group], c) for c in columns}
         rows = [
             {"Row": lines[i].row.label}
-            | {_heading(c, columns): _fid(lines[i], c, best[c]) for c in columns}
+            | {_heading(c, columns): _fid(lines[i], c, i in bold[c]) for c in columns}
             | _change(versus[i])
             for i in group
         ]
         table = pd.DataFrame(rows)
         style = table.style.hide(axis="index").format(escape="latex", subset=["Row"])
         heading = _escaped(title([experiment.rows[i] for i in group]))
-        caption = f"{_escaped(experiment.name)}: {heading}. FID, mean $\\pm$ standard deviation over seeds."
+        caption = f"{_escaped(experiment.name)}: {heading}. FID, mean $\\pm$ standard deviation over seeds; "
+        caption += "bold is the lowest and what the paired t-test does not tell apart from it."
         label = f"tab:{experiment.name}-{at + 1}"
         align = "l" + "r" * (len(table.columns) - 1)
         texts.append(
@@ -47,12 +48,12 @@ def _heading(column: Column, columns: Sequence[Column]) -> str:
     return plain if alone else f"{plain} ({_escaped(column.unlike)})"
 
 
-def _fid(line: Line, column: Column, best: float | None) -> str:
+def _fid(line: Line, column: Column, bold: bool) -> str:
     stat = line.stat("fid", column)
     if stat is None:
         return next((state for state in ("diverged", "failed") if line.states[state]), "--")
     mean = number(stat.mean).replace(",", "{,}")
-    mean = f"\\mathbf{{{mean}}}" if line.whole and stat.mean == best else mean
+    mean = f"\\mathbf{{{mean}}}" if bold else mean
     return f"${mean} \\pm {number(stat.std).replace(',', '{,}')}$" if stat.n > 1 else f"${mean}$"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablate import diagnostics
-from ablate.report.figures import chosen, house, save
+from ablate.report.figures import blank, chosen, house, save
 from ablate.report.lines import lines
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ablate.experiment import Experiment, Row
     from ablate.store import Store
 
-ROWS, LAST = 40, 0.75  # rows that are shown; from which part of training on
+ROWS, LAST = 16, 0.75  # rows that are shown; from which part of training on
 MEASURES = {
     "share": "share of the loss",
     "gap": "distance of student and teacher",
@@ -60,21 +60,35 @@ def binned(row: Row, store: Store) -> pd.DataFrame:
 
 
 def _draw(table: pd.DataFrame, path: Path) -> None:
-    import matplotlib.pyplot as plt
-    import numpy as np
-    import seaborn as sns
-
     order = list(dict.fromkeys(table["row"]))
     shown = [v for v in MEASURES if table[v].notna().any()]  # what older records lack is left out
     found = {v: table.pivot(index="row", columns="sigma", values=v).loc[order] for v in shown}
     with house():
-        size = (1.5 + 5.2 * len(shown), 1.9 + 0.3 * len(order))
-        figure, axes = plt.subplots(1, len(shown), figsize=size, layout="constrained", sharey=True)
-        for ax, (name, values) in zip(axes, found.items(), strict=True):
-            share = name == "share"
-            colors, fmt = (values, ".0%") if share else (np.log10(values), ".0e")
-            sns.heatmap(colors, ax=ax, cmap="cividis", annot=values, fmt=fmt, cbar=False)
-            ax.set(title=MEASURES[name], xlabel="sigma of the student", ylabel="")
-            ax.set_xticklabels([f"{sigma:.2g}" for sigma in values.columns], rotation=0)
-        axes[0].set_yticklabels([textwrap.shorten(row, 48, placeholder=" ...") for row in order])
+        height, below = 1.4 + 0.3 * len(order), 0.5
+        figure, axes = blank(1, 1.5 + 5.2 * len(shown), [height], len(shown), below)
+        for ax, (name, values) in zip(axes[0], found.items(), strict=True):
+            _squares(ax, values, name == "share")
+            ax.set(title=MEASURES[name], xlabel="sigma of the student")
+        labels = [textwrap.shorten(row, 48, placeholder=" ...") for row in order]
+        axes[0, 0].set_yticks(range(len(order)), labels)
+        for ax in axes[0, 1:]:
+            ax.set_yticks([])
         save(figure, path)
+
+
+def _squares(ax: Any, values: pd.DataFrame, share: bool) -> None:
+    """A coloured square per number, logarithmic but for a share; what is zero has a number and no colour."""
+    import numpy as np
+
+    numbers = values.to_numpy(dtype=float)
+    colours = numbers if share else np.log10(np.where(numbers > 0, numbers, np.nan))
+    ax.imshow(np.ma.masked_invalid(colours), cmap="cividis", aspect="auto")
+    known = colours[np.isfinite(colours)]
+    middle = (known.min() + known.max()) / 2 if len(known) else 0.0
+    for y, x in np.argwhere(np.isfinite(numbers)):
+        told = f"{numbers[y, x]:.0%}" if share else f"{numbers[y, x]:.0e}"
+        ink = "white" if colours[y, x] < middle else "black"  # a zero has no colour: black on white
+        ax.text(x, y, told, ha="center", va="center", color=ink, fontsize="small", in_layout=False)
+    ax.set_xticks(range(len(values.columns)), [f"{sigma:.2g}" for sigma in values.columns])
+    ax.grid(False)
+    ax.spines[:].set_visible(False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ablate.report.frame import METRICS, Column
+from ablate.report.statistics import alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,11 @@ class Line:
         return len({seed for (metric, *_), s in self.stats.items() if metric == "fid" for seed in s.by_seed})
 
     @property
+    def seconds(self) -> float:
+        """Worker time of one of its cells, 0 before any has run."""
+        return self.wall_s / max(1, sum(n for state, n in self.states.items() if state != "missing"))
+
+    @property
     def whole(self) -> bool:
         """Whether no seed was lost: the mean of the seeds that survived would flatter the row."""
         return not (self.states["diverged"] or self.states["failed"])
@@ -81,9 +87,17 @@ def _stats(table: pd.DataFrame, metric: str) -> dict[tuple[int, int, str], Stat]
     return {key: Stat(mean, std, count, values[key]) for key, mean, std, count in by.itertuples(name=None)}
 
 
-def lowest(lines: Sequence[Line], column: Column) -> float | None:
-    """The lowest mean FID of the lines that lost no seed."""
-    return min((s.mean for line in lines if line.whole and (s := line.stat("fid", column))), default=None)
+def best(lines: Sequence[Line], column: Column) -> set[int]:
+    """Indices of the line with the lowest mean FID, and of those that its seeds do not tell apart from it.
+
+    A line that lost a seed is none of them; one that shares a single seed with the lowest is neither: nothing is known.
+    """
+    measured = {line.index: s for line in lines if line.whole and (s := line.stat("fid", column))}
+    if not measured:
+        return set()
+    first = min(measured, key=lambda i: measured[i].mean)
+    lowest = measured[first].by_seed
+    return {first, *(i for i, stat in measured.items() if i != first and alike(stat.by_seed, lowest))}
 
 
 def groups(rows: Sequence[Row]) -> list[list[int]]:

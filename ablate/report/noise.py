@@ -49,8 +49,8 @@ def told(experiment: Experiment, known: Records) -> str:
     )
     spreads = list(_between_seeds(experiment, known))
     seeds = (
-        f"; seeds move it by {statistics.fmean(s**2 for s in spreads) ** 0.5:.1%}, those samples included"
-        if spreads
+        f"; seeds move it by {total**0.5:.1%}, which is {max(0.0, total - noise**2) ** 0.5:.1%} without that noise"
+        if (total := statistics.fmean(s**2 for s in spreads) if spreads else 0.0)
         else ""
     )
     return words + seeds + "."

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ablate.report import choices, noise, verdicts
 from ablate.report.frame import Records, columns, floors
 from ablate.report.lines import groups, lines
+from ablate.report.listing import listing, together
 from ablate.report.markdown import Footnotes, count, duration, number, table
 from ablate.report.reference import Methods, load
 from ablate.report.results import Results
-from ablate.report.verdicts import Verdict, probability
+from ablate.report.verdicts import Verdict, Versus, probability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,8 @@ FIGURES = {  # file: title, most rows, caption
     "sweeps.png": (
         "Sweeps",
         1000,
-        "Means over seeds, with bootstrapped 95 % intervals; dashed is the base recipe's own value.",
+        "Means over seeds, with bootstrapped 95 % intervals; dashed is the value of the recipe that the rows are diffs "
+        "of, as this profile scales it: the paper's where that recipe is.",
     ),
     "tradeoff.png": (
         "Two steps, and cost",
@@ -44,12 +46,12 @@ FIGURES = {  # file: title, most rows, caption
     ),
     "curves.png": (
         "Training",
-        24,
+        16,
         "A colour is a seed. Losses of unlike metrics or weightings share no scale.",
     ),
     "levels.png": (
         "Noise levels",
-        40,
+        16,
         "By the student's noise level, over the last quarter of training: where a row's loss lies, and how far its "
         "two passes are apart, in its metric's units, and how strongly it pulls at the network's output.",
     ),
@@ -59,34 +61,44 @@ FIGURES = {  # file: title, most rows, caption
         "Every row starts from the same sampling noise; its first finished seed is shown.",
     ),
 }
-READING = """Lower is better; the best of a column is bold. ± is the standard deviation over seeds (n of
-them), not an interval. Seeds are paired: the same seed means the same initial weights, images, noise and
-sampling noise in every row, so a change is the geometric mean of the ratios over the seeds that a row shares
-with its base (×52 is 52 times as high), with its 95 % interval in brackets. p is of the paired t-test on log
-FID, or of the sign test where training diverged, corrected by Holm for all changes of this page: bold ones, at
-most 0.05, are told apart. "Seeds to decide" is how many would do so in four of five repetitions, were the
-change and its spread as seen. A diverged or failed seed enters no mean, and its row can not be the best."""
+READING = """Lower is better. Bold is the lowest mean of a column, and every other that the paired t-test, uncorrected,
+does not tell apart from it over the seeds that both have: no bold number is shown to be better than another. ± is the
+standard deviation over seeds (n of them), not an interval. Seeds are paired: the same seed means the same initial
+weights, images, noise and sampling noise in every row, so a change is the geometric mean of the ratios over the seeds
+that a row shares with its base (×52 is 52 times as high), with its 95 % interval in brackets. p is of the paired t-test
+on log FID, or of the sign test where training diverged, corrected by Holm for all changes of this page: bold ones, at
+most 0.05, are told apart. "Seeds to decide" is how many would do so in four of five repetitions, were the change and
+its spread as seen. A diverged or failed seed enters no mean, and its row is never bold. What is said of all rows of a
+section, and the bands of sweeps, have 95 % intervals of a bootstrap over runs, stratified by rows. With what
+probability a run beats its base's is the share of all pairs of their runs, whatever the seeds, in which its FID is
+lower."""
 CLAIMED = """A claim is supported or contradicted where its test says so at 5 % over all claims of this page, corrected
 by Holm; else it is undecided, which is not a no."""
 
 
-def page(experiment: Experiment, frame: pd.DataFrame, known: Records, figures: Sequence[str]) -> str:
+def page(
+    experiment: Experiment,
+    frame: pd.DataFrame,
+    known: Records,
+    figures: Sequence[str],
+    versus: Sequence[Versus | None],
+) -> str:
     """`table.md`; `figures` are the names of those that were drawn."""
     notes, reference = Footnotes(), load()
     methods = Methods(reference, experiment.profile) if reference else None
     planned = (1, len(experiment.profile.evaluation.sigma_mid) + 1)
     shown = columns(frame, tuple(dict.fromkeys(planned)))
-    seen = verdicts.scores(frame)
-    versus = verdicts.versus(experiment, seen)
-    results = Results(experiment, lines(experiment, frame), shown, methods, notes, versus)
+    seen, found = verdicts.scores(frame), lines(experiment, frame)
+    results = Results(experiment, found, shown, methods, notes, versus)
     below = _floors(known)
     parts = [f"# {experiment.name}", experiment.summary, _budget(experiment, known)]
     parts += [*_claims(experiment, verdicts.answers(experiment, seen)), *_choices(experiment)]
     for group in groups(experiment.rows):
-        parts += [*results.section(group), below]
+        parts += [*results.section(group), together(experiment, group, versus, seen), below]
     if reference is None:
         parts.append("No reference.yaml was found, so no published numbers stand beside these.")
-    parts += [part for name in figures if name in FIGURES for part in _figure(name, len(experiment.rows))]
+    drawn = [part for name in figures if name in FIGURES for part in _figure(name, len(experiment.rows))]
+    parts += ["## Figures", *drawn] if drawn else []
     parts += [
         "## How to read this",
         READING,
@@ -96,7 +108,7 @@ def page(experiment: Experiment, frame: pd.DataFrame, known: Records, figures: S
         "## Provenance",
         *_provenance(known),
     ]
-    parts += [_noted(experiment.notes), "## Keys", _keys(experiment), str(notes)]
+    parts += [_noted(experiment.notes), "## Rows and keys", listing(found, versus, seen), str(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -205,7 +217,3 @@ def _versions(origins: Sequence[dict[str, Any]]) -> str:
 
 def _noted(planned: Sequence[str]) -> str:
     return "\n".join(["## Notes of the plan\n", *(f"- {note}" for note in planned)]) if planned else ""
-
-
-def _keys(experiment: Experiment) -> str:
-    return table(["row", "keys"], [[r.label, " ".join(r.keys)] for r in experiment.rows], left=2)

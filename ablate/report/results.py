@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ablate.report.frame import Column
-from ablate.report.lines import Line, lowest, title
+from ablate.report.lines import Line, best, title
 from ablate.report.markdown import Footnotes, number, table
 from ablate.report.reference import Methods, Published
 from ablate.report.verdicts import Versus, interval, percent, probability
@@ -35,7 +35,7 @@ class Results:
 
     def section(self, group: Sequence[int]) -> list[str]:
         """Heading, a sentence and the table of the rows in `group`."""
-        best = {column: lowest([self.lines[i] for i in group], column) for column in self.columns}
+        bold = {column: best([self.lines[i] for i in group], column) for column in self.columns}
         paper = any(self.published[i] for i in group)
         headings = [
             "row",
@@ -46,7 +46,7 @@ class Results:
             "n",
             *(["paper"] if paper else []),
         ]
-        rows = [self._row(i, best) + ([self._paper(i)] if paper else []) for i in group]
+        rows = [self._row(i, bold) + ([self._paper(i)] if paper else []) for i in group]
         heading = title([self.experiment.rows[i] for i in group])
         return [f"## {heading}", self._against(group), table(headings, rows)]
 
@@ -60,9 +60,9 @@ class Results:
         named = " and ".join(dict.fromkeys(r.base for r in rows))
         return f"Changes are against {named}, where the experiment has it as a row."
 
-    def _row(self, i: int, best: dict[Column, float | None]) -> list[str]:
+    def _row(self, i: int, bold: dict[Column, set[int]]) -> list[str]:
         line = self.lines[i]
-        fids = [self._fid(line, column, best[column]) for column in self.columns]
+        fids = [self._fid(line, column, i in bold[column]) for column in self.columns]
         return [line.row.label, *fids, *self._change(self.versus[i]), self._seeds(line)]
 
     @staticmethod
@@ -80,11 +80,11 @@ class Results:
         told = [f"**{p}**", "-"] if versus.decided else [p, seeds]
         return [", ".join(filter(None, [by, lost])), *told]
 
-    def _fid(self, line: Line, column: Column, best: float | None) -> str:
+    def _fid(self, line: Line, column: Column, bold: bool) -> str:
         stat = line.stat("fid", column)
         if stat is None:
             return self._absent(line)
-        mean = f"**{number(stat.mean)}**" if line.whole and stat.mean == best else number(stat.mean)
+        mean = f"**{number(stat.mean)}**" if bold else number(stat.mean)
         return f"{mean} ± {number(stat.std)}" if stat.n > 1 else mean
 
     def _absent(self, line: Line) -> str:

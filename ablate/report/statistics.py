@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 ALPHA = 0.05
 POWER = 0.8
@@ -71,6 +72,12 @@ def paired(contexts: Sequence[tuple[Scores, Scores]], margin: float = 1.0) -> Pa
         deviation=_deviation(finite),
         lost=len(logs) - len(finite),
     )
+
+
+def alike(a: Scores, b: Scores) -> bool:
+    """Whether the paired t-test on log FID, uncorrected, does not tell two rows apart; False from a single seed."""
+    logs = [_log_ratio([(a, b)], seed) for seed in sorted(set(a) & set(b))]
+    return len(logs) > 1 and 2 * min(_student(logs)) > ALPHA
 
 
 def _log_ratio(contexts: Sequence[tuple[Scores, Scores]], seed: int) -> float:
@@ -142,6 +149,7 @@ def holm(p: Sequence[float], alpha: float = ALPHA) -> list[float]:
     return [float(v) for v in multipletests(p, alpha, method="holm")[1]]
 
 
+@lru_cache(maxsize=4096)  # a page asks for the same comparison in its text, its figure and its LaTeX
 def seeds_needed(effect: float, deviation: float, tests: int, alpha: float = ALPHA) -> int | None:
     """How many seeds decide an effect (in log FID) with 80 % power, corrected for `tests`; None: over a hundred."""
     from statsmodels.stats.power import TTestPower

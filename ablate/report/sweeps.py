@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.report.aggregate import bootstrapped, mean
 from ablate.report.figures import blank, house, save
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ def _points(table: pd.DataFrame, rows: dict[int, float]) -> pd.DataFrame:
     return measured.assign(value=values).drop_duplicates(["value", "seed", "nfe", "unlike"])
 
 
+def _curve(points: pd.DataFrame) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Values, means over seeds and both ends of their intervals, which are NaN from a single seed."""
+    groups = {float(value): list(map(float, fids)) for value, fids in points.groupby("value")["fid"]}
+    found = [bootstrapped([fids], mean) for fids in groups.values()]
+    return list(groups), *([estimate[i] for estimate in found] for i in range(3))  # type: ignore[return-value]
+
+
 def _default(experiment: Experiment, field: str) -> float | None:
     value = experiment.base.get(field)
     return float(value) if isinstance(value, (int, float)) else None
@@ -65,18 +73,10 @@ def _panel(ax: Any, field: str, points: pd.DataFrame, default: float | None) -> 
     steps: Sequence[int] = sorted(points["nfe"].unique())
     for colour, nfe in zip(sns.color_palette("colorblind", len(steps)), steps, strict=True):
         part = points[points["nfe"] == nfe].astype({"fid": float, "value": float})
+        values, means, low, high = _curve(part)
         label = f"{nfe} step{'s' if nfe > 1 else ''}"
-        sns.lineplot(
-            part,
-            x="value",
-            y="fid",
-            ax=ax,
-            color=colour,
-            marker="o",
-            label=label,
-            errorbar=("ci", 95),
-            seed=0,
-        )
+        ax.plot(values, means, color=colour, marker="o", label=label)
+        ax.fill_between(values, low, high, color=colour, alpha=0.2, linewidth=0)
     values = points["value"].astype(float)
     if values.min() > 0 and values.max() > 20 * values.min():
         ax.set_xscale("log")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.report.figures import MOST, chosen, house, save
 from ablate.report.frame import columns
-from ablate.report.lines import Line, lines
+from ablate.report.lines import lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,17 +27,11 @@ def tradeoff(experiment: Experiment, table: pd.DataFrame, path: Path) -> bool:
     steps = [
         (x.index + 1, a.mean, b.mean) for x in rows if (a := x.stat("fid", one)) and (b := x.stat("fid", two))
     ]
-    costs = [(x.index + 1, _seconds(x), a.mean) for x in rows if x.wall_s and (a := x.stat("fid", one))]
+    costs = [(x.index + 1, x.seconds, a.mean) for x in rows if x.wall_s and (a := x.stat("fid", one))]
     if len(steps) < 2 or len(costs) < 2:
         return False
     _draw(steps, costs, path)
     return True
-
-
-def _seconds(line: Line) -> float:
-    """Worker time of a cell of the row."""
-    done = sum(n for state, n in line.states.items() if state != "missing")
-    return line.wall_s / max(1, done)
 
 
 def _draw(steps: list[Point], costs: list[Point], path: Path) -> None:
@@ -62,7 +56,8 @@ def _scatter(ax: Any, points: list[Point], across: str, up: str) -> None:
     colour = sns.color_palette("colorblind")[0]
     ax.scatter([x for _, x, _ in points], [y for *_, y in points], color=colour, s=22)
     for number, x, y in points:
-        ax.annotate(str(number), (x, y), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
+        look = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": "x-small", "in_layout": False}
+        ax.annotate(str(number), (x, y), **look)
     for axis, scale in ((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale)):
         scale("log")
         axis.set_major_formatter(lambda value, _: f"{value:g}")

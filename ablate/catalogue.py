@@ -102,12 +102,13 @@ def changes(a: str, b: str, found: Mapping[str, tuple[Any, Any]]) -> str:
     """`diff` for a terminal."""
     if not found:
         return f"{a} and {b} are the same recipe"
-    rows = [("field", a, b), *((k, _shown(old), _shown(new)) for k, (old, new) in found.items())]
+    rows = [("field", a, b), *((k, shown(old), shown(new)) for k, (old, new) in found.items())]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a terminal shows it."""
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

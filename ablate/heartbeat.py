@@ -37,7 +37,8 @@ class Heartbeat:
         self.folder = folder
         self.said: dict[str, Any] = {"host": socket.gethostname(), "boot": boot(), **about}
         self.said |= {"step": 0, "images": 0, "progress": time.time(), "crashes": crashes(folder)}
-        self.ended, self.usage = threading.Event(), Usage()
+        self.ended = threading.Event()
+        self.usage, self.looked, self.looks = Usage(), 0.0, _lines(folder.usage)
         self.thread = threading.Thread(target=self._beat, daemon=True)
 
     def at(self, step: int, images: int) -> None:
@@ -55,7 +56,8 @@ class Heartbeat:
         self.ended.set()
         self.thread.join()
         with suppress(OSError):
-            self._note()
+            if time.time() - self.looked > EVERY_S / 2:  # a look over an instant would say nothing
+                self._note()
             self._write("interrupted" if kind else "ended")
 
     def _beat(self) -> None:
@@ -66,13 +68,23 @@ class Heartbeat:
 
     def _note(self) -> None:
         """One line of usage; a worker that goes on counts on."""
-        with self.folder.usage.open("a+") as file:
-            file.seek(0)
-            line = {"look": sum(1 for _ in file), "time": time.time(), "metrics": self.usage.look()}
+        self.looked = time.time()
+        line = {"look": self.looks, "time": self.looked, "metrics": self.usage.look()}
+        with self.folder.usage.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        self.looks += 1
 
     def _write(self, state: str) -> None:
         write_json(self.folder.state, {"state": state, "time": time.time(), **self.said})
+
+
+def _lines(file: Path) -> int:
+    """How many lines a file has; none where there is no file."""
+    try:
+        with file.open("rb") as opened:
+            return sum(1 for _ in opened)
+    except OSError:
+        return 0
 
 
 def last(folder: Folder) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from recorded import put
+from typer.testing import CliRunner
 
 from ablate import evidence, exchange, report, sources
+from ablate.cli import app
 from ablate.exchange import FILE
 from ablate.plan import load
 from ablate.registry import SpecError
@@ -192,26 +193,23 @@ def test_a_lost_config_is_written_as_it_was(made):
 
 
 def ablate(place, *arguments):
-    command = [sys.executable, "-m", "ablate", *arguments]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    return CliRunner().invoke(app, [*map(str, arguments), "--runs-dir", str(place / "runs")])
 
 
 def test_the_commands(made, tmp_path):
     clone = tmp_path / "clone"
-    clone.mkdir()
-    (clone / "made.yaml").write_text(TEXT)
-    done = ablate(clone, "report", "made.yaml", "--from", str(made.folder))
-    assert (done.returncode, done.stderr) == (0, "")
+    done = ablate(clone, "report", made.file, "--from", made.folder, "--reports-dir", clone / "reports")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert (clone / "reports/made/table.csv").read_bytes() == (made.folder / "table.csv").read_bytes()
     assert not (clone / "runs").exists()
-    done = ablate(clone, "fetch", "reports/made", "made.yaml", "--seeds", "0")
-    assert (done.returncode, done.stdout) == (0, "2 cells fetched, 0 were here already\n")
-    done = ablate(clone, "fetch", "reports/made")
-    assert (done.returncode, done.stdout) == (0, "8 cells fetched, 2 were here already\n")
-    assert ablate(clone, "status", "made.yaml", "--once").stdout.split()[-2:] == ["10", "finished"]
+    done = ablate(clone, "fetch", clone / "reports/made", made.file, "--seeds", "0")
+    assert (done.exit_code, done.stdout) == (0, "2 cells fetched, 0 were here already\n")
+    done = ablate(clone, "fetch", clone / "reports/made")
+    assert (done.exit_code, done.stdout) == (0, "8 cells fetched, 2 were here already\n")
+    assert ablate(clone, "status", made.file, "--once").stdout.split()[-2:] == ["10", "finished"]
     made.rewrite(deeper)
-    done = ablate(tmp_path, "fetch", str(made.records), "--runs-dir", "elsewhere", "--json")
-    assert (done.returncode, len(json.loads(done.stdout)["fetched"])) == (1, 9)
+    done = ablate(tmp_path / "elsewhere", "fetch", made.records, "--json")
+    assert (done.exit_code, len(json.loads(done.stdout)["fetched"])) == (1, 9)
     assert done.stderr.count("\n") == 1
 
 

@@ -23,6 +23,7 @@ FLOORS = [
         "parallel",
         "train",
         "diagnostics",
+        "distortions",
         "editing",
     ),
     ("claims", "experiment", "rows", "plan", "store", "record", "heartbeat", "exchange"),

@@ -62,12 +62,6 @@ def address(place):
     server.wait()
 
 
-def link(place, address):
-    """The comparison that `run` printed, on this server's port."""
-    printed = re.search(r"http://127.0.0.1:5000(/#/compare-runs\S+)", (place / "said.txt").read_text())
-    return address + printed[1]
-
-
 def run_of(place, label):
     """MLflow's id of a row's run."""
     for file in place.glob("runs/*/mlflow.json"):
@@ -82,34 +76,64 @@ def see(shown, place, name, *texts):
     for text in texts:
         shown.get_by_text(text, exact=False).first.wait_for(state="visible")
     shown.wait_for_timeout(1500)  # charts draw themselves
-    shown.screenshot(path=place / f"{name}.png", full_page=True)
+    shown.screenshot(path=place / f"{name}.png")
 
 
-def test_the_runs_stand_under_their_experiment(page, place, address):  # noqa: F811
-    page.goto(f"{address}/#/experiments/1")
-    see(page, place, "list", "pages", *(f"{label} · seed 0" for label in LABELS))
+@pytest.fixture
+def tab(page, place, address):  # noqa: F811
+    """Opens a tab of the row l1's run."""
+    run = run_of(place, "l1")
+    return lambda name: page.goto(
+        f"{address}/#/experiments/1/runs/{run}/{name}?workflowType=machine_learning"
+    )
+
+
+def test_the_runs_stand_under_their_experiment_at_the_printed_address(page, place, address):  # noqa: F811
+    (printed,) = re.findall(r"^pages: (\S+)$", (place / "server.txt").read_text(), re.MULTILINE)
+    page.goto(printed)
+    page.get_by_text("matching runs").wait_for()
+    page.locator(".ag-row button").first.click()  # the experiment's own run, which holds the cells
+    see(page, place, "list", *(f"{label} · seed 0" for label in LABELS))
 
 
 def test_three_rows_are_compared_at_the_printed_link(page, place, address):  # noqa: F811
-    page.goto(link(place, address))
-    see(page, place, "compare", *(f"{label} · seed 0" for label in LABELS), "fid_1step", "metric.c")
+    printed = re.search(r"http://127.0.0.1:5000(/#/compare-runs\S+)", (place / "said.txt").read_text())
+    page.goto(address + printed[1])
+    see(page, place, "compare", *(f"{label} · seed 0" for label in LABELS), "metric.c", "Comparing 3 Runs")
 
 
-def test_a_run_shows_its_numbers(page, place, address):  # noqa: F811
-    page.goto(f"{address}/#/experiments/1/runs/{run_of(place, 'l1')}")
-    see(page, place, "run", "l1 · seed 0", "fid_1step", "metric")
+def test_a_run_shows_its_numbers(page, place, tab):  # noqa: F811
+    tab("")
+    see(page, place, "run", "l1 · seed 0", "Finished", "digits", "ablate.key")
 
 
-def test_a_run_shows_its_curves(page, place, address):  # noqa: F811
-    page.goto(f"{address}/#/experiments/1/runs/{run_of(place, 'l1')}/model-metrics")
-    see(page, place, "curves", "fid_1step", "loss", "samples_1step")
+def test_a_run_shows_its_curves_and_those_of_levels_apart(page, place, tab):  # noqa: F811
+    page.set_viewport_size({"width": 1400, "height": 5000})  # what is out of sight is not drawn
+    tab("model-metrics")
+    see(page, place, "curves", "Model metrics", "fid_1step", "levels")
+    page.get_by_placeholder("Search metric charts").fill("loss$")
+    see(page, place, "loss", "l1 · seed 0 (loss)")
 
 
-def test_a_run_shows_what_its_worker_used(page, place, address):  # noqa: F811
-    page.goto(f"{address}/#/experiments/1/runs/{run_of(place, 'l1')}/system-metrics")
-    see(page, place, "system", "cpu_utilization_percentage", "system_memory_usage_megabytes")
+def test_a_run_shows_its_samples_over_images_seen(page, place, tab):  # noqa: F811
+    tab("model-metrics")
+    page.get_by_placeholder("Search metric charts").fill("samples_1step")
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    seen = []
+    for images in (512, 1024, 1536, 2048):
+        page.keyboard.press("ArrowRight")
+        page.locator(f"img[src*='samples_1step%2Bstep%2B{images}%2B']").first.wait_for(state="attached")
+        seen.append(int(slider.get_attribute("aria-valuenow")))
+    assert seen == [512, 1024, 1536, 2048]
+    see(page, place, "samples", "samples_1step")
 
 
-def test_a_run_has_its_files(page, place, address):  # noqa: F811
-    page.goto(f"{address}/#/experiments/1/runs/{run_of(place, 'l1')}/artifacts")
-    see(page, place, "files", "record.json", "samples")
+def test_a_run_shows_what_its_worker_used(page, place, tab):  # noqa: F811
+    tab("system-metrics")
+    see(page, place, "system", "cpu_utilization_perce", "system_memory_usa")
+
+
+def test_a_run_has_its_files(page, place, tab):  # noqa: F811
+    tab("artifacts")
+    see(page, place, "files", "record.json", "metrics.jsonl", "samples")

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 CLAIMS = (ROOT / "docs" / "claims.md").read_text()
+OPTIONS = (ROOT / "docs" / "options.md").read_text()
 PAGES = TEXT + (ROOT / "docs" / "scale.md").read_text() + CLAIMS
 SMALL = "--set profile.images=160 --set profile.batch=16 --set profile.evaluation.samples=32 --seeds 0"
 
@@ -96,11 +97,9 @@ def test_the_experiment_plans_and_its_mistakes_are_told_as_shown(place):
 
 
 def test_the_option_of_ones_own_works_as_shown(place):
-    (code,) = blocks("python")
+    (code,) = blocks("python", OPTIONS)
     (place / "my_metric.py").write_text(code)
-    (place / "own.yaml").write_text(
-        "name: own\nimports: [my_metric]\nplan: [{list: [{label: a, set: {metric: scaled_l1, metric.scale: 3.0}}]}]\n"
-    )
+    (place / "own.yaml").write_text(*blocks("yaml", OPTIONS))
     done = execute(".venv/bin/python -m ablate run own.yaml --json", place)
     assert done.returncode == 0, done.stderr
     (key,) = json.loads(done.stdout)["computed"]

@@ -203,6 +203,11 @@ def test_following_adds_only_what_is_new(view, cell):
         assert len(view.files(run, "images")) == 2
 
 
+def test_numbers_of_single_levels_have_a_section(view, cell):
+    run = view.show(cell.log(64, loss=1.0, loss_sigma_0=2.0))
+    assert run.data.metrics == {"loss": 1.0, "levels/loss_sigma_0": 2.0}
+
+
 def test_usage_is_shown_over_time_in_its_own_tab(view, cell):
     view.show(cell.log(64, loss=1.0).use(0, cpu=90.0), running=True)
     assert view.tracker.is_current(cell.path, running=True)

@@ -19,7 +19,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ablations of consistency training: experiment files in, tables out.",
 )
-for group in (experiments.app, names.app, models.app, search.app, watch.app, extractor.app, bench.app, exchange.app):
+for group in (
+    experiments.app,
+    names.app,
+    models.app,
+    search.app,
+    watch.app,
+    extractor.app,
+    bench.app,
+    exchange.app,
+):
     app.add_typer(group)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -16,22 +17,42 @@ from ablate.registry import AXES, SpecError, nearest
 app = typer.Typer()
 
 
+def _begun(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _axes(incomplete: str) -> list[str]:
+    return _begun(AXES, incomplete)
+
+
+def _recipes(incomplete: str) -> list[str]:
+    return _begun(documents.named("recipes"), incomplete)
+
+
+AXIS = Annotated[Optional[str], typer.Argument(help="One axis only.", autocompletion=_axes)]
+RECIPE = "A name, a file, or the key of a cell."
+
+
 @app.command("list")
-def list_(
-    axis: Annotated[Optional[str], typer.Argument(help="One axis only.")] = None, as_json: AS_JSON = False
-) -> None:
+def list_(axis: AXIS = None, as_json: AS_JSON = False) -> None:
     """The axes, their contracts, options, fields and sources."""
     from ablate import catalogue
+    from ablate.cli import coloured
 
     if axis is not None and axis not in AXES:
         raise SpecError(f"{axis!r} is no axis; {nearest(axis, AXES)}")
     chosen = [axis] if axis else list(AXES)
-    print(json.dumps(catalogue.plain(chosen), indent=1) if as_json else catalogue.text(chosen))
+    if as_json:
+        print(json.dumps(catalogue.plain(chosen), indent=1))
+    elif coloured.wanted():
+        coloured.put(coloured.axes(catalogue.plain(chosen)))
+    else:
+        print(catalogue.text(chosen))
 
 
 @app.command()
 def show(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, a file, or the key of a cell.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=RECIPE, autocompletion=_recipes)],
     profile: PROFILE = None,
     set_: SET = None,
     runs_dir: RUNS = Path("runs"),
@@ -39,24 +60,36 @@ def show(
 ) -> None:
     """A recipe with every field written out; with a profile, as it would be tried there, its network counted."""
     from ablate import catalogue
+    from ablate.cli import coloured
 
     shown = catalogue.described(recipe, profile, overrides(set_), runs_dir)
-    print(json.dumps(shown, indent=1) if as_json else documents.write(shown), end="" if not as_json else "\n")
+    if as_json:
+        print(json.dumps(shown, indent=1))
+    elif coloured.wanted():
+        coloured.put(coloured.described(shown))
+    else:
+        print(documents.write(shown), end="")
 
 
 @app.command("diff")
 def diff_(
-    a: Annotated[str, typer.Argument(metavar="A", help="A recipe, a file, or the key of a cell.")],
-    b: Annotated[str, typer.Argument(metavar="B")],
+    a: Annotated[str, typer.Argument(metavar="A", help=RECIPE, autocompletion=_recipes)],
+    b: Annotated[str, typer.Argument(metavar="B", autocompletion=_recipes)],
     profile: PROFILE = None,
     runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
 ) -> None:
     """The fields in which two recipes differ."""
     from ablate import catalogue
+    from ablate.cli import coloured
 
     changes = recipes.diff(*(catalogue.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b)))
-    print(json.dumps(changes, indent=1) if as_json else catalogue.changes(a, b, changes))
+    if as_json:
+        print(json.dumps(changes, indent=1))
+    elif changes and coloured.wanted():
+        coloured.put(coloured.differing(a, b, changes))
+    else:
+        print(catalogue.changes(a, b, changes))
 
 
 @app.command()

@@ -110,11 +110,9 @@ def _whole(scores: Scores) -> bool:
 
 def together(group: Sequence[int], versus: Sequence[Versus | None], table: Table) -> list[Estimate]:
     """Ratio to the base in the mean over rows, in the middle half of the runs; probability of improvement."""
-    import numpy as np
-
     pairs = [pair for i in group[1:] if (entry := versus[i]) and (pair := scores_of(i, entry, table))]
     sides = [pairs[0][1], *(mine for mine, _ in pairs)]
-    logs = [np.log(np.maximum(list(side.values()), SMALLEST)) for side in sides]
+    logs = [[math.log(max(fid, SMALLEST)) for fid in side.values()] for side in sides]
     changes = [bootstrapped(logs, of) for of in (mean_change, middle_change)]
     ratios = [(math.exp(a), math.exp(b), math.exp(c)) for a, b, c in changes]
     return [*ratios, bootstrapped(logs, improvement)]

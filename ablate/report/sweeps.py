@@ -57,7 +57,9 @@ def _points(table: pd.DataFrame, rows: dict[int, float]) -> pd.DataFrame:
 
 def _curve(points: pd.DataFrame) -> tuple[list[float], list[float], list[float], list[float]]:
     """Values, means over seeds and both ends of their intervals, which are NaN from a single seed."""
-    groups = {float(value): list(map(float, fids)) for value, fids in points.groupby("value")["fid"]}
+    groups: dict[float, list[float]] = {}
+    for value, fid in points.sort_values("value")[["value", "fid"]].itertuples(index=False, name=None):
+        groups.setdefault(value, []).append(fid)
     found = [bootstrapped([fids], mean) for fids in groups.values()]
     return list(groups), *([estimate[i] for estimate in found] for i in range(3))  # type: ignore[return-value]
 
@@ -73,10 +75,10 @@ def _panel(ax: Any, field: str, points: pd.DataFrame, default: float | None) -> 
     steps: Sequence[int] = sorted(points["nfe"].unique())
     for colour, nfe in zip(sns.color_palette("colorblind", len(steps)), steps, strict=True):
         part = points[points["nfe"] == nfe].astype({"fid": float, "value": float})
-        values, means, low, high = _curve(part)
+        at, means, low, high = _curve(part)
         label = f"{nfe} step{'s' if nfe > 1 else ''}"
-        ax.plot(values, means, color=colour, marker="o", label=label)
-        ax.fill_between(values, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(at, means, color=colour, marker="o", label=label)
+        ax.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
     values = points["value"].astype(float)
     if values.min() > 0 and values.max() > 20 * values.min():
         ax.set_xscale("log")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,9 @@ from ablate.tracking.mirror import Mirror
 from ablate.tracking.notes import MODEL, Sent
 
 LOOPBACK = "http://127.0.0.1:5000"  # where `ablate ui` serves unless told otherwise
+MENU = (
+    "workflowType=machine_learning"  # of MLflow's pages, which else are those of language models, and empty
+)
 PAUSE = 30.0  # seconds without another attempt after a failure
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -104,6 +107,7 @@ class Tracker:
         asked = "&".join(
             f"{k}={quote(json.dumps(v))}" for k, v in (("runs", runs), ("experiments", [self._place]))
         )
+        asked += f"&{MENU}"
         if self.backend.remote:
             return f"compared in MLflow: {self.backend}/#/compare-runs?{asked}"
         return f"compared in MLflow, while `ablate ui` is open: {LOOPBACK}/#/compare-runs?{asked}"
@@ -222,6 +226,14 @@ def command(backend: Backend, port: int) -> list[str]:
     return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend.uri, *places, *door]
 
 
+def _places(backend: Backend, port: int) -> Iterator[tuple[str, str]]:
+    """Name of every experiment that has cells, the newest first, and the address of its runs."""
+    for found in _mlflow().MlflowClient(backend.uri).search_experiments(order_by=["last_update_time DESC"]):
+        if found.name != "Default":
+            at = f"http://127.0.0.1:{port}/#/experiments/{found.experiment_id}/runs?{MENU}"
+            yield found.name, at
+
+
 def serve(runs: Path, uri: str | None, port: int) -> int:
     """Show MLflow's pages on 127.0.0.1 until Ctrl-C or SIGTERM; the server's exit code, 0 after a wished end.
 
@@ -233,6 +245,8 @@ def serve(runs: Path, uri: str | None, port: int) -> int:
         raise SpecError(f"tracking: {backend} has its own pages: open it in a browser")
     with backend.lock():
         backend.create(_mlflow())
+    for name, place in _places(backend, port):
+        print(f"{name}: {place}", flush=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     env = {**ENVIRONMENT, **os.environ}
     # A session of its own: Ctrl-C reaches the server once, through us, and its workers with it.

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-# what MLflow's pages open an experiment as: without it they show traces of language models
+# what MLflow's pages open an experiment as, where they do not go by their menu
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -123,10 +124,15 @@ def points(
             at, when, metrics = int(line[over]), int(line["time"] * 1000), dict(line["metrics"])
         except (ValueError, KeyError, TypeError):
             continue  # half a line of a killed worker, which its successor wrote on
-        for name, value in metrics.items():
+        for name, value in ((shown(n), v) for n, v in metrics.items()):
             if isinstance(value, int | float) and at > last.get(name, [-1])[0]:
                 last[name] = [at, value]
                 yield name, value, when, at
+
+
+def shown(name: str) -> str:
+    """A metric's name in MLflow: those of single noise levels, which are many, have a section that folds."""
+    return f"levels/{name}" if re.search(r"_sigma_\d+$", name) else name
 
 
 def began(folder: Path) -> int:

@@ -206,7 +206,13 @@ def shape(spec: Data) -> tuple[int, int, int]:
     if spec.name in KNOWN or (spec.path is None and spec.resolution):
         channels, size = KNOWN.get(spec.name, (3, 0))
         return channels, spec.resolution or size, spec.resolution or size
-    read = archive.folder if spec.name == "folder" else archive.zipped
-    first = archive.stack(_mixed(read(_source(spec, "path")), spec.path)[:1], _how(spec))
-    channels, height, width = first.shape[1:]
+    path = _source(spec, "path")
+    return _first_shape(path, path.stat().st_mtime_ns, _how(spec))
+
+
+@functools.lru_cache(maxsize=64)
+def _first_shape(path: Path, _changed: int, how: archive.Fit) -> tuple[int, int, int]:
+    """Kept, as planning many files over many profiles asks for the same again."""
+    read = archive.folder if path.is_dir() else archive.zipped
+    channels, height, width = archive.stack(_mixed(read(path), str(path))[:1], how).shape[1:]
     return channels, height, width

@@ -56,10 +56,10 @@ def in_batch() -> Curve:
     """Seconds of a step of so many images."""
     trainers = {batch: trainer(64 * batch, batch) for batch in BATCHES}
     took: dict[int, list[float]] = {batch: [] for batch in BATCHES}
-    for turn in range(1 + REPEATS):
+    for _ in range(1 + REPEATS):
         for batch, training in trainers.items():
-            took[batch] += [seconds(training.step)] if turn else [seconds(training.step)][:0]
-    return {batch: statistics.median(s) for batch, s in took.items()}
+            took[batch].append(seconds(training.step))
+    return {batch: statistics.median(s[1:]) for batch, s in took.items()}
 
 
 def in_cells() -> Curve:
@@ -106,14 +106,25 @@ def draw(curves: dict[str, Curve]) -> None:
 def main() -> None:
     """Four rows and a picture."""
     use(1)
-    curves = {"images of a training": in_images(), "images of a step": in_batch(), "cells of a run": in_cells()}
+    curves = {
+        "images of a training": in_images(),
+        "images of a step": in_batch(),
+        "cells of a run": in_cells(),
+    }
     early, late = memory()
     rows = [
-        Row(f"exponent of time in {name}", "1.05", f"{exponent(c):.3f}", f"digits, {min(c)} to {max(c)}, one thread")
+        Row(
+            f"exponent of time in {name}",
+            "1.05",
+            f"{exponent(c):.3f}",
+            f"digits, {min(c)} to {max(c)}, one thread",
+        )
         for name, c in curves.items()
     ]
     grown = f"{100 * (late / early - 1):.1f} %: {early:.0f} to {late:.0f} MB"
-    rows.append(Row("growth of memory over steps", "0", grown, "digits, resident size, last step against a twentieth"))
+    rows.append(
+        Row("growth of memory over steps", "0", grown, "digits, resident size, last step against a twentieth")
+    )
     save("growth", rows, {"curves": curves, "memory_mb": [early, late]})
     if not QUICK:
         draw(curves)

@@ -18,7 +18,10 @@ from ablate.recipe import build, read_specs
 
 PEAK = 989.0  # TFLOP/s of an H100 or H200 SXM, bf16, dense, as its maker's data sheet has it
 SHARES = (0.2, 0.4, 0.6)  # of the peak; assumed
-INSIDE, BETWEEN = 450e9, 50e9  # bytes a second and direction inside a machine of eight, and between machines; assumed
+INSIDE, BETWEEN = (
+    450e9,
+    50e9,
+)  # bytes a second and direction inside a machine of eight, and between machines; assumed
 GPUS = (8, 64)
 
 
@@ -42,7 +45,11 @@ def main(rate: float | None) -> None:
     images, size = profile.steps * profile.batch, 4.0 * n["parameters"]
     flops = float(images) * n["flops_step"]
     told = f"{images / 1e6:.1f} million images, {flops:.3g} FLOPs, {size / 1e6:.0f} MB of gradients a step"
-    rows = [Row("the paper's run on CIFAR-10", "-", told, f"counted: batch {profile.batch}, {profile.steps} steps")]
+    rows = [
+        Row(
+            "the paper's run on CIFAR-10", "-", told, f"counted: batch {profile.batch}, {profile.steps} steps"
+        )
+    ]
     labels = {rate: f"at {rate:g} TFLOP/s, as given"} if rate else {}
     labels |= {s * PEAK: f"at {100 * s:.0f} % of 989 TFLOP/s (H100 or H200, bf16): assumed" for s in SHARES}
     for tera, label in labels.items():
@@ -51,7 +58,14 @@ def main(rate: float | None) -> None:
         for gpus in GPUS:
             many, share = hours(flops, profile.steps, size, tera * 1e12, gpus)
             parts.append(f"{many:.1f} h on {gpus} ({100 * share:.0f} % of it exchange)")
-        rows.append(Row(label, "-", ", ".join(parts), "on paper; ring at 450 GB/s in a machine, 50 GB/s between: assumed"))
+        rows.append(
+            Row(
+                label,
+                "-",
+                ", ".join(parts),
+                "on paper; ring at 450 GB/s in a machine, 50 GB/s between: assumed",
+            )
+        )
     save("paper_scale", rows, {"images": images, "flops": flops, "gradient_bytes": size})
 
 

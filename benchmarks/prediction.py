@@ -51,7 +51,9 @@ def archive(path: Path, n: int = 2000) -> None:
 def run(place: Path, file: str, *more: str) -> str:
     """The command; what it prints."""
     command = [sys.executable, "-m", "ablate", "run", file, "--no-doctor", *SMALL, *more]
-    done = subprocess.run(command, cwd=place, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        command, cwd=place, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return done.stdout
 
 
@@ -67,7 +69,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ablate-prediction-") as home:
         place = Path(home)
         archive(place / "made_up.zip")
-        for name, text in (("profile16", PROFILE16), ("teacher", TEACHER), ("noise", NOISE), ("pixels16", PIXELS16)):
+        for name, text in (
+            ("profile16", PROFILE16),
+            ("teacher", TEACHER),
+            ("noise", NOISE),
+            ("pixels16", PIXELS16),
+        ):
             (place / f"{name}.yaml").write_text(text.lstrip())
         found = {name: compared(place, f"{name}.yaml") for name in ("teacher", "noise", "pixels16")}
     rows = [

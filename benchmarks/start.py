@@ -52,7 +52,12 @@ def main() -> None:
     rows = [
         Row("`list`", "0.5 s", spread(listed, unit=" s"), how),
         Row(f"`run` of a finished table of {CELLS} cells", "3 s", spread(again, unit=" s"), how),
-        Row("first step of a digits cell after `run`", "6 s", spread(begun, unit=" s"), f"{how}, doctor included"),
+        Row(
+            "first step of a digits cell after `run`",
+            "6 s",
+            spread(begun, unit=" s"),
+            f"{how}, doctor included",
+        ),
     ]
     save("start", rows, {"list": listed, "finished": again, "first_step": begun})
 

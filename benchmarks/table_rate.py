@@ -47,7 +47,9 @@ def one_by_one() -> None:
 
     small = {"profile.images": 320, "profile.evaluation.samples": 64} if QUICK else {}
     for cell in plan.load("subset.yaml", overrides=small).cells.values():
-        print(f"  plain, {cell.recipe.teacher.name}: FID {plain.compute(cell, Store('runs').cache)}", flush=True)
+        print(
+            f"  plain, {cell.recipe.teacher.name}: FID {plain.compute(cell, Store('runs').cache)}", flush=True
+        )
 
 
 def main() -> None:

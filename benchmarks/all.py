@@ -1,7 +1,8 @@
 """Every row that can be measured here, one after another: `python benchmarks/all.py [--minutes 30] [--only NAME ...]`.
 
-Each row's script is a process of its own and keeps its result when it is done, so that an interruption loses one row. A row that
-would not fit into what is left of the time is left out and said so; how long it takes is known from the last time, else guessed.
+Each row's script is a process of its own and keeps its result when it is done, so that an interruption loses
+one row. A row that would not fit into what is left of the time is left out and said so; how long it takes is
+known from the last time, else guessed.
 """
 
 from __future__ import annotations

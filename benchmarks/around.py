@@ -1,7 +1,7 @@
 """What logging, checkpoints and signs of life cost beside the mathematics: `python benchmarks/around.py`.
 
-`Trainer.step` in a bare loop against a cell's own consumer of the same steps, which logs and saves as often as it does in a whole
-digits cell. Both sides begin with a trainer of their own, and alternate.
+`Trainer.step` in a bare loop against a cell's own consumer of the same steps, which logs and saves as often
+as it does in a whole digits cell. Both sides begin with a trainer of their own, and alternate.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All rows that need a GPU, in one call: `python benchmarks/gpu.py`, about ten minutes on one.
 
-ncsnpp's step at batch 512 in two precisions, its memory at batch 1,024, and small cells that share a GPU. Without a GPU the rows
-say so.
+ncsnpp's step at batch 512 in two precisions, its memory at batch 1,024, and small cells that share a GPU.
+Without a GPU the rows say so.
 """
 
 from __future__ import annotations

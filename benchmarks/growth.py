@@ -1,7 +1,8 @@
 """How time and memory grow: `python benchmarks/growth.py` draws docs/growth.png, prints fitted exponents.
 
-Time against images seen (of one training), images a step (of one step) and cells (of a whole `run`); the exponent is the slope of
-the logarithms, 1 where twice as much takes twice as long. Memory after many steps against that after few.
+Time against images seen (of one training), images a step (of one step) and cells (of a whole `run`); the
+exponent is the slope of the logarithms, 1 where twice as much takes twice as long. Memory after many steps
+against that after few.
 """
 
 from __future__ import annotations

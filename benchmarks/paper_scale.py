@@ -1,8 +1,8 @@
 """What the paper's run costs at a rate: `python benchmarks/paper_scale.py [TFLOP/s of a GPU]`; arithmetic, seconds.
 
-Images and operations are counted on the network itself. Without a measured rate the table takes shares of a GPU's peak that are
-assumed, as are the bandwidths. The exchange of gradients is a ring's, 2 (n - 1) / n bytes / bandwidth, not hidden behind
-anything.
+Images and operations are counted on the network itself. Without a measured rate the table takes shares of a
+GPU's peak that are assumed, as are the bandwidths. The exchange of gradients is a ring's, 2 (n - 1) / n bytes
+/ bandwidth, not hidden behind anything.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(rate: float | None) -> None:
                 label,
                 "-",
                 ", ".join(parts),
-                "on paper; ring at 450 GB/s in a machine, 50 GB/s between: assumed",
+                "on paper; ring at 450 GB/s inside, 50 GB/s between machines: assumed",
             )
         )
     save("paper_scale", rows, {"images": images, "flops": flops, "gradient_bytes": size})

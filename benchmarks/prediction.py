@@ -1,7 +1,8 @@
 """Hours that `--dry-run --time` tells against the truth: `python benchmarks/prediction.py`.
 
-Three files: a part of the teacher table and of the noise table on digits, and a network of three levels on made-up images of 16
-pixels. The extractor is there before either side begins; the truth is the whole command, its start and its report included.
+Three files: a part of the teacher table and of the noise table on digits, and a network of three levels on
+made-up images of 16 pixels. The extractor is there before either side begins; the truth is the whole command,
+its start and its report included.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A training step of UNet2DModel, ours against diffusers' consistency-training script: `python benchmarks/script_step.py`.
+"""A step of UNet2DModel, ours against diffusers' consistency-training script: `python benchmarks/script_step.py`.
 
-The script's step is restated here in its order of work: a separate teacher that gets the student's whole state dict after every
-step, a replayed generator state for dropout, gradient clipping, EMA of diffusers, the loss read from the device every step.
-Both sides have the same network, batch, optimizer (AdamW, the script's default) and clipping, and an EMA.
+The script's step is restated here in its order of work: a separate teacher that gets the student's whole
+state dict after every step, a replayed generator state for dropout, gradient clipping, EMA of diffusers, the
+loss read from the device every step. Both sides have the same network, batch, optimizer (AdamW, the script's
+default) and clipping, and an EMA.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def main() -> None:
     ratios = [b / a for a, b in zip(took["ours"], took["script"], strict=True)]
     rates = {name: of.profile.batch / statistics.median(s) for name, s in took.items()}
     peaks = {name: memory(name, precision) for name in SIDES}
-    how = f"{precision}, {cores()} threads, {PAIRS} pairs of steps; the other precision's convolution takes {times:.1f} x"
+    how = f"{precision}, {cores()} threads, {PAIRS} pairs of steps; a convolution takes {times:.1f} x in the other"
     told = f"{spread(ratios)} x: {rates['ours']:.3g} against {rates['script']:.3g} images/s"
     most = f"{peaks['ours'] / peaks['script']:.2f} x: {peaks['ours']:.0f} against {peaks['script']:.0f} MB"
     name = "UNet2DModel 113.7M, batch 16, CPU"

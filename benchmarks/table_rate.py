@@ -1,7 +1,7 @@
 """Cells of table 1 an hour, `run` against a plain loop over the same cells: `python benchmarks/table_rate.py`.
 
-A subset of four rows at the whole digits budget; `run` is timed as a command, with its start, checks, MLflow and report, in a
-runs directory that has been used before. Both find the extractor trained.
+A subset of four rows at the whole digits budget; `run` is timed as a command, with its start, checks, MLflow
+and report, in a runs directory that has been used before. Both find the extractor trained.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def _provenance(known: Records) -> list[str]:
         else []
     )
     lines += [f"- Versions: {_versions(origins)}"]
-    for fact in ("device", "threads"):
+    for fact in ("device", "threads", "data"):
         values = [str(v) for v in dict.fromkeys(o.get(fact) for o in origins) if v is not None]
         lines += [f"- {fact.capitalize()}: {', '.join(values)}"] if values else []
     return ["\n".join(lines)]

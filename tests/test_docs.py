@@ -1,4 +1,4 @@
-"""Commands and snippets of docs/concepts.md, experiments.md and options.md, in this process: none of them trains."""
+"""Commands and snippets of the pages of docs/ that train nothing, in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ablate.profile import load_profile
 from ablate.registry import AXES
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("concepts", "experiments", "options")
+PAGES = ("concepts", "experiments", "options", "evidence")
 
 
 def blocks(page, language):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.catalogue import counted
-from ablate.experiment import Cell, Experiment, Row
+from ablate.experiment import Cell, Experiment
 from ablate.registry import SpecError
 from ablate.stopwatch import STEPS, answer, asked, clock, peak, stepped
 from ablate.store import Store, read_json, restore
@@ -162,18 +162,12 @@ def within(experiment: Experiment, cost: Callable[[Experiment], float], most: fl
                 f"--max-hours {most:g}: {needed:.3g} hours are needed; fewer seeds or images need less, "
                 "and a `priority` beside a plan's entry says what may be left out"
             )
-        kept = _only(experiment, rows)
+        kept = experiment.only(rows)
         needed = cost(kept)
     if kept is not experiment:
         out = len(experiment.rows) - len(kept.rows)
         kept.notes.append(f"--max-hours {most:g}: {out} of {len(experiment.rows)} rows are left out")
     return kept
-
-
-def _only(experiment: Experiment, rows: list[Row]) -> Experiment:
-    keys = {key for row in rows for key in row.keys}
-    cells = {key: cell for key, cell in experiment.cells.items() if key in keys}
-    return dataclasses.replace(experiment, rows=rows, cells=cells, notes=list(experiment.notes))
 
 
 def told(found: list[Group], timings: list[Timing], workers: int, threads: int) -> str:

@@ -24,7 +24,7 @@ def blurred(images: Images, n: int, sigma: float) -> torch.Tensor:
     x = images.train[:n]
     if sigma == 0:
         return x
-    largest = (min(x.shape[2:]) - 1) // 2 * 2 - 1  # the filter's border is mirrored, so it must fit
+    largest = 2 * min(x.shape[2:]) - 1  # the filter's border is mirrored, so it must fit
     size = min(2 * round(3 * sigma) + 1, largest)
     smooth: torch.Tensor = gaussian_blur(x.float(), [size, size], [sigma, sigma])
     return smooth.round().clamp(0, 255).to(torch.uint8)

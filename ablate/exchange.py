@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ablate.experiment import Cell, Experiment
 from ablate.profile import explain
 from ablate.registry import SpecError
-from ablate.store import FORMAT, Folder, Store, assemble, describe, read_json, write_json
+from ablate.store import FORMAT, Folder, Store, assemble, describe, read_json
 
 FILE = "records.jsonl"
 KEY = "[0-9a-f]{12}"
@@ -61,6 +61,8 @@ class Provenance(BaseModel):
     commit: str | None = None
     dirty: bool | None = None
     device: str | None = None
+    threads: int | None = None
+    data: str | None = None
     versions: dict[str, str] = {}
 
 
@@ -147,8 +149,8 @@ def _offer(place: str, line: str) -> Offer:
         return "", lambda folder: _refuse(f"{place}: no line of a records file")
 
     def write(folder: Path) -> None:
-        write_json(Folder(folder).config, config)
-        write_json(Folder(folder).record, record)
+        Folder(folder).config.write_text(json.dumps(config))  # as it is: `check` says what is wrong with it
+        Folder(folder).record.write_text(json.dumps(record))
 
     return key, write
 
@@ -171,6 +173,7 @@ def check(folder: Folder, key: str) -> dict[str, Any]:
     except ValidationError as error:
         raise SpecError(explain(error, f"cell {key}: record", Record).problems[0]) from None
     try:
+        json.dumps([config, record], allow_nan=False)
         cell = _assembled(config)
         made = Cell.of(cell.recipe, cell.profile, cell.seed, cell.fingerprint, cell.imports).key
         flat = json.loads(json.dumps(cell.recipe.flat()))

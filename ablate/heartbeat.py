@@ -55,15 +55,17 @@ class Heartbeat:
     ) -> None:
         self.ended.set()
         self.thread.join()
-        with suppress(OSError):
+        with suppress(Exception):  # what is used is a luxury: no trouble with it may end a cell
             if time.time() - self.looked > EVERY_S / 2:  # a look over an instant would say nothing
                 self._note()
+        with suppress(OSError):
             self._write("interrupted" if kind else "ended")
 
     def _beat(self) -> None:
         while not self.ended.wait(EVERY_S):
             with suppress(OSError):  # a full disk is found by what must be written
                 self._write("running")
+            with suppress(Exception):
                 self._note()
 
     def _note(self) -> None:

@@ -72,7 +72,7 @@ def rendered(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
     reader.use(footnote_plugin).use(anchors_plugin, max_level=2)
     tokens = reader.parse(markdown)
     for image in (t for token in tokens for t in token.children or [] if t.type == "image"):
-        image.attrSet("src", _inside(folder / str(image.attrGet("src"))))
+        image.attrSet("src", _inside(folder, str(image.attrGet("src"))))
     titles = [
         (str(token.attrGet("id")), tokens[i + 1].content)
         for i, token in enumerate(tokens)
@@ -95,7 +95,15 @@ def _captioned(tokens: Sequence[Token]) -> Iterator[Token]:
             yield Token("html_block", "", 0, content=f"<caption>{escapeHtml(heading)}</caption>\n")
 
 
-def _inside(picture: Path) -> str:
+def _inside(folder: Path, name: str) -> str:
+    """A figure of the folder as an address that holds it; nothing else of the disk, whatever a record calls itself."""
+    file = (folder / name).resolve()
+    if file.suffix != ".png" or not file.is_relative_to(folder.resolve()) or not file.is_file():
+        return ""
+    return _held(file)
+
+
+def _held(picture: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
 
 
@@ -112,7 +120,7 @@ def _film(experiment: Experiment, store: Store, room: int) -> tuple[list[int], l
     film, left = list[Film](), room
     for label, pictures in reversed(found):
         if set(times) <= set(pictures):
-            frames = tuple(_inside(pictures[t]) for t in times)
+            frames = tuple(_held(pictures[t]) for t in times)
             left -= sum(map(len, frames))
             if left < 0:
                 break

@@ -211,6 +211,8 @@ def save_model(runs: Path, key: str, folder: Path) -> Path:
     from ablate.tracking import models
 
     model = load(Store(runs), key)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SpecError(f"{folder}: there is something in it already")
     try:
         models.save(_mlflow(), model, folder)
     except OSError as error:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch_fidelity
+from torch.utils.data import Subset
 
 from ablate import data, evaluate
 from ablate.denoiser import Denoiser
 from ablate.experiment import Cell
+from ablate.extractor import calculate
 from ablate.networks import Dropout
 from ablate.sampler import sample
 
@@ -84,11 +85,13 @@ def fid(cell: Cell, f: Denoiser, sigmas: list[float], images: data.Images, cache
     made = evaluate.to_uint8(torch.cat(chunks))
     extractor = evaluate.extractor(e.extractor, images, cache)
     layers = {f"feature_layer_{metric}": extractor.layer for metric in ("fid", "kid", "prc")}
+    real = images.test[: e.samples]
     with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Any] = torch_fidelity.calculate_metrics(
-            input1=list(made), input2=list(images.test[: e.samples]), fid=True, kid=True, prc=True,
-            kid_subset_size=min(len(made), len(images.test)) // 2, feature_extractor=extractor.name,
+        request: dict[str, Any] = dict(
+            input1=Subset(made, range(len(made))), input2=Subset(real, range(len(real))), fid=True, kid=True, prc=True,
+            kid_subset_size=min(len(made), len(real)) // 2, feature_extractor=extractor.name,
             feature_extractor_weights_path=str(extractor.weights), cuda=False, save_cpu_ram=True,
             cache=False, cache_root=folder, verbose=False, **layers,
         )  # fmt: skip
+        found = calculate(request)
     return float(found["frechet_inception_distance"])

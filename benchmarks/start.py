@@ -18,10 +18,15 @@ CELLS = 10 if QUICK else 40  # of the finished table
 PATIENCE_S = 120.0
 
 
-def first_step(place: Path, number: int) -> float:
-    """Seconds from the command to its first logged step; each time another cell, which is stopped then."""
+def first_step(place: Path, number: int, known_recipe: bool) -> float:
+    """Seconds from the command to its first logged step; each time another cell, which is stopped then.
+
+    Args:
+        known_recipe: another seed of one recipe, which the doctor has examined; else a new recipe.
+    """
+    c, seed = (0.1, number) if known_recipe else (0.2 + number / 100, 0)
     file = place / f"first{number}.yaml"
-    file.write_text(f"name: first\nplan: [{{list: [{{set: {{metric.c: {0.1 + number / 100}}}}}]}}]\n")
+    file.write_text(f"name: first\nseeds: [{seed}]\nplan: [{{list: [{{set: {{metric.c: {c}}}}}]}}]\n")
     known = {*place.glob("runs/*/metrics.jsonl")}
     command = [sys.executable, "-m", "ablate", "run", str(file), "--set", "profile.log_every=1"]
     started = time.time()  # the clock of the lines in metrics.jsonl
@@ -38,8 +43,13 @@ def first_step(place: Path, number: int) -> float:
         process.wait()
 
 
+def begun(place: Path, known_recipe: bool) -> list[float]:
+    """Some first steps, after one that makes what is kept: the extractor, the doctor's verdict."""
+    return [first_step(place, i, known_recipe) for i in range(REPEATS + 1)][1:]
+
+
 def main() -> None:
-    """Three rows."""
+    """Four rows."""
     with tempfile.TemporaryDirectory(prefix="ablate-start-") as home:
         place = Path(home)
         file = finished(place, CELLS)
@@ -47,7 +57,7 @@ def main() -> None:
         ablate(place, *run)  # the first time the report is written, and the doctor examines
         listed = [seconds(lambda: ablate(place, "list")) for _ in range(REPEATS)]
         again = [seconds(lambda: ablate(place, *run)) for _ in range(REPEATS)]
-        begun = [first_step(place, i) for i in range(REPEATS + 1)][1:]  # the first trains the extractor
+        known, new = begun(place, True), begun(place, False)
     how = f"a process each, {REPEATS} times"
     rows = [
         Row("`list`", "0.5 s", spread(listed, unit=" s"), how),
@@ -55,11 +65,17 @@ def main() -> None:
         Row(
             "first step of a digits cell after `run`",
             "6 s",
-            spread(begun, unit=" s"),
-            f"{how}, doctor included",
+            spread(known, unit=" s"),
+            f"{how}, another seed each",
+        ),
+        Row(
+            "the same of a new recipe, the doctor first",
+            "-",
+            spread(new, unit=" s"),
+            f"{how}, another recipe each",
         ),
     ]
-    save("start", rows, {"list": listed, "finished": again, "first_step": begun})
+    save("start", rows, {"list": listed, "finished": again, "first_step": known, "first_step_new": new})
 
 
 if __name__ == "__main__":

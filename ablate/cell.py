@@ -182,6 +182,7 @@ def compute(
     run = Run(cell, folder, trainer, images, stop if stop is not None else [], tell)
     record = blank(describe(cell), "finished")
     used = {"device": _device(device), "threads": torch.get_num_threads(), "ranks": ranks.size}
+    used |= {"compiled": cell.profile.compile}
     record["provenance"] |= used | {"data": images.source}
     try:
         run.train()

@@ -19,6 +19,7 @@ from ablate.stopwatch import STEPS, answer, asked, clock, peak, stepped
 from ablate.store import Store, read_json, restore
 
 MOST_SAMPLES = 1000  # that a timing generates and measures; the rest is extrapolated
+AROUND_S = 10.0  # a command's start, and its report: seen on two cores, told by benchmarks/prediction.py
 COPIES = 8  # timed at once at most, as workers disturb each other
 
 
@@ -139,10 +140,10 @@ def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -
 
 
 def hours(found: list[Group], timings: list[Timing], workers: int) -> float:
-    """Hours until all that is missing is computed, by so many workers."""
+    """Hours until all that is missing is computed, by so many workers, and the report is written."""
     seconds = [t.cell_s(g.cells[0]) for g, t in zip(found, timings, strict=True)]
     left = [s for g, s in zip(found, seconds, strict=True) for _ in range(g.missing)]
-    return max(sum(left) / workers, max(left, default=0.0)) / 3600
+    return (max(sum(left) / workers, max(left)) + AROUND_S) / 3600 if left else 0.0
 
 
 def within(experiment: Experiment, cost: Callable[[Experiment], float], most: float) -> Experiment:

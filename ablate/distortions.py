@@ -99,11 +99,11 @@ def examine(profile: Profile, cache: Path) -> Examination:
         for strength in (s for s in strengths if damaged is not fewer or s < images.classes):
             found = evaluate.measure(damaged(images, n, strength), against, by, cache, device)
             points.append(Point(damage, strength, found.fid, found.kid, n))
+    of = {damage: [(p.strength, p.fid) for p in points if p.damage == damage] for damage in DAMAGES}
     order = {
-        damage: float(
-            kendalltau(*zip(*((p.strength, p.fid) for p in points if p.damage == damage), strict=True))[0]
-        )
-        for damage in DAMAGES
+        damage: float(kendalltau(*zip(*pairs, strict=True))[0])
+        for damage, pairs in of.items()
+        if len(pairs) > 1  # of a single class none can be left out
     }
     agreement = float(kendalltau([p.fid for p in points], [p.kid for p in points])[0])
     ours = profile.evaluation.extractor == "classifier"

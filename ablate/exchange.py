@@ -33,7 +33,7 @@ class Entry(BaseModel):
 
     model_config = Strict
     nfe: Annotated[int, Field(ge=1)]
-    value: float | None = None
+    value: float
     std: float | None = None
     n: int | None = None
     extractor: str | None = None
@@ -85,9 +85,18 @@ class Record(BaseModel):
     provenance: Provenance | None = None
 
 
-def text(experiment: Experiment, store: Store) -> str:
-    """The content of an experiment's records file: a line per cell with a record, sorted by key."""
-    return "".join(f"{line}\n" for key in sorted(experiment.cells) if (line := _line(experiment, store, key)))
+def text(experiment: Experiment, store: Store, before: Path) -> str:
+    """The content of an experiment's records file: a line per cell with a record, sorted by key.
+
+    Args:
+        before: the file as it is. Its lines of other cells stay: it may be all that is left of them.
+    """
+    lines = {key: line for key in experiment.cells if (line := _line(experiment, store, key))}
+    with suppress(OSError, UnicodeDecodeError):
+        for line in before.read_text(encoding="utf-8").splitlines():
+            if key := _offer("", line)[0]:
+                lines.setdefault(key, line)
+    return "".join(f"{lines[key]}\n" for key in sorted(lines))
 
 
 def _line(experiment: Experiment, store: Store, key: str) -> str:
@@ -195,13 +204,19 @@ def _assembled(config: dict[str, Any]) -> Cell:
 
 
 def settle(made: Folder, folder: Folder) -> bool:
-    """Move a cell's files to its place, the record last; what is there stays. False where there is nothing to do."""
+    """Move a cell's files to its place, the record last. False where a record is there, or somebody computes the cell.
+
+    The files of a cell that was begun and left give way, its checkpoints too: numbers and curves shall be of one run.
+    """
     with suppress(OSError):  # a folder with something in it: somebody began the cell here
         os.rename(made.path, folder.path)
         return True
     try:
         with folder.lock().acquire(timeout=0):
-            return not folder.record.exists() and _fill(made, folder)
+            if folder.record.exists():
+                return False
+            folder.forget_checkpoints()
+            return _fill(made, folder)
     except filelock.Timeout:
         return False
 
@@ -211,6 +226,5 @@ def _fill(made: Folder, folder: Folder) -> bool:
     for file in sorted(files, key=lambda p: p == made.record):
         target = folder.path / file.relative_to(made.path)
         target.parent.mkdir(exist_ok=True)
-        if not target.exists():
-            os.replace(file, target)
+        os.replace(file, target)
     return True

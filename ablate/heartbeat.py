@@ -15,6 +15,7 @@ from ablate.store import Folder, read_json, write_json
 from ablate.usage import Usage
 
 EVERY_S, STALE_S = 5.0, 60.0  # between two signs; without one, another machine's worker counts as dead
+LOOKS, SELDOM_S = 60, 60.0  # so many looks at the machine come with every sign, later ones by the minute
 
 
 def boot() -> str:
@@ -66,7 +67,8 @@ class Heartbeat:
             with suppress(OSError):  # a full disk is found by what must be written
                 self._write("running")
             with suppress(Exception):
-                self._note()
+                if self.looks < LOOKS or time.time() - self.looked >= SELDOM_S:
+                    self._note()
 
     def _note(self) -> None:
         """One line of usage; a worker that goes on counts on."""

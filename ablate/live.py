@@ -98,8 +98,10 @@ class Live:
 
 def brought(
     experiment: Experiment, store: Store, uri: str | None, report: Path, models: bool = False
-) -> tuple[int, str | None]:
-    """Bring an experiment's cells up to date now: how many are, and the first problem, with which it ends.
+) -> tuple[int, list[str]]:
+    """Bring an experiment's cells up to date now: how many are, and what went wrong, a line each.
+
+    It ends with the first trouble of MLflow's. A network of which no model can be made hinders no other.
 
     Args:
         report: the folder of its report, shown with the experiment's own run if it is there.
@@ -111,16 +113,15 @@ def brought(
     for n, folder in enumerate(folders):
         running = not folder.record.exists() and heartbeat.state(folder) == "running"
         tracker.update(folder.path, tags[folder.key], running)
-        if models:
-            tracker.model(folder.path)
         if tracker.problem:
-            return n, tracker.problem
+            return n, [tracker.problem]
+    unmade = [problem for folder in folders if models and (problem := tracker.model(folder.path))]
     records = [r for r in map(store.record, experiment.cells) if r]
     counted = {s: float(sum(r["state"] == s for r in records)) for s in ("finished", "diverged", "failed")}
     whole = len(records) == len(experiment.cells) and not counted["failed"]
     if folders:
         tracker.close([report] if report.is_dir() else [], counted, "finished" if whole else "failed")
-    return len(folders), tracker.problem
+    return len(folders), [*unmade, *([tracker.problem] if tracker.problem else [])]
 
 
 def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:

@@ -48,12 +48,19 @@ def use(threads: int) -> None:
 def keep_freed() -> None:
     """Let the C library keep freed memory: else every step gives some back to the kernel and faults it in anew.
 
-    Seen on a CPU with small networks: 2 to 5 % of a step's time, all of it the kernel's, and as much memory as before.
+    Seen on a CPU with small networks: 2 to 5 % of a step's time, all of it the kernel's. Blocks above 64 MiB still are
+    given back: they cost little for their size, and would leave holes.
     """
     with contextlib.suppress(AttributeError, OSError):  # glibc alone can be told
         libc = ctypes.CDLL(None)
-        libc.mallopt(MMAP_THRESHOLD, 2**30)
+        libc.mallopt(MMAP_THRESHOLD, 2**26)
         libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back() -> None:
+    """Give freed memory back to the kernel, once: after what is built in a way in which nothing is used later."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @lru_cache(maxsize=1)

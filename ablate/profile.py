@@ -72,6 +72,7 @@ class Profile(Section):
     adapt: dict[str, Any] = {}
     evaluation: Evaluation = Evaluation()
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of a worker; unset: the cores shared out
+    compile: bool = False  # the network's blocks, by torch.compile: minutes once, then faster steps
     log_every: Count = 20  # steps between logged losses
     checkpoint_every: Count | None = None  # images; at least the end of every tenth part when unset
 
@@ -92,7 +93,7 @@ class Profile(Section):
     def deciding(self) -> dict[str, Any]:
         """What of the profile decides a cell's numbers; the adapted fields are in the recipe already."""
         plain = self.model_dump(mode="json")
-        for silent in ("name", "summary", "adapt", "threads", "log_every", "checkpoint_every"):
+        for silent in ("name", "summary", "adapt", "threads", "compile", "log_every", "checkpoint_every"):
             del plain[silent]
         for silent in ("batch", "grid"):  # how samples are made and shown, not which
             del plain["evaluation"][silent]

@@ -60,9 +60,9 @@ def bring(
 
 def _offers(source: str) -> Iterator[Offer]:
     if "://" in source:
-        from ablate.tracking import retrieval
+        from ablate.tracking.retrieval import offers
 
-        return retrieval.offers(source)
+        return offers(source)
     return exchange.offers(Path(source))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ablate.experiment import Cell
@@ -86,5 +87,9 @@ def peak(device: str) -> int:
         import torch
 
         return int(torch.cuda.max_memory_allocated())
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux tells kilobytes, macOS bytes
-    return most if sys.platform == "darwin" else most * 1024
+    try:  # getrusage counts what the parent had when it forked, too
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024

@@ -112,7 +112,9 @@ class Folder:
         found: dict[tuple[int, str], dict[str, Any]] = {}
         with contextlib.suppress(OSError):
             for text in self.metrics.read_text().splitlines():
-                with contextlib.suppress(ValueError):  # a line torn by a kill
+                with contextlib.suppress(
+                    ValueError, LookupError, TypeError, AttributeError
+                ):  # torn by a kill
                     line = json.loads(text)
                     kind = next(iter(line["metrics"]), "")  # losses, losses by level or an evaluation
                     found[line["step"], kind] = line

@@ -14,7 +14,8 @@ from ablate.data import Images
 from ablate.denoiser import Denoiser, one_hot
 from ablate.flat import Flat
 from ablate.loss import Draws, Terms, consistency
-from ablate.networks import draw_masks, teacher_copy
+from ablate.machine import give_back
+from ablate.networks import compile_blocks, draw_masks, teacher_copy
 from ablate.parallel import ALONE, Ranks
 from ablate.profile import Profile
 from ablate.recipe import Recipe
@@ -66,6 +67,10 @@ class Trainer:
         self.averaged = Flat(self.average.network).vector
         self.taught = Flat(self.teacher.network).vector if keeps else None
         self.optimizer = recipe.optimizer([self.weights])
+        if profile.compile:  # last, for a copy of a compiled network would not be one
+            for network in {self.network, self.teacher.network}:
+                compile_blocks(network)
+        give_back()  # networks are built parameter by parameter, and lie in one vector each from here on
         scaled = recipe.precision.name == "fp16" and device != "cpu"
         self.scaler = torch.amp.GradScaler(device, enabled=scaled)
 

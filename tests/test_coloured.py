@@ -59,7 +59,16 @@ def test_a_recipe_and_a_difference_have_every_field():
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"), [("list met", "metric"), ("show ic", "ict"), ("diff ct ic", "ict")]
+    ("words", "wanted"),
+    [
+        ("list met", "metric"),
+        ("show ic", "ict"),
+        ("diff ct ic", "ict"),
+        ("run x.yaml --profile cifar10-c", "cifar10-cpu"),
+        ("run x.yaml --set noise_p", "noise_precond"),
+        ("run x.yaml --set noise.p_m", "noise.p_mean"),
+        ("run x.yaml --set metric=pseudo_huber_", "metric=pseudo_huber_per_element"),
+    ],
 )
 def test_a_shell_completes_names(words, wanted):
     told = {"_ABLATE_COMPLETE": "complete_bash", "COMP_WORDS": f"ablate {words}"}

@@ -50,7 +50,7 @@ class Made:
 
     def shown(self, uri):
         """What `sync` does."""
-        assert live.brought(self.experiment, self.store, uri, self.folder) == (8, None)
+        assert live.brought(self.experiment, self.store, uri, self.folder) == (8, [])
         return uri
 
     def check_report(self, uri):
@@ -112,6 +112,36 @@ def test_files_that_were_lost_are_told_by_their_cell(made, database, tmp_path):
     assert brought.keys == []
     assert all(re.match("cell [0-9a-f]{12}: ", problem) for problem in brought.problems)
     assert len(brought.problems) == 8
+
+
+def test_a_picture_that_is_none_is_told_by_its_cell(made, database, tmp_path):
+    artifacts = made.place / "store" / "mlflow-artifacts"
+    picture = next(artifacts.rglob("images_*_1step.png"))
+    before = picture.read_bytes()
+    picture.write_text("no picture")
+    try:
+        brought = sources.bring(database, Store(tmp_path / "there"))
+    finally:
+        picture.write_bytes(before)
+    assert len(brought.keys) == 7
+    (problem,) = brought.problems
+    assert re.match("cell [0-9a-f]{12}: cannot identify image", problem)
+
+
+def test_a_network_of_which_no_model_can_be_made_hinders_no_other(made, monkeypatch, tmp_path):
+    def unlike(runs, key, folder):
+        raise ValueError("it branches on data")
+
+    for key in made.experiment.cells:
+        made.store.folder(key).model.write_bytes(b"weights")
+    monkeypatch.setattr(tracking, "save_model", unlike)
+    cells, problems = live.brought(
+        made.experiment, made.store, f"sqlite:///{tmp_path}/m.db", tmp_path / "no", models=True
+    )
+    for key in made.experiment.cells:
+        made.store.folder(key).model.unlink()
+    assert (cells, len(problems)) == (8, 8)
+    assert all("no MLflow model can be made of it: it branches on data" in problem for problem in problems)
 
 
 def test_a_view_that_lacks_files_is_brought_up_to_date(made, database):

@@ -60,7 +60,7 @@ def test_a_torn_line_of_metrics_is_passed_over_and_a_repeated_step_counts_once(c
     folder.append(2, 16, {"loss": 2.0})
     folder.append(2, 16, {"loss": 2.0})
     with folder.metrics.open("a") as file:
-        file.write('{"step": 3, "ima')
+        file.write('{}\n[]\n{"step": 3}\n{"step": 3, "ima')
     assert [line["step"] for line in folder.lines()] == [1, 2]
     assert folder.last()["metrics"]["loss"] == 2.0
 

@@ -376,6 +376,9 @@ def test_the_pages_are_for_this_machine(tmp_path):
 def test_a_server_has_its_own_pages(tmp_path):
     with pytest.raises(SpecError, match="browser"):
         tracking.serve(tmp_path, "http://127.0.0.1:1", 5001)
+    (tmp_path / "mlflow.db").write_text("no database, and long enough to have a header " * 4)
+    with pytest.raises(SpecError, match=r"MLflow at sqlite:///.*mlflow\.db: .*not a database"):
+        tracking.serve(tmp_path, None, 5001)
 
 
 @pytest.mark.slow

@@ -22,6 +22,16 @@ def test_a_busy_process_is_seen_as_busy():
     assert 1 < found[MEMORY] < 1e6
 
 
+def test_a_long_training_is_looked_at_by_the_minute_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(heartbeat, "EVERY_S", 0.01)
+    monkeypatch.setattr(heartbeat, "LOOKS", 3)
+    folder = Store(tmp_path).folder("ab12")
+    folder.path.mkdir()
+    with Heartbeat(folder):
+        time.sleep(0.3)
+    assert len(folder.usage.read_text().splitlines()) <= 4  # and one at the end
+
+
 def test_a_worker_that_goes_on_counts_on(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.05)
     folder = Store(tmp_path).folder("ab12")

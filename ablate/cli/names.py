@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,22 +10,18 @@ import typer
 
 from ablate import documents
 from ablate import recipe as recipes
-from ablate.cli.options import AS_JSON, PROFILE, RUNS, SET, overrides
+from ablate.cli.options import AS_JSON, PROFILE, RUNS, SET, begun, overrides
 from ablate.registry import AXES, SpecError, nearest
 
 app = typer.Typer()
 
 
-def _begun(names: Iterable[str], incomplete: str) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
-
-
 def _axes(incomplete: str) -> list[str]:
-    return _begun(AXES, incomplete)
+    return begun(AXES, incomplete)
 
 
 def _recipes(incomplete: str) -> list[str]:
-    return _begun(documents.named("recipes"), incomplete)
+    return begun(documents.named("recipes"), incomplete)
 
 
 AXIS = Annotated[Optional[str], typer.Argument(help="One axis only.", autocompletion=_axes)]

@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 from ablate import documents
-from ablate.registry import Problems, SpecError
+from ablate.registry import AXES, Problems, SpecError
+
+
+def begun(names: Iterable[str], incomplete: str) -> list[str]:
+    """The names that a shell may put in the place of what was typed."""
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _profiles(incomplete: str) -> list[str]:
+    return begun(documents.named("profiles"), incomplete)
+
+
+def _settings(incomplete: str) -> list[str]:
+    """An axis, a field of one of its options behind a dot, or an option behind `=`."""
+    key, equals, _ = incomplete.partition("=")
+    axis, dot, _ = key.partition(".")
+    if axis not in AXES:
+        return begun(AXES, incomplete)
+    options = AXES[axis].options
+    if equals and not dot:
+        return begun((f"{axis}={option}" for option in options), incomplete)
+    fields = dict.fromkeys(field for option in options for field in AXES[axis].fields(option))
+    return begun((axis, *(f"{axis}.{field}" for field in fields)), incomplete)
+
 
 FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).")]
 KEY = Annotated[str, typer.Argument(metavar="KEY", help="The key of a finished cell, or its beginning.")]
-PROFILE = Annotated[Optional[str], typer.Option(help="Another profile than the file's: a name or a path.")]
+PROFILE = Annotated[
+    Optional[str],
+    typer.Option(help="Another profile than the file's: a name or a path.", autocompletion=_profiles),
+]
 SET = Annotated[
     Optional[list[str]],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a field in every row; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a field in every row; repeatable.",
+        autocompletion=_settings,
+    ),
 ]
 SEEDS = Annotated[Optional[str], typer.Option(metavar="0,1,...", help="Other seeds than the file's.")]
 SEED = Annotated[int, typer.Option(min=0, help="Of the noise.")]

@@ -83,8 +83,9 @@ def sync(
         raise SpecError(f"--runs-dir {runs_dir}: there is no such directory")
     experiment = evidence.recorded(experiment, runs_dir)
     store, report = Store(runs_dir), reports_dir / experiment.name
-    cells, problem = brought(experiment, store, tracking_uri, report, models)
+    cells, problems = brought(experiment, store, tracking_uri, report, models)
     print(f"{cells} cells are up to date in MLflow")
-    if problem:
+    for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
+    if problems:
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ablate.networks.blocks import Size, Style
+from ablate.networks.compiled import compile_blocks
 from ablate.networks.dropout import Dropout, draw_masks, teacher_copy
 from ablate.networks.layers import seed_parameters
 from ablate.networks.unet import ADM, DDPMPP, NCSNPP, UNet
@@ -15,6 +16,7 @@ __all__ = [
     "Size",
     "Style",
     "UNet",
+    "compile_blocks",
     "draw_masks",
     "seed_parameters",
     "teacher_copy",

@@ -149,7 +149,7 @@ def _write_tables(
         text,
         latex(experiment, lines(experiment, table), columns(table), versus),
         html.html(experiment, store, text, folder),
-        exchange.text(experiment, store),
+        exchange.text(experiment, store, folder / exchange.FILE),
     )
     for name, content in zip(TABLES, contents, strict=True):
         with whole(folder / name) as temporary:

@@ -55,7 +55,7 @@ class Verdict:
     """The answer to a claim.
 
     p: two-sided, of the test that decides, after Holm's correction over the file's claims. n: seeds. effect: of
-    the comparison that decides, if the claim has one. seeds: how many would decide it, None if unknown.
+    the comparison that decides, if the claim has one. among: of how many claims, by which margin, at how many looks.
     """
 
     claim: Claim
@@ -64,7 +64,12 @@ class Verdict:
     p: float
     because: str
     effect: Paired | None = None
-    seeds: int | None = None
+    among: tuple[int, float, int] = (1, 1.0, 1)
+
+    @property
+    def seeds(self) -> int | None:
+        """How many would decide an open claim, None if unknown; worked out when asked for, it takes milliseconds."""
+        return _seeds(self.effect, *self.among) if self.effect and self.state == UNDECIDED else None
 
     def plain(self) -> dict[str, Any]:
         """State, n, p, what was seen, ratio with its interval, seeds needed."""
@@ -157,10 +162,8 @@ def answers(experiment: Experiment, table: Table) -> list[Verdict]:
     found = []
     for put, test, p, claim in zip(asked, tests, corrected, experiment.claims, strict=True):
         state = UNDECIDED if p > ALPHA else SUPPORTED if test.support < test.against else CONTRADICTED
-        needed = None
-        if put is not None and state == UNDECIDED and test.effect:
-            needed = _seeds(test.effect, len(tests), claim.ratio if put.duels else 1.0, experiment.looks)
-        found.append(Verdict(claim, state, test.n, p, test.because, test.effect, needed))
+        among = len(tests), claim.ratio if put and put.duels else 1.0, experiment.looks
+        found.append(Verdict(claim, state, test.n, p, test.because, test.effect, among))
     return found
 
 

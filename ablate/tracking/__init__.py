@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,6 +51,21 @@ def _mlflow() -> Any:
     for noisy in ("mlflow", "urllib3.connectionpool"):  # a failure is told once, by `Tracker.problem`
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     return mlflow
+
+
+def line(error: Exception) -> str:
+    """What went wrong with a store, in one line that tells no password."""
+    words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return Backend.masked(words)[:300]
+
+
+@contextmanager
+def told(about: str) -> Iterator[None]:
+    """Whatever goes wrong with a store, as one line for the user."""
+    try:
+        yield
+    except Exception as error:
+        raise SpecError(f"{about}: {line(error)}") from None
 
 
 class Tracker:
@@ -90,9 +106,22 @@ class Tracker:
         """Bring a cell's run up to date; one that has neither a record nor a worker is shown as killed."""
         self._attempt(lambda: self._update(folder, tags, running))
 
-    def model(self, folder: Path) -> None:
-        """Log the model of a cell whose run is there already; takes seconds, and is free where MLflow has it."""
-        self._attempt(lambda: self._model(folder))
+    def model(self, folder: Path) -> str | None:
+        """Log the model of a cell whose run is there already; takes seconds, and is free where MLflow has it.
+
+        Returns:
+            Why there is no model of this cell, in one line; None where there is one, or MLflow is the trouble.
+        """
+        sent = Sent.load(folder, self._view)
+        if sent.model or not sent.run or not (folder / MODEL).exists():
+            return None
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                saved = save_model(folder.parent, folder.name, Path(place) / "model")
+            except Exception as error:  # whatever the exporter says of an unusual network
+                return f"cell {folder.name}: no MLflow model can be made of it: {line(error)}"
+            self._attempt(lambda: self._model(folder, sent, saved))
+        return None
 
     def close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
         """End the parent run with the report's files (or folders) and numbers; free if it has them."""
@@ -118,8 +147,7 @@ class Tracker:
         try:
             action()
         except Exception as error:
-            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            self.problem = self.problem or f"MLflow at {self.backend}: {Backend.masked(line)[:300]}"
+            self.problem = self.problem or f"MLflow at {self.backend}: {line(error)}"
             self._resume = time.monotonic() + PAUSE
 
     def _update(self, folder: Path, tags: Mapping[str, str], running: bool) -> None:
@@ -136,15 +164,10 @@ class Tracker:
             run.sent.store = parent.sent.store
             run.follow(config, tags, running)
 
-    def _model(self, folder: Path) -> None:
-        sent = Sent.load(folder, self._view)
-        if sent.model or not sent.run or not (folder / MODEL).exists():
-            return
-        with tempfile.TemporaryDirectory() as place:
-            saved = save_model(folder.parent, folder.name, Path(place) / "model")
-            with self.backend.lock():
-                run = Mirror(_mlflow(), self._opened().client, folder, self._view, sent)
-                run.model(self._place, saved)
+    def _model(self, folder: Path, sent: Sent, saved: Path) -> None:
+        with self.backend.lock():
+            run = Mirror(_mlflow(), self._opened().client, folder, self._view, sent)
+            run.model(self._place, saved)
 
     def _named(self, config: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
         row, seed = tags.get("row", config["key"]), str(config["seed"])
@@ -228,12 +251,12 @@ def command(backend: Backend, port: int) -> list[str]:
     return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend.uri, *places, *door]
 
 
-def _places(backend: Backend, port: int) -> Iterator[tuple[str, str]]:
+def _places(backend: Backend, port: int) -> list[tuple[str, str]]:
     """Name of every experiment that has cells, the newest first, and the address of its runs."""
-    for found in _mlflow().MlflowClient(backend.uri).search_experiments(order_by=["last_update_time DESC"]):
-        if found.name != "Default":
-            at = f"http://127.0.0.1:{port}/#/experiments/{found.experiment_id}/runs?{MENU}"
-            yield found.name, at
+    client = _mlflow().MlflowClient(backend.uri)
+    found = client.search_experiments(order_by=["last_update_time DESC"])
+    named = [(e.name, e.experiment_id) for e in found if e.name != "Default"]
+    return [(name, f"http://127.0.0.1:{port}/#/experiments/{i}/runs?{MENU}") for name, i in named]
 
 
 def serve(runs: Path, uri: str | None, port: int) -> int:
@@ -245,9 +268,10 @@ def serve(runs: Path, uri: str | None, port: int) -> int:
     backend = Backend(runs, uri)
     if backend.remote:
         raise SpecError(f"tracking: {backend} has its own pages: open it in a browser")
-    with backend.lock():
+    with told(f"MLflow at {backend}"), backend.lock():
         backend.create(_mlflow())
-    for name, place in _places(backend, port):
+        places = _places(backend, port)
+    for name, place in places:
         print(f"{name}: {place}", flush=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     env = {**ENVIRONMENT, **os.environ}

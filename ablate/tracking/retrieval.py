@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ablate.exchange import KEY, Offer
 from ablate.registry import SpecError
-from ablate.tracking import _mlflow, notes
+from ablate.tracking import _mlflow, notes, told
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import GRID
 
@@ -29,7 +30,7 @@ def offers(uri: str) -> Iterator[Offer]:
     backend = Backend(Path(), uri)
     if backend.file and not backend.file.is_file():
         raise SpecError(f"{uri}: no such file")  # sqlite would make it
-    with _told(f"MLflow at {backend}"):
+    with told(f"MLflow at {backend}"):
         runs = list(_runs(_mlflow().MlflowClient(backend.uri)))
     for key, place in runs:
         yield key, partial(_write, backend.uri, key, place)
@@ -66,16 +67,9 @@ def _write(uri: str, key: str, place: str, folder: Path) -> None:
             kept.download_artifacts(artifact_uri=there, dst_path=here, tracking_uri=uri)
         return found
 
-    with _told(f"cell {key}"):
+    with told(f"cell {key}"):
         if "samples" in copied("", FILES.__contains__):
             copied("/samples", GRID.fullmatch)
-
-
-@contextmanager
-def _told(about: str) -> Iterator[None]:
-    """Whatever goes wrong with a store, as one line."""
-    try:
-        yield
-    except Exception as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise SpecError(f"{about}: {Backend.masked(line)[:300]}") from None
+        for picture in folder.glob("samples/*"):
+            with Image.open(picture, formats=["PNG"]) as opened:
+                opened.verify()

@@ -209,12 +209,18 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+@functools.cache
+def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """What is installed for us; looking through all packages takes longer than planning a small file."""
+    return tuple(importlib.metadata.entry_points(group="ablate.ingredients"))
+
+
 def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> None:
     """Import what registers options from outside: the entry points `ablate.ingredients`, then `modules`.
 
     A module may lie beside the experiment file or in the current folder.
     """
-    for entry in importlib.metadata.entry_points(group="ablate.ingredients"):
+    for entry in _installed():
         entry.load()
     for folder in (Path.cwd(), *([beside.parent.resolve()] if beside else [])):
         if modules and str(folder) not in sys.path:

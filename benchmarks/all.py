@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 GUESSES = {  # minutes on two cores, the ones that matter most first; used until a row has been measured
     "start": 3.0,
+    "report": 2.0,
     "around": 3.0,
     "evaluation": 1.0,
     "script_step": 4.0,

@@ -125,5 +125,7 @@ def test_installed_packages_offer_options_by_entry_point(monkeypatch):
         return [Entry()] if group == "ablate.ingredients" else []
 
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    recipes._installed.cache_clear()
     recipes.load_plugins()
+    recipes._installed.cache_clear()
     assert len(loaded) == 1

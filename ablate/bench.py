@@ -119,7 +119,7 @@ def made_up(cell: Cell, device: str) -> Images:
 
 def logged(cell: Cell, trainer: Trainer, steps: list[Step]) -> float:
     """Seconds that a training cell spends a step on reading and writing its losses."""
-    from ablate.cell import Run
+    from ablate.training import Run
 
     with tempfile.TemporaryDirectory(prefix="ablate-bench-") as place:
         run = Run(cell, Folder(Path(place)), trainer, made_up(cell, trainer.device), [], lambda *_: None)

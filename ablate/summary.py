@@ -15,7 +15,8 @@ from ablate.registry import SpecError
 from ablate.report import answers, row_means
 from ablate.report.html import page
 from ablate.report.markdown import table
-from ablate.report.verdicts import Verdict, probability
+from ablate.report.verdicts import Verdict
+from ablate.report.words import probability
 from ablate.store import Store, whole
 
 Answers = dict[str, dict[str, Verdict]]  # claim -> profile -> verdict

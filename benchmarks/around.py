@@ -12,11 +12,11 @@ from pathlib import Path
 from results import QUICK, Row, save, seconds, spread
 
 from ablate import data, plan
-from ablate.cell import Run
 from ablate.heartbeat import Heartbeat
 from ablate.machine import use
 from ablate.store import Store
 from ablate.train import Trainer
+from ablate.training import Run
 
 FILE = Path(__file__).parents[1] / "experiments" / "table1.yaml"
 PAIRS = 1 if QUICK else 7

@@ -27,7 +27,7 @@ FLOORS = [
         "editing",
     ),
     ("claims", "experiment", "rows", "plan", "store", "record", "heartbeat", "exchange"),
-    ("assessment", "cell", "model", "doctor", "export"),
+    ("assessment", "training", "cell", "model", "doctor", "export"),
     (
         "executors",
         "tracking",

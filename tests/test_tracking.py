@@ -20,7 +20,7 @@ from PIL import Image
 
 from ablate import tracking
 from ablate.registry import SpecError
-from ablate.tracking import Tracker, notes
+from ablate.tracking import Tracker, notes, server
 from ablate.tracking.backend import Backend
 
 RECIPE = {
@@ -317,7 +317,8 @@ def fresh(code, *arguments):
     command = [
         sys.executable,
         "-c",
-        "import sys; from pathlib import Path; from ablate.tracking import *\n" + code,
+        "import sys; from pathlib import Path; from ablate.tracking import *\n"
+        "from ablate.tracking.server import serve\n" + code,
     ]
     return subprocess.Popen(
         [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -367,7 +368,7 @@ def test_a_server_that_is_down_costs_nothing(cell, port):
 
 
 def test_the_pages_are_for_this_machine(tmp_path):
-    line = tracking.command(Backend(tmp_path), 5001)
+    line = server.command(Backend(tmp_path), 5001)
     assert line[line.index("--host") + 1] == "127.0.0.1"
     assert line[line.index("--port") + 1] == "5001"
     assert f"sqlite:///{tmp_path}/mlflow.db" in line
@@ -375,10 +376,10 @@ def test_the_pages_are_for_this_machine(tmp_path):
 
 def test_a_server_has_its_own_pages(tmp_path):
     with pytest.raises(SpecError, match="browser"):
-        tracking.serve(tmp_path, "http://127.0.0.1:1", 5001)
+        server.serve(tmp_path, "http://127.0.0.1:1", 5001)
     (tmp_path / "mlflow.db").write_text("no database, and long enough to have a header " * 4)
     with pytest.raises(SpecError, match=r"MLflow at sqlite:///.*mlflow\.db: .*not a database"):
-        tracking.serve(tmp_path, None, 5001)
+        server.serve(tmp_path, None, 5001)
 
 
 @pytest.mark.slow

@@ -220,6 +220,6 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open the MLflow UI on this machine's loopback address."""
-    from ablate.tracking import serve
+    from ablate.tracking.server import serve
 
     sys.exit(serve(runs_dir, tracking_uri, port))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ablate.report.frame import Column
 from ablate.report.lines import Line, best, groups, title
 from ablate.report.markdown import number
-from ablate.report.verdicts import Versus, percent, probability
+from ablate.report.verdicts import Versus
+from ablate.report.words import percent, probability
 
 if TYPE_CHECKING:
     from ablate.experiment import Experiment

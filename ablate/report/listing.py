@@ -9,7 +9,8 @@ from ablate.report import aggregate
 from ablate.report.choices import shown
 from ablate.report.lines import Line
 from ablate.report.markdown import count, duration, table
-from ablate.report.verdicts import Table, Versus, percent
+from ablate.report.verdicts import Table, Versus
+from ablate.report.words import percent
 
 if TYPE_CHECKING:
     from ablate.experiment import Experiment

@@ -13,7 +13,8 @@ from ablate.report.listing import listing, together
 from ablate.report.markdown import Footnotes, count, duration, number, table
 from ablate.report.reference import Methods, load
 from ablate.report.results import Results
-from ablate.report.verdicts import Verdict, Versus, probability
+from ablate.report.verdicts import Verdict, Versus
+from ablate.report.words import probability
 
 if TYPE_CHECKING:
     import pandas as pd

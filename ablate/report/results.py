@@ -10,7 +10,8 @@ from ablate.report.frame import Column
 from ablate.report.lines import Line, best, title
 from ablate.report.markdown import Footnotes, number, table
 from ablate.report.reference import Methods, Published
-from ablate.report.verdicts import Versus, interval, percent, probability
+from ablate.report.verdicts import Versus
+from ablate.report.words import interval, percent, probability
 
 if TYPE_CHECKING:
     from ablate.experiment import Experiment

@@ -22,6 +22,7 @@ from ablate.report.statistics import (
     seeds_needed,
     trend,
 )
+from ablate.report.words import told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,33 +190,6 @@ def _duel(question: Question, table: Table, experiment: Experiment) -> _Test:
     return _Test(
         max(p.less for _, p in known), against, hardest.n, f"{where}{more}: {told(hardest)}", hardest
     )
-
-
-def told(pair: Paired) -> str:
-    """A comparison in words: by how much lower or higher, and how sure."""
-    lost = f"{pair.lost} of {pair.n} pairs decided by a divergence" if pair.lost else ""
-    if not math.isfinite(pair.ratio):
-        return lost or "nothing to compare"
-    words = f"FID {percent(pair.ratio)}{interval(pair)}"
-    return f"{words}, {lost}" if lost else words
-
-
-def percent(ratio: float) -> str:
-    """`-12.0%`, `+3.4%`; from a factor of three on `×52`."""
-    return f"{ratio - 1:+.1%}" if ratio < 3 else f"×{ratio:.3g}"
-
-
-def interval(pair: Paired) -> str:
-    """` [-20.1%, -3.0%]`, empty from a single seed."""
-    if math.isnan(pair.low):
-        return ""
-    high = percent(pair.high) if pair.high < 1e6 else "no bound"
-    return f" [{percent(pair.low)}, {high}]"
-
-
-def probability(p: float) -> str:
-    """`0.031`, `<0.001`."""
-    return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.995 else "1"
 
 
 def _valley(question: Question, table: Table) -> _Test:

@@ -10,9 +10,6 @@ import importlib
 import json
 import logging
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -241,47 +238,3 @@ def save_model(runs: Path, key: str, folder: Path) -> Path:
     except OSError as error:
         raise SpecError(f"{folder}: {(error.strerror or str(error)).lower()}") from None
     return folder
-
-
-def command(backend: Backend, port: int) -> list[str]:
-    """MLflow's server on this machine alone; one worker serves one reader, at a third of the start."""
-    files = str(backend.artifacts)
-    places = ["--default-artifact-root", backend.artifacts.as_uri(), "--artifacts-destination", files]
-    door = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend.uri, *places, *door]
-
-
-def _places(backend: Backend, port: int) -> list[tuple[str, str]]:
-    """Name of every experiment that has cells, the newest first, and the address of its runs."""
-    client = _mlflow().MlflowClient(backend.uri)
-    found = client.search_experiments(order_by=["last_update_time DESC"])
-    named = [(e.name, e.experiment_id) for e in found if e.name != "Default"]
-    return [(name, f"http://127.0.0.1:{port}/#/experiments/{i}/runs?{MENU}") for name, i in named]
-
-
-def serve(runs: Path, uri: str | None, port: int) -> int:
-    """Show MLflow's pages on 127.0.0.1 until Ctrl-C or SIGTERM; the server's exit code, 0 after a wished end.
-
-    Raises:
-        SpecError: the store is a server, which has its own pages.
-    """
-    backend = Backend(runs, uri)
-    if backend.remote:
-        raise SpecError(f"tracking: {backend} has its own pages: open it in a browser")
-    with told(f"MLflow at {backend}"), backend.lock():
-        backend.create(_mlflow())
-        places = _places(backend, port)
-    for name, place in places:
-        print(f"{name}: {place}", flush=True)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    env = {**ENVIRONMENT, **os.environ}
-    # A session of its own: Ctrl-C reaches the server once, through us, and its workers with it.
-    server = subprocess.Popen(command(backend, port), env=env, cwd=backend.home, start_new_session=True)
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
-        return 0
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -379,7 +379,7 @@ def test_a_thousand_rows_are_shortened_on_the_page_alone(tmp_path):
     for i in range(1000):
         made.put(i, 100.0 + i)
     folder = made.write()
-    assert "At most 60 of the 1,000 rows" in (folder / "table.md").read_text()
+    assert "At most 40 of the 1,000 rows" in (folder / "table.md").read_text()
     assert len((folder / "table.csv").read_text().splitlines()) == 1001
 
 

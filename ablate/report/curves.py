@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ablate.experiment import Experiment
     from ablate.store import Store
 
-PANELS, POINTS = 16, 300  # rows that are shown, points of a curve
+PANELS, POINTS = 12, 300  # rows that are shown, points of a curve
 
 
 def curves(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path) -> bool:

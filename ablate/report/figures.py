@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ablate.experiment import Experiment
 
-MOST = 60  # rows of fid.png
+MOST = 40  # rows of fid.png
 DPI = 110
 WORDS = {"diverged": "diverged", "failed": "failed", "missing": "not run"}
 

@@ -171,5 +171,5 @@ def _save(image: Any, path: Path, colours: int) -> int:
     from ablate.store import whole
 
     with whole(path) as temporary:
-        (image.quantize(colours) if colours else image).save(temporary, format="PNG", optimize=True)
+        (image.quantize(colours) if colours else image).save(temporary, format="PNG")
     return path.stat().st_size

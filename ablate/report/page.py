@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablate.report import choices, noise, verdicts
+from ablate.report import choices, curves, figures, levels, noise, samples, verdicts
 from ablate.report.frame import Records, columns, floors
 from ablate.report.lines import groups, lines
 from ablate.report.listing import listing, together
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 FIGURES = {  # file: title, most rows, caption
     "fid.png": (
         "FID of every row",
-        60,
+        figures.MOST,
         "Diamonds are means, dots single seeds, the dashed line is real against real.",
     ),
     "effects.png": (
         "Changes",
-        60,
+        figures.MOST,
         "What each row changes, with the 95 % interval of few seeds; grey is not told apart. In a ladder each bar "
         "starts where the one above ended.",
     ),
@@ -41,24 +41,24 @@ FIGURES = {  # file: title, most rows, caption
     ),
     "tradeoff.png": (
         "Two steps, and cost",
-        60,
+        figures.MOST,
         "Means; a number is a row of the table, counted from its first. Above the dashed line a second step makes "
         "it worse. Wall times are of the machines that computed the cells.",
     ),
     "curves.png": (
         "Training",
-        16,
+        curves.PANELS,
         "A colour is a seed. Losses of unlike metrics or weightings share no scale.",
     ),
     "levels.png": (
         "Noise levels",
-        16,
+        levels.ROWS,
         "By the student's noise level, over the last quarter of training: where a row's loss lies, and how far its "
         "two passes are apart, in its metric's units, and how strongly it pulls at the network's output.",
     ),
     "samples.png": (
         "Samples",
-        24,
+        samples.MOST,
         "Every row starts from the same sampling noise; its first finished seed is shown.",
     ),
 }

@@ -181,7 +181,7 @@ class Store:
 
     def record(self, key: str) -> dict[str, Any] | None:
         """The record of cell `key`, None while it has none."""
-        record = read_json(self.folder(key).record)
+        record = read_json(self.path / key / "record.json")  # no Folder: a report asks by the thousand
         return record if isinstance(record, dict) and record.get("key") == key else None
 
     def prepare(self, cell: Cell) -> Folder:

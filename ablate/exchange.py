@@ -206,7 +206,7 @@ def _assembled(config: dict[str, Any]) -> Cell:
 def settle(made: Folder, folder: Folder) -> bool:
     """Move a cell's files to its place, the record last. False where a record is there, or somebody computes the cell.
 
-    The files of a cell that was begun and left give way, its checkpoints too: numbers and curves shall be of one run.
+    What a training that was begun and left has there gives way: numbers, curves and weights shall be of one run.
     """
     with suppress(OSError):  # a folder with something in it: somebody began the cell here
         os.rename(made.path, folder.path)
@@ -215,7 +215,7 @@ def settle(made: Folder, folder: Folder) -> bool:
         with folder.lock().acquire(timeout=0):
             if folder.record.exists():
                 return False
-            folder.forget_checkpoints()
+            folder.clear()
             return _fill(made, folder)
     except filelock.Timeout:
         return False

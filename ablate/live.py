@@ -115,7 +115,12 @@ def brought(
         tracker.update(folder.path, tags[folder.key], running)
         if tracker.problem:
             return n, [tracker.problem]
-    unmade = [problem for folder in folders if models and (problem := tracker.model(folder.path))]
+    unmade = []
+    for folder in folders if models else ():
+        if problem := tracker.model(folder.path):
+            unmade.append(problem)
+        if tracker.problem:  # an export takes seconds, and nobody would get the others
+            return len(folders), [*unmade, tracker.problem]
     records = [r for r in map(store.record, experiment.cells) if r]
     counted = {s: float(sum(r["state"] == s for r in records)) for s in ("finished", "diverged", "failed")}
     whole = len(records) == len(experiment.cells) and not counted["failed"]

@@ -112,9 +112,8 @@ class Folder:
         found: dict[tuple[int, str], dict[str, Any]] = {}
         with contextlib.suppress(OSError):
             for text in self.metrics.read_text().splitlines():
-                with contextlib.suppress(
-                    ValueError, LookupError, TypeError, AttributeError
-                ):  # torn by a kill
+                # torn by a kill, or of another hand
+                with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
                     line = json.loads(text)
                     kind = next(iter(line["metrics"]), "")  # losses, losses by level or an evaluation
                     found[line["step"], kind] = line
@@ -145,6 +144,13 @@ class Folder:
             with contextlib.suppress(Exception):  # of another version: the previous one is next
                 return dict(torch.load(path, map_location=device, weights_only=True))
         return None
+
+    def clear(self) -> None:
+        """Remove what a training that was begun here left, but for its log."""
+        self.forget_checkpoints()
+        for path in (self.metrics, self.usage, self.model, self.state):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.samples, ignore_errors=True)
 
     def forget_checkpoints(self) -> None:
         """Remove what only an unfinished cell needs."""

@@ -119,12 +119,15 @@ def test_what_has_a_record_stays_and_what_was_begun_gives_way(made, tmp_path):
     put(there, made.experiment.cells[first], 1.0)
     begun = there.prepare(made.experiment.cells[second])
     begun.save({"step": 3})
+    begun.append(3, 48, {"loss": 1.0})
+    (begun.samples / "images_000000048_1step.png").write_bytes(b"early")
     before = there.folder(first).record.read_bytes()
     brought = sources.bring(str(made.records), there)
     assert brought.here == {first}
     assert second in brought.keys
     assert there.folder(first).record.read_bytes() == before
     assert begun.load("cpu") is None  # else numbers and weights of two runs would stand in one folder
+    assert (begun.lines(), begun.samples.exists()) == ([], False)
     again = sources.bring(str(made.records), there)
     assert (again.keys, again.here) == ([], set(made.experiment.cells))
 

@@ -81,7 +81,7 @@ class Bench:
     Args:
         shape: (C, H, W) of the profile's images.
         device: where the checks of the real network run.
-        compiled: examine dropout under compilation too.
+        compiled: examine dropout under compilation too, as is done where the profile compiles.
     """
 
     def __init__(
@@ -94,8 +94,15 @@ class Bench:
     ):
         if hasattr(recipe.init_from, "require"):  # weights that the small stand-ins could not hold
             recipe = dataclasses.replace(recipe, init_from=AXES["init_from"].build("scratch"))
-        self.recipe, self.shape, self.device, self.compiled = recipe, shape, device, compiled
-        self.profile = profile.model_copy(update={"batch": BATCH, "images": BATCH * profile.steps})
+        self.recipe, self.shape, self.device, self.compiled = (
+            recipe,
+            shape,
+            device,
+            compiled or profile.compile,
+        )
+        # one check compiles, the others would pay for it and see nothing
+        changes = {"batch": BATCH, "images": BATCH * profile.steps, "compile": False}
+        self.profile = profile.model_copy(update=changes)
         self.K = self.profile.steps
         self.known: dict[str, str | None] = {}  # what recipes led to, for the liveness of fields
         self.shrunk = parameters(recipe, shape) > LARGEST

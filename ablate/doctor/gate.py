@@ -105,6 +105,7 @@ def verdict_path(store: Store, cell: Cell) -> Path:
     """Where the findings of the cell's recipe are kept: one file for all its seeds."""
     data = cell.profile.data.model_dump(mode="json")
     budget = {"doctor": FORMAT, "version": ablate.__version__, "steps": cell.profile.steps, "data": data}
+    budget |= {"compile": True} if cell.profile.compile else {}
     return store.cache / f"doctor-{recipes.key(cell.recipe, budget, 0)}.json"
 
 

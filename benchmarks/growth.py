@@ -90,6 +90,7 @@ def draw(curves: dict[str, Curve]) -> None:
     import seaborn as sns
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     sns.set_theme(style="whitegrid", palette="colorblind")
     figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -100,6 +101,11 @@ def draw(curves: dict[str, Curve]) -> None:
         line = [curve[sizes[0]] * n / sizes[0] for n in sizes]
         axes.loglog(sizes, line, "--", color="gray", label="in proportion")
         axes.set(xlabel=name, ylabel="seconds")
+        axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.legend(fontsize=8)
     figure.savefig(PICTURE, dpi=110)
 

@@ -165,8 +165,8 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
             look = {"marker": "D", "s": 22, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
             ax.scatter([t] * len(values), values, color=color, label=said, **look)
         ax.axhline(found["one_step"], color="0.3", linestyle="-.", linewidth=1, label="one step, fresh seeds")
-        ax.set(xscale="log", xlabel="second level sigma", ylabel=f"two-step FID, n = {found['n']}")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        figures.logarithmic(ax, "x")
+        ax.set(xlabel="second level sigma", ylabel=f"two-step FID, n = {found['n']}")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         figures.save(figure, path)
 

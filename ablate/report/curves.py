@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.report.figures import blank, chosen, house, save
+from ablate.report.figures import blank, chosen, house, logarithmic, save
 from ablate.report.lines import lines
 
 if TYPE_CHECKING:
@@ -66,14 +66,4 @@ def _curves(ax: Any, label: str, found: Sequence[tuple[str, list[float], list[fl
     ax.grid(color="0.92")
     ax.set(ylabel="FID, 1 step" if found[0][0] == "fid_1step" else "loss", xlabel="images")
     if all(value > 0 for _, _, values in found for value in values):
-        _decades(ax)
-
-
-def _decades(ax: Any) -> None:
-    """A logarithmic axis with plain numbers, also where it spans less than a decade."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        logarithmic(ax, "y")

@@ -64,6 +64,18 @@ def save(figure: Any, path: Path) -> None:
         picture.quantize(128, dither=Image.Dither.NONE).save(temporary, format="PNG")
 
 
+def logarithmic(ax: Any, *names: str) -> None:
+    """Makes the axes `names`, "x" or "y", logarithmic with plain numbers, also where they span less than a decade."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    for name in names:
+        getattr(ax, f"set_{name}scale")("log")
+        axis = getattr(ax, f"{name}axis")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
 def chosen(results: Sequence[Line], most: int) -> list[int]:
     """The rows that a figure shows: all, or the `most` with the lowest one-step FID, in table order."""
     if len(results) <= most:
@@ -172,8 +184,7 @@ def _finish(
         ax.axvline(floor, color="0.3", linestyle="--", linewidth=1, zorder=0)
     positive = [v for v in [*points, *real] if v > 0]
     if positive and max(positive) > 10 * min(positive):
-        axes[0].set_xscale("log")
-        axes[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        logarithmic(axes[0], "x")
     axes[-1].set_xlabel("FID, lower is better")
     handles = [
         Line2D([], [], marker="D", linestyle="", color=c, label=n) for n, c in _palette(measured).items()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.report.aggregate import bootstrapped, mean
-from ablate.report.figures import blank, house, save
+from ablate.report.figures import blank, house, logarithmic, save
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,11 +81,9 @@ def _panel(ax: Any, field: str, points: pd.DataFrame, default: float | None) -> 
         ax.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
     values = points["value"].astype(float)
     if values.min() > 0 and values.max() > 20 * values.min():
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        logarithmic(ax, "x")
     if points["fid"].max() > 10 * points["fid"].min() > 0:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        logarithmic(ax, "y")
     if default is not None:
         ax.axvline(default, color="0.3", linestyle="--", linewidth=1, label="the base's own")
     ax.set(xlabel=field, ylabel="FID")

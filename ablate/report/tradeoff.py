@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.report.figures import MOST, chosen, house, save
+from ablate.report.figures import MOST, chosen, house, logarithmic, save
 from ablate.report.frame import columns
 from ablate.report.lines import lines
 
@@ -43,10 +43,11 @@ def _draw(steps: list[Point], costs: list[Point], path: Path) -> None:
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
         _scatter(left, steps, "FID, 1 step", "FID, 2 steps")
+        logarithmic(left, "x", "y")
         ends = [min(v for _, *xy in steps for v in xy), max(v for _, *xy in steps for v in xy)]
         left.plot(ends, ends, color="0.5", linestyle="--", linewidth=1, zorder=0)
         _scatter(right, costs, "seconds of a worker per cell", "FID, 1 step")
-        right.set_xscale("linear")
+        logarithmic(right, "y")
         save(figure, path)
 
 
@@ -58,8 +59,5 @@ def _scatter(ax: Any, points: list[Point], across: str, up: str) -> None:
     for number, x, y in points:
         look = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": "x-small", "in_layout": False}
         ax.annotate(str(number), (x, y), **look)
-    for axis, scale in ((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale)):
-        scale("log")
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set(xlabel=across, ylabel=up)
     ax.grid(color="0.92")

@@ -76,8 +76,21 @@ def load(
         raise error.under(str(file)) from None
 
 
+def searches(path: str | Path) -> bool:
+    """Whether a file is a study, for `ablate study`, and no experiment.
+
+    Raises:
+        SpecError: no such file, or no YAML mapping.
+    """
+    return _searches(documents.mapping(documents.read(Path(path)), str(path)))
+
+
+def _searches(content: dict[str, Any]) -> bool:
+    return "search" in content and "plan" not in content
+
+
 def _checked(content: dict[str, Any], file: Path) -> File:
-    if "search" in content and "plan" not in content:
+    if _searches(content):
         raise SpecError(f"{file}: search: this is a study file, for `ablate study`; an experiment has `plan`")
     try:
         checked = File.model_validate(content, strict=True)

@@ -12,10 +12,11 @@ import time
 
 import optuna
 import pytest
+from typer.testing import CliRunner
 
 import ablate
 from ablate import study as studies
-from ablate.cli.search import app  # noqa: F401  (the command exists)
+from ablate.cli import app
 from ablate.crew import Crew
 from ablate.plan import load as load_experiment
 from ablate.record import INTERRUPTED, blank
@@ -164,6 +165,27 @@ def test_an_interrupted_study_loses_no_trial_and_repeats_no_cell(place):
     _, study, second = search(place)
     assert len(ended(study)) == 12
     assert len(set(first.computed + second.computed)) == len(first.computed + second.computed) == 12
+
+
+def test_the_report_of_an_interrupted_study_trains_nothing(place):
+    with pytest.raises(KeyboardInterrupt):
+        search(place, executor=Instant(room=2, dies_after=5))
+    words = ["--runs-dir", str(place / "runs"), "--reports-dir", str(place / "reports"), "--json"]
+    told = CliRunner().invoke(app, ["report", str(place / "some.yaml"), *words])
+    assert told.exit_code == 0
+    study = studies.recorded(studies.load(place / "some.yaml"), place / "runs")
+    assert json.loads(told.stdout)["best"]["fid_1step"]["value"] == study.best_value
+    counted = len(ended(study))
+    assert 0 < counted < 12
+    assert f"{counted} of 12 trials" in (place / "reports" / "some" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/studies.db"])
+def test_a_study_that_never_ran_has_no_report_and_is_not_made(place, url):
+    url = url and url.format(place)
+    with pytest.raises(SpecError, match=r"no trials of .*some.yaml"):
+        studies.recorded(studies.load(place / "some.yaml"), place / "runs", url)
+    assert not list(place.rglob("*.journal"))
 
 
 def test_trials_of_a_dead_process_are_begun_anew_with_the_same_parameters(place):

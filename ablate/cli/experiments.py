@@ -166,7 +166,11 @@ def report(
     reports_dir: REPORTS = Path("reports"),
     source: Annotated[
         Optional[str],
-        typer.Option("--from", metavar="SOURCE", help="Read an MLflow URI or a records.jsonl, not the runs."),
+        typer.Option(
+            "--from",
+            metavar="SOURCE",
+            help="Read an MLflow URI or a records.jsonl, or a study's storage, not the runs.",
+        ),
     ] = None,
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Exit code 1 unless all claims are supported.")
@@ -175,9 +179,20 @@ def report(
 ) -> None:
     """Write tables and figures from what is recorded; never trains."""
     from ablate import evidence, plan, sources
+    from ablate.registry import SpecError
     from ablate.report import answers
     from ablate.store import Store
 
+    if plan.searches(file):
+        from ablate import study as studies
+        from ablate.cli.search import tell
+        from ablate.study import result
+
+        if check_claims:
+            raise SpecError(f"{file}: --check-claims: a study has no claims")
+        searched = studies.load(file, profile, overrides(set_), seed_list(seeds))
+        search = studies.recorded(searched, runs_dir, source)
+        tell(searched, search, result.write(searched, search, reports_dir), "", as_json)
     experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
     with sources.reading(source, experiment, runs_dir) as (place, refused):
         for problem in refused:

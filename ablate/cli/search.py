@@ -91,12 +91,16 @@ def study(
             broken = studies.run(plan, search, store, crew_of, partial(_show, plan, live, store), live.follow)
         except KeyboardInterrupt:
             live.close([], {}, "interrupted")
-            print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
+            print(
+                "interrupted: the same command goes on from the last checkpoints; "
+                "`ablate report` with this file shows the trials that have ended",
+                file=sys.stderr,
+            )
             sys.exit(130)
         folder = result.write(plan, search, reports_dir)
         states = studies.states(search)
         live.close([folder], states, "failed" if broken else "finished")
-    _end(plan, result.bests(plan, search), folder, states, broken, as_json)
+    tell(plan, search, folder, broken, as_json)
 
 
 @app.command()
@@ -143,9 +147,12 @@ def _show(plan: Any, live: Live, store: Any, row: Row, cells: list[Cell]) -> Non
         live.add(store.folder(cell.key), tags | {"changed": ", ".join(row.changed)})
 
 
-def _end(
-    plan: Any, best: dict[str, Any], folder: Path, states: dict[str, float], broken: str, as_json: bool
-) -> None:
+def tell(plan: Any, search: Any, folder: Path, broken: str, as_json: bool) -> None:
+    """A study's end: its lowest trials, how many there are, where the report is; exits with 1 where there is none."""
+    from ablate import study as studies
+    from ablate.study import result
+
+    best, states = result.bests(plan, search), studies.states(search)
     found = {
         name: {"trial": t.number, "value": t.values[i], "params": t.params}
         for i, (name, t) in enumerate(best.items())

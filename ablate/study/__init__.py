@@ -13,13 +13,14 @@ import optuna
 from ablate.crew import POLL_S, Crew, Follow
 from ablate.experiment import Cell, Row
 from ablate.progress import Progress
+from ablate.registry import SpecError
 from ablate.runner import terminated
 from ablate.store import Folder, Store
 from ablate.study import optunas
 from ablate.study.plan import Plan, load
 from ablate.study.trials import Trials, counts, owner, revive
 
-__all__ = ["Plan", "load", "opened", "run", "states"]
+__all__ = ["Plan", "load", "opened", "recorded", "run", "states"]
 
 
 def opened(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
@@ -44,6 +45,23 @@ def opened(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
         seed = len(told) + (zlib.crc32(repr(owner()).encode()) % 2**20 if url else 0)
         study.sampler = optunas.sampler(plan.content.sampler, plan.space, seed)
     return study
+
+
+def recorded(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
+    """The study as it stands, to be read; nothing is made.
+
+    Raises:
+        SpecError: its storage can not be had, or does not know it.
+    """
+    place = optunas.masked(url) if url else str(runs)
+    try:
+        if url or optunas.journal(runs, plan.content.name).is_file():
+            with optunas.quiet():
+                storage = optunas.storage(runs, plan.content.name, url)
+                return optuna.load_study(study_name=plan.id, storage=storage)
+    except KeyError:
+        pass
+    raise SpecError(f"{place}: no trials of {plan.experiment.file}; `ablate study` computes them")
 
 
 def run(

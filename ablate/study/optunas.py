@@ -99,6 +99,11 @@ def _grid(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
     return points
 
 
+def journal(runs: Path, name: str) -> Path:
+    """The file of a study's trials, unless they are in a database."""
+    return runs / "studies" / f"{name}.journal"
+
+
 def storage(runs: Path, name: str, url: str | None) -> BaseStorage:
     """Where trials are kept: a journal in the runs directory, or the URL of a database.
 
@@ -107,10 +112,11 @@ def storage(runs: Path, name: str, url: str | None) -> BaseStorage:
     Raises:
         SpecError: an address that is none, a database that does not answer or whose driver is absent.
     """
-    folder = runs / "studies"
+    file = journal(runs, name)
+    folder = file.parent
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(folder / f"{name}.journal")))
+        return JournalStorage(JournalFileBackend(str(file)))
     if url.split(":")[0].split("+")[0] not in SCHEMES or "://" not in url:
         raise SpecError(f"--storage {masked(url)}: a URL is needed, such as sqlite:////tmp/studies.db")
     folder.mkdir(parents=True, exist_ok=True)

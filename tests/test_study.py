@@ -186,6 +186,7 @@ def test_a_study_that_never_ran_has_no_report_and_is_not_made(place, url):
     with pytest.raises(SpecError, match=r"no trials of .*some.yaml"):
         studies.recorded(studies.load(place / "some.yaml"), place / "runs", url)
     assert not list(place.rglob("*.journal"))
+    assert url is None or optuna.get_all_study_names(url) == []
 
 
 def test_trials_of_a_dead_process_are_begun_anew_with_the_same_parameters(place):

@@ -6,7 +6,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
@@ -147,7 +147,7 @@ def _show(plan: Any, live: Live, store: Any, row: Row, cells: list[Cell]) -> Non
         live.add(store.folder(cell.key), tags | {"changed": ", ".join(row.changed)})
 
 
-def tell(plan: Any, search: Any, folder: Path, broken: str, as_json: bool) -> None:
+def tell(plan: Any, search: Any, folder: Path, broken: str, as_json: bool) -> NoReturn:
     """A study's end: its lowest trials, how many there are, where the report is; exits with 1 where there is none."""
     from ablate import study as studies
     from ablate.study import result

@@ -48,7 +48,7 @@ def opened(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
 
 
 def recorded(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
-    """The study as it stands, to be read; nothing is made.
+    """The study as it stands, to be read; no study is made.
 
     Raises:
         SpecError: its storage can not be had, or does not know it.

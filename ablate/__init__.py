@@ -1,8 +1,9 @@
 """Ablations of consistency training: swappable ingredients, experiment files, paired seeds, tables."""
 
-from ablate.notebook import load, results
-from ablate.recipe import Recipe, apply, diff, load_plugins, load_recipe
-from ablate.registry import AXES, SpecError, build
+from ablate.api import load, results
+from ablate.config.recipe import Recipe, apply, diff, load_plugins, load_recipe
+from ablate.core.errors import SpecError
+from ablate.core.registry import AXES, build
 
 __version__ = "0.1.0"
 __all__ = [

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from results import QUICK, Row, save, seconds, spread
 
-from ablate import data, plan
-from ablate.heartbeat import Heartbeat
-from ablate.machine import use
-from ablate.store import Store
-from ablate.train import Trainer
-from ablate.training import Run
+from ablate.core.hardware import use
+from ablate.data import datasets
+from ablate.planning import planner
+from ablate.runs.heartbeat import Heartbeat
+from ablate.runs.loop import Run
+from ablate.runs.store import Store
+from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "table1.yaml"
 PAIRS = 1 if QUICK else 7
@@ -26,8 +27,8 @@ CHANGES = {"profile.images": 320 if QUICK else 2240, "profile.checkpoint_every":
 def main() -> None:
     """Pairs of trainings without their evaluation."""
     use(1)
-    cell = list(plan.load(FILE, overrides=CHANGES).cells.values())[-1]
-    images = data.load(cell.profile.data)
+    cell = list(planner.load(FILE, overrides=CHANGES).cells.values())[-1]
+    images = datasets.load(cell.profile.data)
 
     def bare() -> float:
         trainer = Trainer(cell.recipe, cell.profile, images, cell.seed)

@@ -16,11 +16,14 @@ import torch
 import torch_fidelity.metrics as metrics
 from results import QUICK, Row, save, seconds, spread
 
-from ablate import classifier, data, evaluate, plan
-from ablate.assessment import assess, samples, schedules
-from ablate.machine import use
-from ablate.store import Store
-from ablate.train import Trainer
+from ablate.core.hardware import use
+from ablate.data import datasets
+from ablate.evaluation import classifier
+from ablate.evaluation import fid as evaluate
+from ablate.planning import planner
+from ablate.runs.assess import assess, samples, schedules
+from ablate.runs.store import Store
+from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "table1.yaml"
 PAIRS = 1 if QUICK else 5
@@ -43,8 +46,8 @@ def main() -> None:
     """Pairs, alternating, after one evaluation that makes what is kept for ever."""
     use(1)
     small = {"profile.evaluation.samples": 64} if QUICK else {}
-    cell = next(iter(plan.load(FILE, overrides=small).cells.values()))
-    images = data.load(cell.profile.data)
+    cell = next(iter(planner.load(FILE, overrides=small).cells.values()))
+    images = datasets.load(cell.profile.data)
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed)
     with tempfile.TemporaryDirectory(prefix="ablate-evaluation-") as place:
         store = Store(place)

@@ -14,9 +14,10 @@ from typing import Any
 
 from results import NO_GPU, QUICK, Row, save, seconds
 
-from ablate import bench, cost, plan
-from ablate.machine import cores, devices
-from ablate.registry import SpecError
+from ablate.core.errors import SpecError
+from ablate.core.hardware import cores, devices
+from ablate.cost import bench, estimate
+from ablate.planning import planner
 
 FILE = Path(__file__).parents[1] / "experiments" / "bench_ncsnpp.yaml"
 PRECISIONS: dict[str, dict[str, Any]] = {
@@ -34,7 +35,9 @@ STEPS = 64
 def speed(batch: int, changes: dict[str, Any]) -> dict[str, Any]:
     """The entry of `bench` for ncsnpp."""
     changes = {"profile.batch": batch, "profile.images": batch * STEPS, **changes}
-    (entry,) = bench.speeds(cost.groups(plan.load(FILE, overrides=changes), Path("none")), cores(), "cuda")
+    (entry,) = bench.speeds(
+        estimate.groups(planner.load(FILE, overrides=changes), Path("none")), cores(), "cuda"
+    )
     print(bench.told(entry), flush=True)
     return entry
 

@@ -17,9 +17,10 @@ import psutil
 from planning import SETS, ablate
 from results import QUICK, Row, save, seconds
 
-from ablate import data, plan
-from ablate.machine import use
-from ablate.train import Trainer
+from ablate.core.hardware import use
+from ablate.data import datasets
+from ablate.planning import planner
+from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "table1.yaml"
 PICTURE = Path(__file__).parents[1] / "docs" / "growth.png"
@@ -33,8 +34,8 @@ Curve = dict[int, float]
 def trainer(images: int, batch: int = 16) -> Trainer:
     """Of the iCT row on digits, for so many images in all."""
     changes = {"profile.images": images, "profile.batch": batch}
-    cell = list(plan.load(FILE, overrides=changes).cells.values())[-1]
-    return Trainer(cell.recipe, cell.profile, data.load(cell.profile.data), cell.seed)
+    cell = list(planner.load(FILE, overrides=changes).cells.values())[-1]
+    return Trainer(cell.recipe, cell.profile, datasets.load(cell.profile.data), cell.seed)
 
 
 def exponent(curve: Curve) -> float:

@@ -10,8 +10,9 @@ from typing import Any
 
 from results import QUICK, Row, save
 
-from ablate import bench, cost, plan
-from ablate.machine import cores
+from ablate.core.hardware import cores
+from ablate.cost import bench, estimate
+from ablate.planning import planner
 
 FILE = Path(__file__).parents[1] / "experiments" / "bench_ncsnpp.yaml"
 FLAGS = ("avx512_bf16", "amx_bf16")
@@ -29,7 +30,7 @@ def native() -> bool:
 def measured(precision: str, batch: int) -> dict[str, Any]:
     """The entry of `bench` for a precision."""
     changes: dict[str, Any] = {"precision": precision, "profile.batch": batch} | (SMALL if QUICK else {})
-    found = cost.groups(plan.load(FILE, overrides=changes), Path("none"))
+    found = estimate.groups(planner.load(FILE, overrides=changes), Path("none"))
     (entry,) = bench.speeds(found, cores(), "cpu")
     print(bench.told(entry), flush=True)
     return entry

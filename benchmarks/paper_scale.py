@@ -11,10 +11,10 @@ import sys
 
 from results import Row, save
 
-from ablate.catalogue import counted
-from ablate.plan import adapted
-from ablate.profile import load_profile
-from ablate.recipe import build, read_specs
+from ablate.config.profile import load_profile
+from ablate.config.recipe import build, read_specs
+from ablate.cost.flops import counted
+from ablate.planning.planner import adapted
 
 PEAK = 989.0  # TFLOP/s of an H100 or H200 SXM, bf16, dense, as its maker's data sheet has it
 SHARES = (0.2, 0.4, 0.6)  # of the peak; assumed

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from ablate import data, evaluate
-from ablate.denoiser import Denoiser
-from ablate.experiment import Cell
-from ablate.extractor import calculate
+from ablate.data import datasets
+from ablate.evaluation import fid as evaluate
+from ablate.evaluation.extractors import calculate
 from ablate.networks import Dropout
-from ablate.sampler import sample
+from ablate.planning.cells import Cell
+from ablate.training.denoiser import Denoiser
+from ablate.training.sampling import sample
 
 
 def usual_dropout(network: torch.nn.Module) -> torch.nn.Module:
@@ -35,7 +36,7 @@ def usual_dropout(network: torch.nn.Module) -> torch.nn.Module:
 def compute(cell: Cell, cache: Path) -> list[float]:
     """Train a cell and return its FID at each number of steps."""
     torch.manual_seed(cell.seed)
-    images = data.load(cell.profile.data)
+    images = datasets.load(cell.profile.data)
     network = usual_dropout(cell.recipe.network(images.shape, 0))
     average = copy.deepcopy(network)
     train(cell, network, average, images.train.float() / 127.5 - 1)
@@ -77,7 +78,7 @@ def follow(behind: torch.nn.Module, network: torch.nn.Module, decay: float) -> N
 
 
 @torch.no_grad()
-def fid(cell: Cell, f: Denoiser, sigmas: list[float], images: data.Images, cache: Path) -> float:
+def fid(cell: Cell, f: Denoiser, sigmas: list[float], images: datasets.Images, cache: Path) -> float:
     """Samples by these levels, measured in one call that keeps nothing."""
     e = cell.profile.evaluation
     parts = [min(e.batch, e.samples - i) for i in range(0, e.samples, e.batch)]

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ablate import plan
-from ablate.machine import cores, processor
-from ablate.store import Store, describe, read_json, write_json
+from ablate.core.files import read_json, write_json
+from ablate.core.hardware import cores, processor
+from ablate.planning import planner
+from ablate.runs.store import Store, describe
 
 SMALL = ["profile.images=512", "profile.evaluation.samples=64", "network.width=8", "network.attention=[]"]
 SETS = [part for pair in SMALL for part in ("--set", pair)]
@@ -42,7 +43,7 @@ def finished(place: Path, cells: int) -> Path:
     """An experiment whose cells all have records; its file."""
     file, overrides = written(place, cells), dict(pair.split("=", 1) for pair in SMALL)
     overrides = {k: [] if v == "[]" else int(v) for k, v in overrides.items()}
-    experiment, store = plan.load(file, overrides=overrides), Store(place / "runs")
+    experiment, store = planner.load(file, overrides=overrides), Store(place / "runs")
     one = place / "one.yaml"
     one.write_text("name: one\nplan: [{list: [{}]}]\n")
     ablate(place, "run", str(one), *SETS, "--no-doctor")
@@ -74,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ablate-planning-") as home:
         place = Path(home)
         file = written(place, 10_000)
-        rows.append(("planning 10,000 cells", 5.0, median(lambda: plan.load(file), 5)))
+        rows.append(("planning 10,000 cells", 5.0, median(lambda: planner.load(file), 5)))
         for cells, most in ((100, 3.0), (1000, 10.0)):
             arguments = ("run", str(finished(place, cells)), *SETS, "--no-doctor")
             ablate(place, "sync", *arguments[1:-1])  # as if they had just been computed: MLflow has them

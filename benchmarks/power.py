@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ablate.report.statistics import ALPHA, holm, paired
+from ablate.analysis.statistics import ALPHA, holm, paired
 
 SPREAD, CLAIMS, TABLES = 0.08, 10, 400
 SEEDS = (2, 3, 4, 5, 6, 8, 10)

@@ -56,7 +56,7 @@ def machine() -> str:
     """Processor, GPU if there is one, versions."""
     import torch
 
-    from ablate.machine import cores, processor
+    from ablate.core.hardware import cores, processor
 
     gpu = [torch.cuda.get_device_name(0)] if torch.cuda.is_available() else []
     python = f"Python {sys.version.split()[0]}"

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from results import QUICK, Row, save, seconds, spread
 
-from ablate import bench, plan
-from ablate.experiment import Cell
-from ablate.machine import cores, use
-from ablate.stopwatch import peak
-from ablate.train import Trainer
+from ablate.core.hardware import cores, use
+from ablate.cost import bench
+from ablate.cost.timing import peak
+from ablate.planning import planner
+from ablate.planning.cells import Cell
+from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "bench_script_unet.yaml"
 PAIRS = 1 if QUICK else 5
@@ -40,7 +41,7 @@ SMALL = {
 def cell(precision: str) -> Cell:
     """The file's cell with the script's optimizer."""
     changes: dict[str, Any] = {"precision": precision, "optimizer": "adamw", "optimizer.clip": CLIP}
-    return next(iter(plan.load(FILE, overrides=changes | (SMALL if QUICK else {})).cells.values()))
+    return next(iter(planner.load(FILE, overrides=changes | (SMALL if QUICK else {})).cells.values()))
 
 
 def ours(of: Cell) -> Callable[[], object]:

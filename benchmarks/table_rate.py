@@ -14,9 +14,9 @@ from pathlib import Path
 
 from results import QUICK, Row, save, seconds
 
-from ablate import plan
-from ablate.machine import cores
-from ablate.store import Store
+from ablate.core.hardware import cores
+from ablate.planning import planner
+from ablate.runs.store import Store
 
 ROWS = """
 name: subset
@@ -46,7 +46,7 @@ def one_by_one() -> None:
     import plain
 
     small = {"profile.images": 320, "profile.evaluation.samples": 64} if QUICK else {}
-    for cell in plan.load("subset.yaml", overrides=small).cells.values():
+    for cell in planner.load("subset.yaml", overrides=small).cells.values():
         print(
             f"  plain, {cell.recipe.teacher.name}: FID {plain.compute(cell, Store('runs').cache)}", flush=True
         )

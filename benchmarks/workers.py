@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ablate.machine import cores, processor
+from ablate.core.hardware import cores, processor
 
 FILE = "name: equal\nseeds: [0, 1, 2, 3]\nplan: [{grid: {metric.c: [0.01, 0.1]}}]\n"
 REPEATS = 3

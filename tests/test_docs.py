@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ablate import plan
 from ablate.cli import app
-from ablate.profile import load_profile
-from ablate.registry import AXES
+from ablate.config.profile import load_profile
+from ablate.core.registry import AXES
+from ablate.planning import planner
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("concepts", "experiments", "options", "evidence")
@@ -54,7 +54,7 @@ def test_every_experiment_plans(tmp_path):
     rows = {}
     for text in experiments:
         (tmp_path / "it.yaml").write_text(text)
-        found = plan.load(tmp_path / "it.yaml")
+        found = planner.load(tmp_path / "it.yaml")
         rows[found.name] = len(found.rows)
     assert rows | {"first": 4, "rows": 4, "combinations": 12, "together": 3} == rows
     (tmp_path / "mine.yaml").write_text(profile)
@@ -64,14 +64,14 @@ def test_every_experiment_plans(tmp_path):
 def test_the_option_of_ones_own_plans_and_its_test_passes(tmp_path, my_metric):
     (text,) = blocks("options", "yaml")
     (tmp_path / "own.yaml").write_text(text)
-    (row,) = plan.load(tmp_path / "own.yaml").rows
+    (row,) = planner.load(tmp_path / "own.yaml").rows
     assert row.recipe.flat()["metric.scale"] == 3.0
     import my_metric as module
 
     module.test_it_is_a_scaled_distance()
     (tmp_path / "own.yaml").write_text(text.replace("3.0", "-3.0"))
     with pytest.raises(ValueError, match="scale > 0 must hold"):
-        plan.load(tmp_path / "own.yaml")
+        planner.load(tmp_path / "own.yaml")
 
 
 @pytest.mark.parametrize("page", sorted(p.stem for p in DOCS.glob("*.md")))

@@ -1,4 +1,4 @@
-"""Commands, a few lines each; what is heavy is imported inside them."""
+"""Commands: options, messages, exit codes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NoReturn
 
 import typer
 
-from ablate import recipe as recipes
 from ablate.cli import bench, exchange, experiments, extractor, models, names, search, watch
-from ablate.record import UNWRITABLE
-from ablate.registry import SpecError
+from ablate.config import recipe as recipes
+from ablate.core.errors import SpecError
+from ablate.runs.record import UNWRITABLE
 
 app = typer.Typer(
     no_args_is_help=True,

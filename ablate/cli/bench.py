@@ -24,14 +24,15 @@ def bench(
     as_json: AS_JSON = False,
 ) -> None:
     """Time training of every distinct network and precision on made-up images, against a matrix product."""
-    from ablate import bench, cost, plan
-    from ablate.machine import cores, devices
+    from ablate.core.hardware import cores, devices
+    from ablate.cost import bench, estimate
+    from ablate.planning import planner
 
-    experiment = plan.load(file, profile, overrides(set_))
+    experiment = planner.load(file, profile, overrides(set_))
     device = "cpu" if devices() == ["cpu"] else "cuda"
     using = threads or experiment.profile.threads or cores()
     entries = []
-    for entry in bench.speeds(cost.groups(experiment, runs_dir), using, device):
+    for entry in bench.speeds(estimate.groups(experiment, runs_dir), using, device):
         entries.append(entry)
         if not as_json:
             print(bench.told(entry), flush=True)

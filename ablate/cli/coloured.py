@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ablate.catalogue import shown
+from ablate.cli.listings import shown
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,7 +12,7 @@ import typer
 from ablate.cli.options import AS_JSON, PROFILE, RUNS, SEEDS, SET, overrides, seed_list
 
 if TYPE_CHECKING:
-    from ablate import sources
+    from ablate.tracking import sources
 
 app = typer.Typer()
 
@@ -32,10 +32,11 @@ def fetch(
     as_json: AS_JSON = False,
 ) -> None:
     """Bring finished cells from elsewhere into the runs directory; never trains, never replaces a file."""
-    from ablate import plan, sources
-    from ablate.store import Store
+    from ablate.planning import planner
+    from ablate.runs.store import Store
+    from ablate.tracking import sources
 
-    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds)) if file else None
+    experiment = planner.load(file, profile, overrides(set_), seed_list(seeds)) if file else None
     found = sources.bring(source, Store(runs_dir), sources.possible(experiment) if experiment else None)
     for problem in found.problems:
         print(f"error: {problem}", file=sys.stderr)

@@ -64,24 +64,27 @@ def run(
     as_json: AS_JSON = False,
 ) -> None:
     """Compute what is missing of an experiment, then write its report."""
-    from ablate import evidence, plan, report, runner
+    from ablate.analysis import sequential
     from ablate.cli import costs
     from ablate.doctor import gate
-    from ablate.live import Live
-    from ablate.resources import Resources
-    from ablate.store import Store
+    from ablate.execution import runner
+    from ablate.execution.resources import Resources
+    from ablate.planning import planner
+    from ablate.report import writer
+    from ablate.runs.store import Store
+    from ablate.tracking.live import Live
 
     options = overrides(executor_option, "--executor-option")
     means = Resources(
         workers, workers_per_device, devices_per_cell, executor, options, retries=retries, stall_min=stall
     )
-    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    experiment = planner.load(file, profile, overrides(set_), seed_list(seeds))
     means.check(experiment.profile)
-    experiment = evidence.needed(experiment) if claims_only else experiment
+    experiment = sequential.needed(experiment) if claims_only else experiment
     say = (lambda *words: None) if as_json else print
     for note in experiment.notes:
         say(f"note: {note}")
-    experiment = evidence.recorded(experiment, runs_dir)
+    experiment = sequential.recorded(experiment, runs_dir)
     if dry_run and max_hours is None:
         costs.show(experiment, runs_dir, means, time, as_json)
         return
@@ -102,7 +105,7 @@ def run(
             print("interrupted: the same command goes on from the last checkpoints", file=sys.stderr)
             sys.exit(130)
         folder = write_report(experiment, store, reports_dir)
-        numbers = outcome.counts() | report.means(folder)
+        numbers = outcome.counts() | writer.means(folder)
         live.close([folder], numbers, "failed" if outcome.failed else "finished")
     if outcome.computed and (link := live.comparison([row.keys[0] for row in experiment.rows])):
         say(link)
@@ -115,10 +118,11 @@ def _computed(
     experiment: Any, store: Any, means: Any, live: Any, failed: bool, hours: float | None, say: Any
 ) -> Any:
     """Compute the cells, then further seeds where the file wants its claims decided; how all cells ended."""
-    from ablate import evidence, runner
-    from ablate.live import cell_tags
+    from ablate.analysis import sequential
+    from ablate.execution import runner
+    from ablate.tracking.live import cell_tags
 
-    total, budget = runner.Outcome(), evidence.Budget(hours, means.at_once(experiment.profile)[0])
+    total, budget = runner.Outcome(), sequential.Budget(hours, means.at_once(experiment.profile)[0])
 
     def compute() -> bool:
         for key, tags in cell_tags(experiment).items():
@@ -128,7 +132,7 @@ def _computed(
         )
         return not total.failed
 
-    evidence.decide(experiment, store, compute, budget, say)
+    sequential.decide(experiment, store, compute, budget, say)
     return total
 
 
@@ -142,18 +146,18 @@ def doctor(
     as_json: AS_JSON = False,
 ) -> None:
     """Examine an experiment's recipes in seconds; exit code 1 where one fails other than on purpose."""
-    from ablate import plan
     from ablate.doctor import gate
+    from ablate.planning import planner
 
-    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    experiment = planner.load(file, profile, overrides(set_), seed_list(seeds))
     sys.exit(gate.command(experiment, as_json, compiled))
 
 
 def write_report(experiment: Any, store: Any, reports_dir: Path) -> Path:
     """The experiment's tables and figures; the folder they are in."""
-    from ablate import report
+    from ablate.report import writer
 
-    return report.write(experiment, store, reports_dir)
+    return writer.write(experiment, store, reports_dir)
 
 
 @app.command()
@@ -178,27 +182,29 @@ def report(
     as_json: AS_JSON = False,
 ) -> None:
     """Write tables and figures from what is recorded; never trains."""
-    from ablate import evidence, plan, sources
-    from ablate.registry import SpecError
-    from ablate.report import answers
-    from ablate.store import Store
+    from ablate.analysis import sequential
+    from ablate.core.errors import SpecError
+    from ablate.planning import planner
+    from ablate.report.writer import answers
+    from ablate.runs.store import Store
+    from ablate.tracking import sources
 
-    if plan.searches(file):
-        from ablate import study as studies
+    if planner.searches(file):
         from ablate.cli.search import tell
         from ablate.study import result
+        from ablate.study import search as studies
 
         if check_claims:
             raise SpecError(f"{file}: --check-claims: a study has no claims")
         searched = studies.load(file, profile, overrides(set_), seed_list(seeds))
         search = studies.recorded(searched, runs_dir, source)
         tell(searched, search, result.write(searched, search, reports_dir), "", as_json)
-    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    experiment = planner.load(file, profile, overrides(set_), seed_list(seeds))
     with sources.reading(source, experiment, runs_dir) as (place, refused):
         for problem in refused:
             print(f"left out: {problem}", file=sys.stderr)
         store = Store(place)
-        experiment = evidence.recorded(experiment, place)
+        experiment = sequential.recorded(experiment, place)
         folder, found = write_report(experiment, store, reports_dir), answers(experiment, store)
     if as_json:
         plain = [{**v.claim.model_dump(include={"id", "says"}), **v.plain()} for v in found]
@@ -221,9 +227,10 @@ def summary(
     reports_dir: REPORTS = Path("reports"),
 ) -> None:
     """Write one page that answers all claims over all profiles with records; never trains."""
-    from ablate import documents, summary
+    from ablate.core import yaml_files
+    from ablate.report import summary
 
-    shipped = next((f for f in documents.folders("") if f.is_dir()), Path("experiments"))
+    shipped = next((f for f in yaml_files.folders("") if f.is_dir()), Path("experiments"))
     chosen = files or sorted(file for file in shipped.glob("*.yaml") if file.name != "reference.yaml")
     print(summary.summary(chosen, runs_dir, reports_dir, overrides(set_), seed_list(seeds)))
 

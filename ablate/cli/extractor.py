@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ablate.cli.options import AS_JSON, REPORTS, RUNS, SET, overrides
-from ablate.registry import SpecError
+from ablate.core.errors import SpecError
 
 app = typer.Typer()
 
@@ -23,18 +23,19 @@ def extractor(
     as_json: AS_JSON = False,
 ) -> None:
     """Train a profile's extractor, and examine whether its FID orders known damages of real images."""
-    from ablate import distortions
-    from ablate.profile import load_profile
-    from ablate.store import Store, whole
+    from ablate.config.profile import load_profile
+    from ablate.core.files import whole
+    from ablate.evaluation import extractor_check
+    from ablate.runs.store import Store
 
     given = overrides(set_)
     if wrong := [key for key in given if not key.startswith("profile.")]:
         raise SpecError(f"--set {wrong[0]}: only fields of the profile matter here: profile.{wrong[0]}?")
     chosen = load_profile(profile, {key.removeprefix("profile."): v for key, v in given.items()})
-    found = distortions.examine(chosen, Store(runs_dir).cache)
+    found = extractor_check.examine(chosen, Store(runs_dir).cache)
     folder = reports_dir / "extractor"
     folder.mkdir(parents=True, exist_ok=True)
-    text = distortions.told(found, chosen)
+    text = extractor_check.told(found, chosen)
     with whole(folder / f"{chosen.name}.md") as temporary:
         temporary.write_text(text)
     print(json.dumps(found.plain(), indent=1) if as_json else text + f"\n{folder / f'{chosen.name}.md'}")

@@ -26,8 +26,8 @@ def sample(
     runs_dir: RUNS = Path("runs"),
 ) -> None:
     """Draw images from a finished cell into a PNG."""
-    from ablate.model import draw
-    from ablate.store import Store
+    from ablate.inference.model import draw
+    from ablate.runs.store import Store
 
     print(draw(Store(runs_dir), key, n, levels(sigmas), seed, out))
 
@@ -42,11 +42,11 @@ def midpoint(
     as_json: AS_JSON = False,
 ) -> None:
     """Search the second level of two-step sampling that gives the lowest FID, and judge it by fresh noise."""
-    from ablate import midpoint
-    from ablate.store import Store
+    from ablate.inference import second_level
+    from ablate.runs.store import Store
 
-    found = midpoint.write(Store(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True))
-    print(json.dumps(found) if as_json else midpoint.told(found))
+    found = second_level.write(Store(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(found) if as_json else second_level.told(found))
 
 
 @app.command()
@@ -62,8 +62,8 @@ def edit(
     runs_dir: RUNS = Path("runs"),
 ) -> None:
     """Edit images with a finished cell that was not trained for it: what is given, results, the original."""
-    from ablate import tasks
-    from ablate.store import Store
+    from ablate.inference import tasks
+    from ablate.runs.store import Store
 
     print(tasks.write(Store(runs_dir), key, task, image or [], levels(sigmas), seed, out))
 
@@ -82,9 +82,9 @@ def export(
     runs_dir: RUNS = Path("runs"),
 ) -> None:
     """Write a finished cell's weights and config into a folder that needs nothing else."""
-    from ablate import export
-    from ablate.store import Store
-    from ablate.tracking import save_model
+    from ablate.inference import export
+    from ablate.runs.store import Store
+    from ablate.tracking.tracker import save_model
 
     print(export.export(Store(runs_dir), key, out, diffusers))
     if mlflow:

@@ -8,10 +8,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from ablate import documents
-from ablate import recipe as recipes
 from ablate.cli.options import AS_JSON, PROFILE, RUNS, SET, begun, overrides
-from ablate.registry import AXES, SpecError, nearest
+from ablate.config import recipe as recipes
+from ablate.core import yaml_files
+from ablate.core.errors import SpecError, nearest
+from ablate.core.registry import AXES
 
 app = typer.Typer()
 
@@ -21,7 +22,7 @@ def _axes(incomplete: str) -> list[str]:
 
 
 def _recipes(incomplete: str) -> list[str]:
-    return begun(documents.named("recipes"), incomplete)
+    return begun(yaml_files.named("recipes"), incomplete)
 
 
 AXIS = Annotated[Optional[str], typer.Argument(help="One axis only.", autocompletion=_axes)]
@@ -31,18 +32,17 @@ RECIPE = "A name, a file, or the key of a cell."
 @app.command("list")
 def list_(axis: AXIS = None, as_json: AS_JSON = False) -> None:
     """The axes, their contracts, options, fields and sources."""
-    from ablate import catalogue
-    from ablate.cli import coloured
+    from ablate.cli import coloured, listings
 
     if axis is not None and axis not in AXES:
         raise SpecError(f"{axis!r} is no axis; {nearest(axis, AXES)}")
     chosen = [axis] if axis else list(AXES)
     if as_json:
-        print(json.dumps(catalogue.plain(chosen), indent=1))
+        print(json.dumps(listings.plain(chosen), indent=1))
     elif coloured.wanted():
-        coloured.put(coloured.axes(catalogue.plain(chosen)))
+        coloured.put(coloured.axes(listings.plain(chosen)))
     else:
-        print(catalogue.text(chosen))
+        print(listings.text(chosen))
 
 
 @app.command()
@@ -54,16 +54,15 @@ def show(
     as_json: AS_JSON = False,
 ) -> None:
     """A recipe with every field written out; with a profile, as it would be tried there, its network counted."""
-    from ablate import catalogue
-    from ablate.cli import coloured
+    from ablate.cli import coloured, listings
 
-    shown = catalogue.described(recipe, profile, overrides(set_), runs_dir)
+    shown = listings.described(recipe, profile, overrides(set_), runs_dir)
     if as_json:
         print(json.dumps(shown, indent=1))
     elif coloured.wanted():
         coloured.put(coloured.described(shown))
     else:
-        print(documents.write(shown), end="")
+        print(yaml_files.write(shown), end="")
 
 
 @app.command("diff")
@@ -75,21 +74,20 @@ def diff_(
     as_json: AS_JSON = False,
 ) -> None:
     """The fields in which two recipes differ."""
-    from ablate import catalogue
-    from ablate.cli import coloured
+    from ablate.cli import coloured, listings
 
-    changes = recipes.diff(*(catalogue.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b)))
+    changes = recipes.diff(*(listings.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b)))
     if as_json:
         print(json.dumps(changes, indent=1))
     elif changes and coloured.wanted():
         coloured.put(coloured.differing(a, b, changes))
     else:
-        print(catalogue.changes(a, b, changes))
+        print(listings.changes(a, b, changes))
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
-    from ablate.schema import schema
+    from ablate.planning.schema import schema
 
     print(json.dumps(schema(), indent=1))

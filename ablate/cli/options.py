@@ -9,8 +9,9 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from ablate import documents
-from ablate.registry import AXES, Problems, SpecError
+from ablate.core import yaml_files
+from ablate.core.errors import Problems, SpecError
+from ablate.core.registry import AXES
 
 
 def begun(names: Iterable[str], incomplete: str) -> list[str]:
@@ -19,7 +20,7 @@ def begun(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _profiles(incomplete: str) -> list[str]:
-    return begun(documents.named("profiles"), incomplete)
+    return begun(yaml_files.named("profiles"), incomplete)
 
 
 def _settings(incomplete: str) -> list[str]:
@@ -86,7 +87,7 @@ def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
             if not equals or not key.strip():
                 raise SpecError(f"{option} {pair}: KEY=VALUE is needed")
             try:
-                value = documents.parse(text) if text.strip() else text
+                value = yaml_files.parse(text) if text.strip() else text
             except SpecError as error:
                 raise error.under(f"{option} {key}") from None
             found[key.strip()] = number(value) if isinstance(value, str) else value

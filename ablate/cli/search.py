@@ -31,8 +31,8 @@ from ablate.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from ablate.experiment import Cell, Row
-    from ablate.live import Live
+    from ablate.planning.cells import Cell, Row
+    from ablate.tracking.live import Live
 
 app = typer.Typer()
 STORAGE = Annotated[
@@ -65,12 +65,12 @@ def study(
     as_json: AS_JSON = False,
 ) -> None:
     """Search fields of a recipe with Optuna; the same command goes on where it ended."""
-    from ablate import study as studies
     from ablate.doctor import gate
-    from ablate.live import Live
-    from ablate.resources import Resources
-    from ablate.store import Store
+    from ablate.execution.resources import Resources
+    from ablate.runs.store import Store
     from ablate.study import result
+    from ablate.study import search as studies
+    from ablate.tracking.live import Live
 
     options = overrides(executor_option, "--executor-option")
     means = Resources(
@@ -114,12 +114,13 @@ def importance(
     as_json: AS_JSON = False,
 ) -> None:
     """Which ingredient decides over all finished cells of some experiments; never trains."""
-    from ablate import evidence, plan
-    from ablate.store import Store
+    from ablate.analysis import sequential
+    from ablate.planning import planner
+    from ablate.runs.store import Store
     from ablate.study.importance import importance
 
-    planned = [plan.load(file, profile, overrides(set_), seed_list(seeds)) for file in files]
-    found = importance([evidence.recorded(e, runs_dir) for e in planned], Store(runs_dir), nfe)
+    planned = [planner.load(file, profile, overrides(set_), seed_list(seeds)) for file in files]
+    found = importance([sequential.recorded(e, runs_dir) for e in planned], Store(runs_dir), nfe)
     print(json.dumps(found, indent=1) if as_json else _shares(found))
 
 
@@ -149,8 +150,8 @@ def _show(plan: Any, live: Live, store: Any, row: Row, cells: list[Cell]) -> Non
 
 def tell(plan: Any, search: Any, folder: Path, broken: str, as_json: bool) -> NoReturn:
     """A study's end: its lowest trials, how many there are, where the report is; exits with 1 where there is none."""
-    from ablate import study as studies
     from ablate.study import result
+    from ablate.study import search as studies
 
     best, states = result.bests(plan, search), studies.states(search)
     found = {

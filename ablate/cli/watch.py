@@ -22,7 +22,7 @@ from ablate.cli.options import (
     overrides,
     seed_list,
 )
-from ablate.registry import SpecError
+from ablate.core.errors import SpecError
 
 app = typer.Typer()
 EVERY_S = 2.0  # between two looks
@@ -42,10 +42,12 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from ablate import evidence, plan, status
+    from ablate.analysis import sequential
+    from ablate.planning import planner
+    from ablate.runs import status
 
-    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
-    experiment = evidence.recorded(experiment, runs_dir)
+    experiment = planner.load(file, profile, overrides(set_), seed_list(seeds))
+    experiment = sequential.recorded(experiment, runs_dir)
     found, console = status.cells(experiment, runs_dir), Console()
     if as_json:
         print(json.dumps({"cells": found, **status.totals(found)}, indent=1))
@@ -74,14 +76,15 @@ def sync(
     ] = False,
 ) -> None:
     """Bring MLflow up to date with what is recorded, after a server was out of reach or a store was lost."""
-    from ablate import evidence, plan
-    from ablate.live import brought
-    from ablate.store import Store
+    from ablate.analysis import sequential
+    from ablate.planning import planner
+    from ablate.runs.store import Store
+    from ablate.tracking.live import brought
 
-    experiment = plan.load(file, profile, overrides(set_), seed_list(seeds))
+    experiment = planner.load(file, profile, overrides(set_), seed_list(seeds))
     if not runs_dir.is_dir():
         raise SpecError(f"--runs-dir {runs_dir}: there is no such directory")
-    experiment = evidence.recorded(experiment, runs_dir)
+    experiment = sequential.recorded(experiment, runs_dir)
     store, report = Store(runs_dir), reports_dir / experiment.name
     cells, problems = brought(experiment, store, tracking_uri, report, models)
     print(f"{cells} cells are up to date in MLflow")

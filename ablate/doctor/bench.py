@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.data import Images
+from ablate.config.profile import Profile
+from ablate.config.recipe import Recipe
+from ablate.core.registry import AXES, injected, values
+from ablate.data.datasets import Images
 from ablate.networks import Dropout
-from ablate.profile import Profile
-from ablate.recipe import Recipe
-from ablate.registry import AXES, injected, values
-from ablate.train import Trainer
+from ablate.training.trainer import Trainer
 
 LARGEST = 5_000_000  # parameters that are examined as they are
 BATCH = 4

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
-from ablate.doctor import Finding, function, judged, liveness, loss, training
+from ablate.config.profile import Profile
+from ablate.config.recipe import Recipe
+from ablate.doctor import function, liveness, loss, training
 from ablate.doctor.bench import Bench
-from ablate.plan import image_shape
-from ablate.profile import Profile
-from ablate.recipe import Recipe
+from ablate.doctor.findings import Finding, judged
+from ablate.planning.planner import image_shape
 
 CHECKS: dict[str, Callable[[Bench], Iterator[Finding]]] = {
     "1 boundary": function.boundary,

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ablate.denoiser import Denoiser
-from ablate.doctor import Finding, within
 from ablate.doctor.bench import Bench, Probe
-from ablate.train import Trainer
+from ablate.doctor.findings import Finding, within
+from ablate.training.denoiser import Denoiser
+from ablate.training.trainer import Trainer
 
 TINY = 1e-6
 

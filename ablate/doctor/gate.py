@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import ablate
-from ablate import recipe as recipes
-from ablate.doctor import line
-from ablate.experiment import Cell, Experiment
-from ablate.machine import PRELOAD, devices, use
-from ablate.recipe import Recipe
-from ablate.registry import SpecError
-from ablate.store import Store, describe, read_json, restore, write_json
+from ablate.config import recipe as recipes
+from ablate.config.recipe import Recipe
+from ablate.core.errors import SpecError
+from ablate.core.files import read_json, write_json
+from ablate.core.hardware import PRELOAD, devices, use
+from ablate.doctor.findings import line
+from ablate.planning.cells import Cell
+from ablate.planning.experiment import Experiment
+from ablate.runs.store import Store, describe, restore
 
 FORMAT = 1  # of the verdicts; another one forgets those that are kept
 STOPS = ("failed", "error")

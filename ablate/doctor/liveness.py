@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.denoiser import Denoiser
-from ablate.doctor import Finding
+from ablate.config.recipe import Recipe
+from ablate.core.registry import values
+from ablate.core.rng import stream
 from ablate.doctor.bench import Bench, light, stir
+from ablate.doctor.findings import Finding
 from ablate.doctor.function import noise
 from ablate.doctor.variants import candidates
 from ablate.networks import draw_masks
-from ablate.recipe import Recipe
-from ablate.registry import values
-from ablate.rng import stream
-from ablate.train import build_network
+from ablate.training.denoiser import Denoiser
+from ablate.training.trainer import build_network
 
 State = str | None  # a hash of all that a training left, None where it failed
 INJECTED = ("levels", "curriculum", "noise", "embedding")  # another ingredient may do without these

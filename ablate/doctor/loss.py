@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import torch
 
-from ablate.doctor import Finding, within
 from ablate.doctor.bench import Bench
+from ablate.doctor.findings import Finding, within
 from ablate.doctor.function import noise
 from ablate.ingredients.metric import huber_c
-from ablate.loss import noisy
+from ablate.training.loss import noisy
 
 FEWEST_LOW = 0.3  # share of levels below 0.5; the published schedule has 0.58, the lost sign 0.18
 LEAST_TURN = 0.005  # radians; iCT's smallest is 0.013, with p_std = 1 it is 0.0067, D9's is 0.0032

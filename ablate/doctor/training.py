@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.doctor import Finding
+from ablate.core.rng import stream
 from ablate.doctor.bench import Bench
+from ablate.doctor.findings import Finding
 from ablate.doctor.function import noise
 from ablate.doctor.variants import rebuilt
-from ablate.loss import consistency, noisy
 from ablate.networks import Dropout, compile_blocks, draw_masks
-from ablate.rng import stream
-from ablate.train import Trainer
+from ablate.training.loss import consistency, noisy
+from ablate.training.trainer import Trainer
 
 KINDS = (Dropout, nn.Dropout, nn.Dropout2d)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ablate.recipe import Recipe
-from ablate.registry import AXES, SpecError, values
+from ablate.config.recipe import Recipe
+from ablate.core.errors import SpecError
+from ablate.core.registry import AXES, values
 
 
 def candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:

@@ -1,4 +1,4 @@
-"""Every axis of consistency training, one module each; importing this fills `AXES`."""
+"""The choices of consistency training: one module per axis, one class per option; importing this fills `AXES`."""
 
 # The order is the order of a recipe's fields, tables and `list`.
 from ablate.ingredients import levels  # isort: skip

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ablate.registry import Axis, SpecError
+from ablate.core.errors import SpecError
+from ablate.core.registry import Axis
 
 averaging = Axis(__doc__, default="constant")
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ablate.registry import Axis, SpecError
+from ablate.core.errors import SpecError
+from ablate.core.registry import Axis
 
 curriculum = Axis(__doc__, default="exponential")
 

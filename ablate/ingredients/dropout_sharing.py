@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ablate.registry import Axis
+from ablate.core.registry import Axis
 
 dropout_sharing = Axis(__doc__, default="shared")
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ablate.lazy import torch
-from ablate.registry import Axis, SpecError
+from ablate.core.errors import SpecError
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
 
 if TYPE_CHECKING:
     from torch import Tensor

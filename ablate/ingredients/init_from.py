@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ablate.registry import Axis, SpecError
-from ablate.rng import number
+from ablate.core.errors import SpecError
+from ablate.core.registry import Axis
+from ablate.core.rng import number
 
 if TYPE_CHECKING:
     from torch import nn

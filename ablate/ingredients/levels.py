@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ablate.lazy import torch
-from ablate.registry import Axis, SpecError
+from ablate.core.errors import SpecError
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
 
 levels = Axis(__doc__, default="karras")
 

@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ablate import perceptual
-from ablate.lazy import torch
-from ablate.registry import Axis
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
+from ablate.ingredients import lpips
 
 metric = Axis(__doc__, default="pseudo_huber")
 
@@ -131,10 +131,10 @@ class Lpips:
 
     def require(self) -> None:
         """SpecError where the weights are neither there nor to be had."""
-        perceptual.require()
+        lpips.require()
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = perceptual.lpips(x.device, self.pooling)(self.fitted(x), self.fitted(y))
+        found: torch.Tensor = lpips.lpips(x.device, self.pooling)(self.fitted(x), self.fitted(y))
         return found.to(x.dtype)
 
     def fitted(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ablate.registry import Axis, SpecError, injected, nearest
+from ablate.core.errors import SpecError, nearest
+from ablate.core.registry import Axis, injected
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ablate.lazy import torch
-from ablate.registry import Axis
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
 
 noise = Axis(__doc__, default="lognormal")
 

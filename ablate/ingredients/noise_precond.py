@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ablate.lazy import torch
-from ablate.registry import Axis
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
 
 noise_precond = Axis(__doc__, default="edm")
 

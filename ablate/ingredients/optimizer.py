@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ablate.lazy import torch
-from ablate.registry import Axis, SpecError
+from ablate.core.errors import SpecError
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
 
 optimizer = Axis(__doc__, default="radam")
 

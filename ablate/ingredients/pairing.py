@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ablate.lazy import torch
-from ablate.registry import Axis, SpecError, injected
+from ablate.core.errors import SpecError
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis, injected
 
 pairing = Axis(__doc__, default="grid")
 

@@ -6,8 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from ablate.lazy import torch
-from ablate.registry import Axis
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
 
 precision = Axis(__doc__, default="fp32")
 

@@ -1,18 +1,15 @@
-"""sampling_precond: recipe -> recipe, the one whose c_skip, c_out and c_in the sampler uses."""
+"""sampling_precond: the recipe's parts by axis -> those that the sampler uses in place of the trained ones."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from ablate.core.registry import Axis
 from ablate.ingredients import input_precond, parameterization
-from ablate.registry import Axis
-
-if TYPE_CHECKING:
-    from ablate.recipe import Recipe
 
 sampling_precond = Axis(__doc__, default="trained")
 
@@ -20,10 +17,10 @@ sampling_precond = Axis(__doc__, default="trained")
 @sampling_precond("trained")
 @dataclass(frozen=True)
 class Trained:
-    """The recipe itself: what was trained is what is sampled."""
+    """None: what was trained is what is sampled."""
 
-    def __call__(self, recipe: Recipe) -> Recipe:
-        return recipe
+    def __call__(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
 
 
 @sampling_precond("scheduler")
@@ -37,11 +34,10 @@ class Scheduler:
     """
 
     sigma_data: Annotated[float, Field(gt=0, le=100)] = 0.5
-    replays: ClassVar[tuple[str, ...]] = ("D1-3",)  # what `doctor` warns of instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D1-3",)  # `doctor` warns of it instead of stopping
 
-    def __call__(self, recipe: Recipe) -> Recipe:
-        return dataclasses.replace(
-            recipe,
-            input_precond=input_precond.Cm(self.sigma_data),
-            parameterization=parameterization.Cm(recipe.levels.sigma_min, self.sigma_data),
-        )
+    def __call__(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "input_precond": input_precond.Cm(self.sigma_data),
+            "parameterization": parameterization.Cm(parts["levels"].sigma_min, self.sigma_data),
+        }

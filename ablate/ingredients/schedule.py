@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ablate.registry import Axis
+from ablate.core.registry import Axis
 
 schedule = Axis(__doc__, default="constant")
 

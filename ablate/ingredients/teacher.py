@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ablate.registry import Axis
+from ablate.core.registry import Axis
 
 teacher = Axis(__doc__, default="none")
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ablate.lazy import torch
-from ablate.registry import Axis
+from ablate.core.lazy import torch
+from ablate.core.registry import Axis
 
 weighting = Axis(__doc__, default="inverse_gap")
 

@@ -1,4 +1,4 @@
-"""Networks: the U-Nets of the EDM family, foreign ones, and the dropout that student and teacher share."""
+"""U-Nets of the EDM family, foreign ones, and the dropout that student and teacher share."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ablate.core.errors import SpecError
 from ablate.networks.dropout import Dropout
 from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
-from ablate.registry import SpecError
 
 Pair = tuple[Tensor, Tensor]
 NEARLY_ZERO = 1e-5  # gain of last convolutions: a block starts as its skip, yet all parameters get gradients

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ablate.registry import SpecError
+from ablate.core.errors import SpecError
 
 
 @dataclass(frozen=True)

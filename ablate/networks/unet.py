@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ablate.core.errors import SpecError
 from ablate.networks.blocks import Block, Down, InputSkip, Size, Style, Up
 from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
-from ablate.registry import SpecError
 
 EMBEDDING_WIDTH = 4  # times the network's width
 XAVIER, KAIMING = Init("xavier"), Init("kaiming", math.sqrt(1 / 3), math.sqrt(1 / 3))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-    from ablate.experiment import Experiment
-    from ablate.store import Store
+    from ablate.planning.experiment import Experiment
+    from ablate.runs.store import Store
 
 MOST = 1_200_000  # bytes of all pictures over training
 WHOLE = 2_900_000  # bytes of a page; pictures over training get what the rest leaves

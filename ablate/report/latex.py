@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ablate.report.frame import Column
-from ablate.report.lines import Line, best, groups, title
-from ablate.report.markdown import number
-from ablate.report.verdicts import Versus
-from ablate.report.words import percent, probability
+from ablate.analysis.frame import Column
+from ablate.analysis.lines import Line, best, groups, title
+from ablate.analysis.verdicts import Versus
+from ablate.analysis.wording import percent, probability
+from ablate.core.formats import number
 
 if TYPE_CHECKING:
-    from ablate.experiment import Experiment
+    from ablate.planning.experiment import Experiment
 
 
 def latex(

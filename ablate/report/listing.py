@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablate.report import aggregate
-from ablate.report.choices import shown
-from ablate.report.lines import Line
-from ablate.report.markdown import count, duration, table
-from ablate.report.verdicts import Table, Versus
-from ablate.report.words import percent
+from ablate.analysis import aggregate
+from ablate.analysis.choices import shown
+from ablate.analysis.lines import Line
+from ablate.analysis.verdicts import Table, Versus
+from ablate.analysis.wording import percent
+from ablate.core.formats import count, duration
+from ablate.report.markdown import table
 
 if TYPE_CHECKING:
-    from ablate.experiment import Experiment
+    from ablate.planning.experiment import Experiment
 
 MOST = 6  # fields that a row names
 

@@ -35,23 +35,3 @@ class Footnotes:
 
     def __str__(self) -> str:
         return "\n".join(f"[^{i}]: {text}" for i, text in enumerate(self.texts, 1))
-
-
-def number(value: float) -> str:
-    """A FID with as many digits as carry meaning."""
-    if value != 0 and abs(value) < 0.01:
-        return f"{value:.2g}"
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: `42 s`, `3 min 20 s`, `5 h 04 min`."""
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
-
-
-def count(n: int, noun: str) -> str:
-    """`1 cell`, `2,000 cells`."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")

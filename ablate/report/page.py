@@ -6,30 +6,32 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablate.report import choices, curves, figures, levels, noise, samples, verdicts
-from ablate.report.frame import Records, columns, floors
-from ablate.report.lines import groups, lines
+from ablate.analysis import choices, fid_noise, verdicts
+from ablate.analysis.frame import Records, columns, floors
+from ablate.analysis.lines import groups, lines
+from ablate.analysis.reference import Methods, load
+from ablate.analysis.verdicts import Verdict, Versus
+from ablate.analysis.wording import probability
+from ablate.core.formats import count, duration, number
+from ablate.report.figures import curves, levels, samples, style
 from ablate.report.listing import listing, together
-from ablate.report.markdown import Footnotes, count, duration, number, table
-from ablate.report.reference import Methods, load
+from ablate.report.markdown import Footnotes, table
 from ablate.report.results import Results
-from ablate.report.verdicts import Verdict, Versus
-from ablate.report.words import probability
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.experiment import Experiment
+    from ablate.planning.experiment import Experiment
 
 FIGURES = {  # file: title, most rows, caption
     "fid.png": (
         "FID of every row",
-        figures.MOST,
+        style.MOST,
         "Diamonds are means, dots single seeds, the dashed line is real against real.",
     ),
     "effects.png": (
         "Changes",
-        figures.MOST,
+        style.MOST,
         "What each row changes, with the 95 % interval of few seeds; grey is not told apart. In a ladder each bar "
         "starts where the one above ended.",
     ),
@@ -41,7 +43,7 @@ FIGURES = {  # file: title, most rows, caption
     ),
     "tradeoff.png": (
         "Two steps, and cost",
-        figures.MOST,
+        style.MOST,
         "Means; a number is a row of the table, counted from its first. Above the dashed line a second step makes "
         "it worse. Wall times are of the machines that computed the cells.",
     ),
@@ -103,7 +105,7 @@ def page(
     parts += [
         "## How to read this",
         READING,
-        noise.told(experiment, known),
+        fid_noise.told(experiment, known),
         "## Cost",
         _cost(known),
         "## Provenance",

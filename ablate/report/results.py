@@ -6,15 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ablate.report.frame import Column
-from ablate.report.lines import Line, best, title
-from ablate.report.markdown import Footnotes, number, table
-from ablate.report.reference import Methods, Published
-from ablate.report.verdicts import Versus
-from ablate.report.words import interval, percent, probability
+from ablate.analysis.frame import Column
+from ablate.analysis.lines import Line, best, title
+from ablate.analysis.reference import Methods, Published
+from ablate.analysis.verdicts import Versus
+from ablate.analysis.wording import interval, percent, probability
+from ablate.core.formats import number
+from ablate.report.markdown import Footnotes, table
 
 if TYPE_CHECKING:
-    from ablate.experiment import Experiment
+    from ablate.planning.experiment import Experiment
 
 
 class Results:

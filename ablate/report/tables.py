@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablate.report.frame import Column, columns
-from ablate.report.lines import Line, lines, varied
+from ablate.analysis.frame import Column, columns
+from ablate.analysis.lines import Line, lines, varied
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.experiment import Experiment
+    from ablate.planning.experiment import Experiment
 
 EXTRA = (
     ("kid", (1, 2)),

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from ablate.registry import SpecError
+from ablate.core.errors import SpecError
 from ablate.study import optunas
 
 if TYPE_CHECKING:
-    from ablate.experiment import Cell, Experiment
-    from ablate.store import Store
+    from ablate.planning.cells import Cell
+    from ablate.planning.experiment import Experiment
+    from ablate.runs.store import Store
 
 FEWEST = 4  # cells
 Factors = list[dict[str, Any]]  # of every cell: what varies, and its value there

@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from ablate.registry import SpecError, nearest
+from ablate.core.errors import SpecError, nearest
 
 SAMPLERS = {n: getattr(optuna.samplers, n) for n in optuna.samplers.__all__ if n.endswith("Sampler")}
 PRUNERS = {n: getattr(optuna.pruners, n) for n in optuna.pruners.__all__ if n.endswith("Pruner")}

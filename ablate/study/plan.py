@@ -15,14 +15,16 @@ from typing import Annotated, Any
 from optuna.distributions import BaseDistribution
 from pydantic import Field, ValidationError
 
-from ablate import data, documents
-from ablate import recipe as recipes
-from ablate.experiment import Cell, Experiment, Row
-from ablate.plan import File, Planner
-from ablate.profile import Section, explain
-from ablate.recipe import Specs
-from ablate.registry import Problems, SpecError, nearest
-from ablate.rows import Draft
+from ablate.config import recipe as recipes
+from ablate.config.recipe import Specs
+from ablate.core import yaml_files
+from ablate.core.errors import Problems, SpecError, nearest
+from ablate.core.section import Section, explain
+from ablate.data import datasets
+from ablate.planning.cells import Cell, Row
+from ablate.planning.experiment import Experiment
+from ablate.planning.plan_kinds import Draft
+from ablate.planning.planner import File, Planner
 from ablate.study import optunas, space
 
 Count = Annotated[int, Field(ge=1, le=10**6)]
@@ -72,7 +74,7 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Of the images."""
-        return data.fingerprint(self.planner.profile.data)
+        return datasets.fingerprint(self.planner.profile.data)
 
     @cached_property
     def base(self) -> Row:
@@ -148,7 +150,7 @@ def load(
     """
     file, overrides = Path(path), dict(overrides or {})
     own = {k: overrides.pop(k) for k in list(overrides) if k in OWN}
-    content = _checked({**documents.mapping(documents.read(file), str(file)), **own}, file)
+    content = _checked({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
     try:
         recipes.load_plugins(content.imports, file)
         return _planned(content, file, profile, overrides, seeds)

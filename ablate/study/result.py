@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ablate import documents
-from ablate.registry import SpecError
-from ablate.store import whole
+from ablate.core import yaml_files
+from ablate.core.errors import SpecError
+from ablate.core.files import whole
 from ablate.study import optunas, space
 from ablate.study.plan import Plan
 from ablate.study.trials import REASON, counts
@@ -43,7 +43,7 @@ def write(plan: Plan, study: optuna.Study, reports_dir: Path) -> Path:
     for stale in {*folder.glob("best*.yaml")} - {folder / name for name in recipes}:
         stale.unlink()
     for name, (objective, trial) in recipes.items():
-        _text(folder / name, documents.write(recipe(plan, objective, trial)))
+        _text(folder / name, yaml_files.write(recipe(plan, objective, trial)))
     table = frame(plan, study, trials)
     _text(folder / "table.csv", table.to_csv(index=False))
     _text(folder / "table.md", _page(plan, trials, best, table, drawn, list(recipes)))

@@ -12,8 +12,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from ablate.recipe import Specs
-from ablate.registry import AXES, Problems, SpecError, nearest
+from ablate.config.recipe import Specs
+from ablate.core.errors import Problems, SpecError, nearest
+from ablate.core.registry import AXES
 
 KEYS = ("low", "high", "log", "step")
 

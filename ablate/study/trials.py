@@ -14,10 +14,10 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ablate.crew import Crew, Ended
-from ablate.experiment import Cell, Row
-from ablate.heartbeat import boot
-from ablate.store import Store
+from ablate.execution.scheduler import Crew, Ended
+from ablate.planning.cells import Cell, Row
+from ablate.runs.heartbeat import boot
+from ablate.runs.store import Store
 from ablate.study.plan import Plan
 
 SIGN_S, DEAD_S = 20.0, 120.0  # between two signs of life; without one, another machine's trial is dead

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablate.denoiser import Denoiser, one_hot
-from ablate.model import Model
+from ablate.inference.model import Model
+from ablate.training.denoiser import Denoiser, one_hot
 
 
 class Function(torch.nn.Module):

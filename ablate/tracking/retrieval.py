@@ -10,11 +10,12 @@ from typing import Any
 
 from PIL import Image
 
-from ablate.exchange import KEY, Offer
-from ablate.registry import SpecError
-from ablate.tracking import _mlflow, notes, told
+from ablate.core.errors import SpecError
+from ablate.runs.records_file import KEY, Offer
+from ablate.tracking import notes
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import GRID
+from ablate.tracking.tracker import _mlflow, told
 
 FILES = (*notes.FILES, notes.MODEL)  # a model where somebody logged it
 ENDED = ("finished", "diverged", "failed")

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ablate.registry import SpecError
-from ablate.tracking import ENVIRONMENT, MENU, _mlflow, told
+from ablate.core.errors import SpecError
 from ablate.tracking.backend import Backend
+from ablate.tracking.tracker import ENVIRONMENT, MENU, _mlflow, told
 
 
 def command(backend: Backend, port: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""Records as data frames: statistics, comparisons, verdicts, which seeds come next."""

@@ -1,0 +1,134 @@
+"""Records as a tidy pandas frame: one line per row, seed and number of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.planning.experiment import Experiment
+    from ablate.runs.store import Store
+
+Records = Mapping[str, dict[str, Any] | None]
+METRICS = ("fid", "kid", "precision", "recall")
+FACTS = (
+    "extractor",
+    "n",
+    "reference",
+    "weights",
+    "sigmas",
+)  # FIDs that differ in one of them never share a column
+CELL = ("index", "row", "section", "seed", "key", "state", "reason", "images", "wall_s", "parameters")
+COLUMNS = (*CELL, "nfe", *FACTS, *METRICS, "kid_std")
+
+
+@dataclass(frozen=True)
+class Column:
+    """Numbers that may stand above each other.
+
+    unlike: the facts in which the column differs from others of as many evaluations, '' if there are none.
+    by: extractor and number of samples, '' before anything is measured.
+    """
+
+    nfe: int
+    unlike: str = ""
+    by: str = ""
+
+    def named(self, metric: str, tail: str = "") -> str:
+        """The column's name in a CSV: `fid_1step_std`, `fid_1step (n=500)`."""
+        return f"{metric}_{self.nfe}step{tail}" + (f" ({self.unlike})" if self.unlike else "")
+
+    @property
+    def heading(self) -> str:
+        """The column's name in a page: `FID 1 step (classifier-1a2b3c4d, n=1000)`."""
+        more = [
+            part
+            for part in self.unlike.split("; ")
+            if part and part not in self.by and "extractor=" not in part
+        ]
+        facts = ", ".join([*([self.by] if self.by else []), *more])
+        return f"FID {self.nfe} step{'s' if self.nfe > 1 else ''}" + (f" ({facts})" if facts else "")
+
+
+def records(experiment: Experiment, store: Store) -> dict[str, dict[str, Any] | None]:
+    """The record of every cell by key, None where it has none yet."""
+    return {key: store.record(key) for row in experiment.rows for key in row.keys}
+
+
+def floors(known: Records) -> dict[tuple[Any, ...], float]:
+    """FID of real images against held-out ones by (extractor, n, reference)."""
+    found = [r["floor"] for r in known.values() if r and (r.get("floor") or {}).get("fid") is not None]
+    return {(f.get("extractor"), f.get("n"), f.get("reference")): f["fid"] for f in found}
+
+
+def frame(experiment: Experiment, known: Records) -> pd.DataFrame:
+    """The tidy frame; a cell without numbers has one line that tells its state."""
+    import pandas as pd
+
+    lines = [
+        line
+        for index, row in enumerate(experiment.rows)
+        for seed, key in zip(experiment.seeds, row.keys, strict=False)  # rows may have fewer seeds
+        for line in _cell(
+            {"index": index, "row": row.label, "section": row.section, "seed": seed}, key, known.get(key)
+        )
+    ]
+    table = pd.DataFrame(lines, columns=[*COLUMNS])
+    table = table.astype({"nfe": "Int64", "n": "Int64", **dict.fromkeys([*METRICS, "kid_std"], "float64")})
+    return table.assign(unlike=_unlike(table))
+
+
+def _cell(start: dict[str, Any], key: str, record: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    state = (record or {}).get("state", "missing")
+    start = {**start, "key": key, "state": state, **{k: (record or {}).get(k) for k in CELL[6:]}}
+    entries = _measured(record or {}) if state == "finished" else []
+    yield from ({**start, **entry} for entry in entries or [{}])
+
+
+def _measured(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """All metrics of the same samples on one line."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for metric in METRICS:
+        for entry in record.get(metric) or []:
+            facts = {"nfe": entry["nfe"], **{f: _plain(entry.get(f)) for f in FACTS}}
+            line = found.setdefault(tuple(facts.values()), facts)
+            line[metric] = entry.get("value", entry.get(metric))
+            if metric == "kid":
+                line["kid_std"] = entry.get("std")
+    return list(found.values())
+
+
+def _plain(value: Any) -> Any:
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else value
+
+
+def _unlike(table: pd.DataFrame) -> list[str]:
+    """The facts of each line that not all lines of its nfe share."""
+    measured = table.dropna(subset="nfe")
+    differing = {
+        nfe: [f for f in FACTS if lines[f].nunique(dropna=False) > 1]
+        for nfe, lines in measured.groupby("nfe")
+    }
+    plain = table[["nfe", *FACTS]].astype(object).where(table["nfe"].notna(), None).to_dict("records")
+    return ["; ".join(f"{f}={line[f]}" for f in differing.get(line["nfe"], ())) for line in plain]
+
+
+def columns(table: pd.DataFrame, planned: tuple[int, ...] = (1, 2)) -> list[Column]:
+    """The columns that the lines need, those of `planned` evaluations also where nothing is measured yet."""
+    found = [_column(*facts) for facts in _distinct(table)]
+    empty = [Column(nfe) for nfe in planned if nfe not in {c.nfe for c in found}]
+    return sorted([*found, *empty], key=lambda c: (c.nfe, c.unlike))
+
+
+def _distinct(table: pd.DataFrame) -> list[tuple[Any, ...]]:
+    facts = table.dropna(subset="nfe")[["nfe", "unlike", "extractor", "n"]].drop_duplicates(["nfe", "unlike"])
+    return list(facts.astype(object).where(facts.notna(), None).itertuples(index=False, name=None))
+
+
+def _column(nfe: int, unlike: str, extractor: str | None, n: int | None) -> Column:
+    return Column(
+        int(nfe), unlike, ", ".join([*([extractor] if extractor else []), *([f"n={n}"] if n else [])])
+    )

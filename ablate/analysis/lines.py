@@ -1,0 +1,147 @@
+"""A table's lines: what the seeds of a row came to, and what stands in which section against which base."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ablate.analysis.frame import METRICS, Column
+from ablate.analysis.statistics import alike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.planning.cells import Row
+    from ablate.planning.experiment import Experiment
+
+PAIRED = ("ladder", "leave_one_out")  # sections between two recipes
+WORDS = {"list": "Recipes", "grid": "Every combination", "zip": "Values together"}
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A metric over the seeds of a row; std is the sample's, NaN of a single seed."""
+
+    mean: float
+    std: float
+    n: int
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass
+class Line:
+    """A row with its results."""
+
+    index: int
+    row: Row
+    states: Counter[str] = field(default_factory=Counter)
+    reasons: list[tuple[str, str]] = field(default_factory=list)  # (state, reason)
+    wall_s: float = 0.0
+    stats: dict[tuple[str, int, str], Stat] = field(default_factory=dict)  # (metric, nfe, unlike)
+
+    def stat(self, metric: str, column: Column) -> Stat | None:
+        """What the row's seeds came to in a column."""
+        return self.stats.get((metric, column.nfe, column.unlike))
+
+    @property
+    def n(self) -> int:
+        """How many finished seeds entered."""
+        return len({seed for (metric, *_), s in self.stats.items() if metric == "fid" for seed in s.by_seed})
+
+    @property
+    def seconds(self) -> float:
+        """Worker time of one of its cells, 0 before any has run."""
+        return self.wall_s / max(1, sum(n for state, n in self.states.items() if state != "missing"))
+
+    @property
+    def whole(self) -> bool:
+        """Whether no seed was lost: the mean of the seeds that survived would flatter the row."""
+        return not (self.states["diverged"] or self.states["failed"])
+
+
+def lines(experiment: Experiment, table: pd.DataFrame) -> list[Line]:
+    """One line per row of the experiment, in its order."""
+    result = [Line(i, row) for i, row in enumerate(experiment.rows)]
+    cells = table.drop_duplicates(["index", "seed"])
+    told = cells[["index", "state", "reason", "wall_s"]]
+    for index, state, reason, wall_s in told.itertuples(index=False, name=None):
+        line = result[index]
+        line.states[state] += 1
+        line.wall_s += wall_s if wall_s and wall_s == wall_s else 0.0
+        if isinstance(reason, str):
+            line.reasons.append((state, reason))
+    for metric in METRICS:
+        for (index, nfe, unlike), stat in _stats(table, metric).items():
+            result[index].stats[metric, nfe, unlike] = stat
+    return result
+
+
+def _stats(table: pd.DataFrame, metric: str) -> dict[tuple[int, int, str], Stat]:
+    values: dict[tuple[int, int, str], dict[int, float]] = defaultdict(dict)
+    measured = table.dropna(subset=["nfe", metric])
+    plain = measured[["index", "nfe", "unlike", "seed", metric]]
+    for index, nfe, unlike, seed, value in plain.itertuples(index=False, name=None):
+        values[index, int(nfe), unlike][seed] = value
+    by = measured.groupby(["index", "nfe", "unlike"])[metric].agg(["mean", "std", "count"])
+    return {key: Stat(mean, std, count, values[key]) for key, mean, std, count in by.itertuples(name=None)}
+
+
+def best(lines: Sequence[Line], column: Column) -> set[int]:
+    """Indices of the line with the lowest mean FID, and of those that its seeds do not tell apart from it.
+
+    A line that lost a seed is none of them; one that shares a single seed with the lowest is neither: nothing is known.
+    """
+    measured = {line.index: s for line in lines if line.whole and (s := line.stat("fid", column))}
+    if not measured:
+        return set()
+    first = min(measured, key=lambda i: measured[i].mean)
+    lowest = measured[first].by_seed
+    return {first, *(i for i, stat in measured.items() if i != first and alike(stat.by_seed, lowest))}
+
+
+def groups(rows: Sequence[Row]) -> list[list[int]]:
+    """The rows by section, in order; a second ladder or leave-one-out begins with its own unchanged row."""
+    found: list[list[int]] = []
+    for i, row in enumerate(rows):
+        begins = row.section in PAIRED and not row.changed and row.label == row.base
+        if not found or begins or rows[i - 1].section != row.section:
+            found.append([])
+        found[-1].append(i)
+    return found
+
+
+def title(rows: Sequence[Row]) -> str:
+    """What a group of rows is, in words."""
+    first, last, section = rows[0].label, rows[-1].label, rows[0].section
+    if section == "ladder":
+        return f"From {first} to {last}, one choice at a time"
+    if section == "leave_one_out":
+        return f"{first} without one choice at a time"
+    return WORDS.get(section, section)
+
+
+def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int | None]:
+    """For each row the one that it is a diff of: of that name, and other in what the row changed alone."""
+    named: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        for name in {row.label} if row.changed else {row.label, row.base}:
+            named[name].append(i)
+
+    def base(i: int) -> int | None:
+        row, flat = rows[i], flats[i]
+        fits = [
+            j
+            for j in named[row.base]
+            if row.changed and {k for k, v in flat.items() if flats[j].get(k) != v} == set(row.changed)
+        ]
+        return min(fits, key=lambda j: (rows[j].section != row.section, j >= i, abs(i - j)), default=None)
+
+    return [base(i) for i in range(len(rows))]
+
+
+def varied(flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The flat fields in which rows differ; one that some rows lack differs."""
+    names = list(dict.fromkeys(name for flat in flats for name in flat))
+    return [n for n in names if len({repr(flat.get(n, ...)) for flat in flats}) > 1]

@@ -1,0 +1,1 @@
+"""Recipe (one option per axis) and profile (data and budget), read from YAML."""

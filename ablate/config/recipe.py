@@ -1,0 +1,239 @@
+"""A recipe: one option for every axis, frozen; what it differs in from another; its name as a hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate import ingredients  # noqa: F401  (fills AXES)
+from ablate.core import yaml_files
+from ablate.core.errors import Problems, SpecError, nearest
+from ablate.core.registry import AXES, values
+
+Specs = dict[str, dict[str, Any]]  # axis -> {"name": option, field: value}
+Overrides = Mapping[str, Any]  # axis -> spec, or "axis.field" -> value
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A field per axis, in the order of `AXES`; every value is an ingredient."""
+
+    levels: Any
+    curriculum: Any
+    noise: Any
+    pairing: Any
+    weighting: Any
+    metric: Any
+    teacher: Any
+    noise_precond: Any
+    input_precond: Any
+    parameterization: Any
+    sampling_precond: Any
+    embedding: Any
+    network: Any
+    init_from: Any
+    dropout_sharing: Any
+    coupling: Any
+    averaging: Any
+    optimizer: Any
+    schedule: Any
+    precision: Any
+
+    def specs(self) -> Specs:
+        """Plain data that `build` turns into this recipe again."""
+        return {axis: {"name": part.name, **values(part)} for axis, part in self.parts().items()}
+
+    def parts(self) -> dict[str, Any]:
+        """The ingredients by axis."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def flat(self) -> dict[str, Any]:
+        """`{"metric": "pseudo_huber", "metric.c": 0.03, ...}`: the names of YAML, tables and MLflow alike."""
+        return dict(self._flat)
+
+    @functools.cached_property
+    def _flat(self) -> dict[str, Any]:  # a report asks for it by the thousand
+        rows: dict[str, Any] = {}
+        for axis, spec in self.specs().items():
+            rows[axis] = spec["name"]
+            rows |= {f"{axis}.{field}": value for field, value in spec.items() if field != "name"}
+        return rows
+
+    def for_images(self, shape: Sequence[int]) -> Recipe:
+        """The recipe with what the size of an image (C, H, W) decides filled in."""
+        fitted = {a: p.for_images(shape) for a, p in self.parts().items() if hasattr(p, "for_images")}
+        return dataclasses.replace(self, **fitted)
+
+    def sources(self) -> dict[str, str]:
+        """A hash of what an option is besides its fields: code that is not this package's own, or a file; by axis."""
+        foreign = {
+            a: type(p) for a, p in self.parts().items() if not type(p).__module__.startswith("ablate.")
+        }
+        files = {axis: part.content() for axis, part in self.parts().items() if hasattr(part, "content")}
+        return {axis: _hash(inspect.getsource(option)) for axis, option in foreign.items()} | files
+
+    def keyed(self) -> dict[str, Any]:
+        """`flat` without what decides no number: a silent axis at its default, and where a file lies."""
+        silent = set()
+        for axis, part in self.parts().items():
+            silent |= {f"{axis}.{field}" for field in getattr(part, "unkeyed", ())}
+            silent |= {axis} if AXES[axis].silent and part.name == AXES[axis].default else set()
+        return {k: v for k, v in self.flat().items() if k not in silent}
+
+
+def build(specs: Mapping[str, Any]) -> Recipe:
+    """The recipe that `specs` (axis -> spec) describes; an axis that is not named has its default option.
+
+    Raises:
+        SpecError: every mistake of every axis at once.
+    """
+    problems, parts = Problems(), dict[str, Any]()
+    problems.add(*(f"{axis}: no such axis; {nearest(axis, AXES)}" for axis in specs if axis not in AXES))
+    for axis in AXES.values():  # an axis stands behind those that are injected into it, but for the pairing
+        with problems:
+            parts[axis.name] = axis.build(specs.get(axis.name, axis.default))
+    problems.check()
+    for name, part in parts.items():
+        needed = {f.name: parts[f.metadata["axis"]] for f in dataclasses.fields(part) if "axis" in f.metadata}
+        parts[name] = dataclasses.replace(part, **needed) if needed else part
+    recipe = Recipe(**parts)
+    _agree(recipe)
+    return recipe
+
+
+def _agree(recipe: Recipe) -> None:
+    """One sigma_min and one sigma_data, or the boundary condition does not hold."""
+    for field, holders in {"sigma_min": ("levels", "parameterization")}.items():
+        found = {axis: getattr(getattr(recipe, axis), field, None) for axis in holders}
+        if len({v for v in found.values() if v is not None}) > 1:
+            seen = ", ".join(f"{axis}.{field}={value}" for axis, value in found.items())
+            raise SpecError(f"{' and '.join(f'{a}.{field}' for a in holders)} must be equal, but got {seen}")
+
+
+def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None) -> Specs:
+    """`specs` with `overrides` on top: a bare axis replaces the whole entry, a dotted key changes one field.
+
+    Args:
+        sticky: dotted fields (of a profile) that a replaced entry still takes, where its option has them.
+    Raises:
+        SpecError: keys that are no axis or no field of the option, all at once.
+    """
+    result, problems = {axis: dict(spec) for axis, spec in specs.items()}, Problems()
+    for axis, spec in overrides.items():
+        if "." in axis:
+            continue
+        with problems:
+            if axis not in AXES:
+                raise SpecError(f"{axis}: no such axis; {nearest(axis, AXES)}")
+            entry = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+            AXES[axis].option(entry.get("name"), axis)
+            kept = {k: v for k, v in (sticky or {}).items() if k.startswith(f"{axis}.")}
+            fields = AXES[axis].fields(entry["name"])
+            result[axis] = {"name": entry["name"]}
+            result[axis] |= {f: v for k, v in kept.items() if (f := k.split(".", 1)[1]) in fields}
+            result[axis] |= entry
+    for key, value in overrides.items():
+        if "." in key:
+            with problems:
+                axis, field = key.split(".", 1)
+                if axis not in AXES:
+                    raise SpecError(f"{key}: no such axis; {nearest(axis, AXES)}")
+                name = result.setdefault(axis, {"name": AXES[axis].default})["name"]
+                if field not in AXES[axis].fields(name):
+                    raise SpecError(AXES[axis].unknown(name, field))
+                result[axis][field] = value
+    problems.check()
+    return result
+
+
+def apply(recipe: Recipe, overrides: Overrides, sticky: Overrides | None = None) -> Recipe:
+    """A new recipe: `recipe` with `overrides`; the one function that files, `--set` and searches use."""
+    return build(overlay(recipe.specs(), overrides, sticky))
+
+
+def differing(a: Recipe, b: Recipe) -> list[str]:
+    """The axes in which two recipes differ, in the order of `AXES`."""
+    return [axis for axis, spec in a.specs().items() if spec != b.specs()[axis]]
+
+
+def diff(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The flat fields in which two recipes differ: their values in `a` and in `b`, None where a field is absent."""
+    left, right = a.flat(), b.flat()
+    keys = list(dict.fromkeys([*left, *right]))
+    return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
+
+
+def read_specs(
+    name: str, path: str = "recipe", beside: Path | None = None, seen: tuple[Path, ...] = ()
+) -> Specs:
+    """The specs of a recipe file, its `base` resolved first.
+
+    Raises:
+        SpecError: no such recipe, a base that leads back to itself, unknown keys.
+    """
+    file = yaml_files.locate("recipes", name, path, beside).resolve()
+    if file in seen:
+        chain = " -> ".join(p.stem for p in (*seen, file))
+        raise SpecError(f"{path}: the bases go in a circle: {chain}")
+    data = yaml_files.mapping(yaml_files.read(file), str(file))
+    data.pop("name", None), data.pop("summary", None)
+    base: Specs = {}
+    if "base" in data:
+        base = read_specs(data.pop("base"), f"{file}: base", file, (*seen, file))
+    try:
+        return overlay(base, data)
+    except SpecError as error:
+        raise error.under(str(file)) from None
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe `name` (a shipped one, see `experiments/recipes`) or of the file at that path."""
+    return build(read_specs(str(name)))
+
+
+def key(recipe: Recipe, budget: Mapping[str, Any], seed: int) -> str:
+    """Short hash of all that decides a cell's numbers: 12 hexadecimal digits."""
+    decided = {"recipe": recipe.keyed(), "sources": recipe.sources(), "budget": dict(budget), "seed": seed}
+    return _hash(json.dumps(decided, sort_keys=True))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """What is installed for us; looking through all packages takes longer than planning a small file."""
+    return tuple(importlib.metadata.entry_points(group="ablate.ingredients"))
+
+
+def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> None:
+    """Import what registers options from outside: the entry points `ablate.ingredients`, then `modules`.
+
+    A module may lie beside the experiment file or in the current folder.
+    """
+    for entry in _installed():
+        entry.load()
+    for folder in (Path.cwd(), *([beside.parent.resolve()] if beside else [])):
+        if modules and str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    problems = Problems()
+    for module in modules:
+        with problems:
+            try:
+                importlib.import_module(module)
+            except SpecError as error:
+                raise error.under(f"imports: {module}") from None
+            except Exception as error:  # whatever a user's module does wrong, one line tells it
+                raise SpecError(f"imports: {module}: {type(error).__name__}: {error}") from None
+    problems.check()

@@ -1,0 +1,1 @@
+"""Registry of options, errors, files, YAML, hardware, random streams: what everything else stands on."""

@@ -1,0 +1,64 @@
+"""Users' mistakes: one line each, all of them at once, with the nearest right word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SpecError(ValueError):
+    """A user's mistake: one line each in `problems`, every one with its path, value and nearest right word."""
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+    def under(self, path: str) -> SpecError:
+        """The same problems, each behind `path`."""
+        return SpecError(*(f"{path}: {p}" for p in self.problems))
+
+
+class Problems:
+    """Collects the problems of several steps, so that all of a file's mistakes are reported at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, *problems: str) -> None:
+        self.found += [p for p in problems if p not in self.found]
+
+    def __enter__(self) -> Problems:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, SpecError):
+            self.add(*error.problems)
+            return True
+        return False
+
+    def check(self) -> None:
+        """Raise what was found, if anything was."""
+        if self.found:
+            raise SpecError(*self.found)
+
+
+def nearest(word: object, words: Iterable[str]) -> str:
+    """A tail for an error message: the nearest right word, else the words there are."""
+    words = sorted(words)
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(words)
+
+
+def yaml_hint(value: object) -> str:
+    """What YAML may have made of a word or number that the user meant otherwise."""
+    if value is None:
+        return " (YAML reads an empty value, ~ and null as nothing)"
+    if isinstance(value, bool):
+        return " (YAML reads on, off, yes and no as true or false: quote the word)"
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return ""
+        return f" (YAML reads {value} as text: write {float(value)!r} or give it a decimal point)"
+    return ""

@@ -1,0 +1,180 @@
+"""Axes and their options: contract, validated fields, errors that name the nearest right word.
+
+An option is a frozen dataclass whose `__call__` is its equation and whose fields are its only configuration:
+
+    @AXES["metric"]("my_name")
+    @dataclass(frozen=True)
+    class MyMetric:
+        c: float = 0.1
+        def __call__(self, x, y): ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from ablate.core.errors import Problems, SpecError, nearest, yaml_hint
+
+Option = TypeVar("Option", bound=type)
+
+
+@functools.cache
+def _adapter(owner: type, field: str) -> TypeAdapter[Any]:
+    hint = get_type_hints(owner, include_extras=True)[field]
+    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _validated(owner: type, field: str, value: object, path: str) -> Any:
+    """`value` checked against the field's type and bounds; JSON mode lets a list be a tuple, but no text a number."""
+    shown = value if len(repr(value)) < 60 else repr(value)[:57] + "..."
+    try:
+        return _adapter(owner, field).validate_json(json.dumps(value))
+    except ValidationError as error:
+        reasons = dict.fromkeys(e["msg"].lower() for e in error.errors())
+        raise SpecError(f"{path}: {shown!r}: {' or '.join(reasons)}{yaml_hint(value)}") from None
+    except (TypeError, ValueError, RecursionError):
+        raise SpecError(f"{path}: {shown!r} is no plain value") from None
+
+
+@functools.cache
+def configurable(option: type) -> dict[str, Any]:
+    """The configurable fields of an option with their defaults; not to be changed, as all callers share it."""
+    return {f.name: f.default for f in dataclasses.fields(option) if "axis" not in f.metadata}
+
+
+@functools.cache
+def needed(option: type) -> dict[str, str]:
+    """The fields of an option that hold other ingredients, by the axis of each; shared too."""
+    return {f.name: f.metadata["axis"] for f in dataclasses.fields(option) if "axis" in f.metadata}
+
+
+def injected(axis: str) -> Any:
+    """A field that is no configuration: the recipe puts its own ingredient of `axis` there.
+
+    An option that is built alone gets that axis's default option instead.
+    """
+    return dataclasses.field(
+        default_factory=lambda: AXES[axis].build(AXES[axis].default), metadata={"axis": axis}, repr=False
+    )
+
+
+class Axis:
+    """One interchangeable part of consistency training.
+
+    Args:
+        contract: the call's names, shapes and meaning; the first line of the axis's module.
+        default: the option that an ingredient built alone falls back on.
+        silent: the default is left out of a cell's key, as of an axis that came after cells had been computed.
+    """
+
+    def __init__(self, contract: str, default: str, silent: bool = False):
+        self.name, self.contract = (part.strip() for part in contract.splitlines()[0].split(":", 1))
+        self.default, self.silent = default, silent
+        self.options: dict[str, type] = {}
+        AXES[self.name] = self
+
+    def __call__(self, name: str) -> Callable[[Option], Option]:
+        """Register a frozen dataclass with `__call__` as the option `name`."""
+
+        def register(option: Option) -> Option:
+            parameters = getattr(option, "__dataclass_params__", None)
+            if parameters is None or not parameters.frozen or "__call__" not in dir(option):
+                raise TypeError(f"{self.name}.{name}: an option is a frozen dataclass with __call__")
+            known = self.options.get(name)
+            if known and (known.__module__, known.__qualname__) != (option.__module__, option.__qualname__):
+                raise ValueError(f"{self.name}.{name} is registered already, by {known.__module__}")
+            option.axis, option.name = self.name, name  # type: ignore[attr-defined]
+            self.options[name] = option
+            return option
+
+        return register
+
+    def option(self, name: object, path: str = "") -> type:
+        """The class registered as `name`."""
+        path = path or self.name
+        if isinstance(name, str) and name in self.options:
+            return self.options[name]
+        raise SpecError(f"{path}: no option {name!r}{yaml_hint(name)}; {nearest(name, self.options)}")
+
+    def fields(self, name: str) -> dict[str, Any]:
+        """The configurable fields of option `name` with their defaults; `dataclasses.MISSING` where one is required."""
+        return dict(configurable(self.options[name]))
+
+    def build(self, spec: Any, path: str = "", parts: Mapping[str, Any] | None = None) -> Any:
+        """The ingredient that `spec` describes.
+
+        Args:
+            spec: an option's name, a mapping with `name` and fields, or an ingredient of this axis.
+            path: where the spec stands, for error messages.
+            parts: ingredients of other axes that injected fields take.
+        Raises:
+            SpecError: unknown option or field, wrong type, value out of bounds; all of them at once.
+        """
+        path = path or self.name
+        if getattr(type(spec), "axis", None) == self.name:
+            return spec
+        spec = {"name": spec} if not isinstance(spec, Mapping) else dict(spec)
+        if "name" not in spec:
+            raise SpecError(f"{path}: {spec!r} names no option; {nearest('', self.options)}")
+        name = spec.pop("name")
+        option = self.option(name, path)
+        values, problems, fields = {}, Problems(), self.fields(name)
+        for field, value in spec.items():
+            with problems:
+                if field not in fields:
+                    raise SpecError(self.unknown(name, field, path))
+                values[field] = _validated(option, field, value, f"{path}.{field}")
+        missing = [f for f, d in fields.items() if d is dataclasses.MISSING and f not in spec]
+        problems.add(
+            *(f"{path}.{f}: {name} needs a value here" for f in missing if not self._has_factory(option, f))
+        )
+        problems.check()
+        values |= {f: parts[axis] for f, axis in needed(option).items()} if parts is not None else {}
+        try:
+            return option(**values)
+        except SpecError as error:
+            raise error.under(path) from None
+
+    def unknown(self, name: str, field: object, path: str = "") -> str:
+        """The message for a field that option `name` does not have."""
+        fields = self.fields(name)
+        tail = nearest(field, fields) if fields else "it has none"
+        return f"{path or self.name}.{field}: {name} has no such field; {tail}"
+
+    def schema(self, name: str, field: str) -> dict[str, Any]:
+        """JSON schema of a field, leaving out that it may be unset: type, bounds, and `search` where it is told."""
+        found = _adapter(self.options[name], field).json_schema()
+        choices = [s for s in found.get("anyOf", [found]) if s.get("type") != "null"]
+        return {**found, **(choices[0] if choices else {})}
+
+    @staticmethod
+    def _has_factory(option: type, field: str) -> bool:
+        found = {f.name: f for f in dataclasses.fields(option)}[field]
+        return found.default_factory is not dataclasses.MISSING
+
+    def doc(self, name: str) -> str:
+        """The docstring of option `name`, unindented."""
+        return inspect.cleandoc(self.options[name].__doc__ or "")
+
+
+AXES: dict[str, Axis] = {}
+
+
+def build(axis: str, spec: Any) -> Any:
+    """The ingredient of `axis` that `spec` (an option's name, or a mapping with `name`) describes."""
+    if axis not in AXES:
+        raise SpecError(f"{axis!r} is no axis; {nearest(axis, AXES)}")
+    return AXES[axis].build(spec)
+
+
+def values(ingredient: Any) -> dict[str, Any]:
+    """The configurable fields of an ingredient, as plain data."""
+    plain = {name: getattr(ingredient, name) for name in configurable(cast(Any, type(ingredient)))}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}

@@ -1,0 +1,27 @@
+"""Streams of random numbers from (seed, purpose, step, index) only.
+
+Two cells of one seed draw the same numbers for the same purpose whatever else differs between them, a resumed run
+draws what the undisturbed one would have, and so does every rank of a distributed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from ablate.core.lazy import torch
+
+Purpose = Literal["init", "data", "flip", "level", "noise", "dropout", "teacher_dropout", "sampling", "label"]
+
+
+def number(seed: int, purpose: str, *place: int | str) -> int:
+    """A 63-bit number that depends on all arguments."""
+    text = "/".join(map(str, (seed, purpose, *place)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def stream(
+    seed: int, purpose: Purpose, *place: int | str, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """The generator of one purpose at one place (a step, an epoch, a chunk of samples)."""
+    return torch.Generator(device=device).manual_seed(number(seed, purpose, *place))

@@ -1,0 +1,248 @@
+"""What an experiment will cost: counted without computing, timed by at most twenty steps of every distinct network."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.core.errors import SpecError
+from ablate.core.files import read_json
+from ablate.cost.flops import counted
+from ablate.cost.timing import STEPS, answer, asked, clock, peak, stepped
+from ablate.planning.cells import Cell
+from ablate.planning.experiment import Experiment
+from ablate.runs.store import Store, restore
+
+MOST_SAMPLES = 1000  # that a timing generates and measures; the rest is extrapolated
+AROUND_S = 10.0  # a command's start, and its report: seen on two cores, told by benchmarks/prediction.py
+COPIES = 8  # timed at once at most, as workers disturb each other
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that cost the same: one network and precision; a perceptual metric costs, the other parts hardly do.
+
+    flops_forward: of one image through the network; a multiplication and an addition are two.
+    """
+
+    cells: tuple[Cell, ...]
+    missing: int  # of them, those without a record
+    parameters: int
+    flops_forward: int
+
+    @property
+    def training(self) -> int:
+        """FLOPs of one cell: teacher forward, student forward, and twice that backward, for each image."""
+        profile = self.cells[0].profile
+        return 4 * self.flops_forward * profile.steps * profile.batch
+
+    @property
+    def sampling(self) -> int:
+        """FLOPs of one cell's samples at all numbers of steps; the extractor is not counted."""
+        e = self.cells[0].profile.evaluation
+        return self.flops_forward * e.samples * evaluations(self.cells[0])
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Measured on this machine, with as many processes at once as will compute.
+
+    start_s: reading the data and building the networks; step_s: median of an optimizer step; sample_s: an image
+    through the network; measure_s: an image through the extractor and its statistics; in seconds. peak_mb: of the
+    process, or of the GPU's memory; checkpoint_mb, model_mb: on disk; in 10^6 bytes.
+    """
+
+    start_s: float
+    step_s: float
+    sample_s: float
+    measure_s: float
+    peak_mb: float
+    checkpoint_mb: float
+    model_mb: float
+
+    def cell_s(self, cell: Cell) -> float:
+        """Seconds of one cell."""
+        e, nfe = cell.profile.evaluation, evaluations(cell)
+        rungs = cell.profile.images // e.every if e.every else 1
+        sheets = 1 + bool(e.sigma_mid)
+        evaluation = e.samples * (self.sample_s * nfe + self.measure_s * sheets)
+        return self.start_s + cell.profile.steps * self.step_s + evaluation * rungs
+
+
+def evaluations(cell: Cell) -> int:
+    """Network evaluations for one image at every number of steps that is measured: 1, and 1 + len(sigma_mid)."""
+    middle = len(cell.profile.evaluation.sigma_mid)
+    return 1 + (1 + middle if middle else 0)
+
+
+def groups(experiment: Experiment, runs: Path) -> list[Group]:
+    """The experiment's cells by what decides their cost; each distinct network is counted once."""
+    alike: dict[str, list[Cell]] = {}
+    counts: dict[str, dict[str, Any]] = {}
+    for cell in experiment.cells.values():
+        specs = cell.recipe.specs()
+        name = json.dumps([specs[axis] for axis in ("network", "embedding")], sort_keys=True)
+        if name not in counts:
+            counts[name] = counted(cell.recipe, experiment.profile)
+        dear = [
+            specs["network"]["name"],
+            specs["precision"],
+            specs["metric"]["name"] == "lpips",
+            counts[name],
+        ]
+        alike.setdefault(json.dumps(dear, sort_keys=True), []).append(cell)
+    found = []
+    for name, cells in alike.items():
+        n = json.loads(name)[-1]
+        missing = sum(read_json(runs / c.key / "record.json") is None for c in cells)
+        found.append(Group(tuple(cells), missing, n["parameters"], n["flops_forward"]))
+    return found
+
+
+def listing(found: list[Group]) -> dict[str, Any]:
+    """What `--dry-run --json` adds: FLOPs of all cells and of those that are missing."""
+
+    def total(n: Callable[[Group], int], of: Callable[[Group], int]) -> int:
+        return sum(n(g) * of(g) for g in found)
+
+    return {
+        "missing": sum(g.missing for g in found),
+        "flops_training": total(lambda g: len(g.cells), lambda g: g.training),
+        "flops_sampling": total(lambda g: len(g.cells), lambda g: g.sampling),
+        "flops_missing": total(lambda g: g.missing, lambda g: g.training + g.sampling),
+    }
+
+
+def timed(found: list[Group], store: Store, workers: int, threads: int, device: str) -> list[Timing]:
+    """At most twenty steps of one cell of each group that is to compute, in as many processes as will run at once.
+
+    Args:
+        workers: cells at a time; threads: of each; device: `cpu` or `cuda`.
+    Raises:
+        SpecError: a cell can not be begun; its last words.
+    """
+    return [_timed(g, store, min(workers, COPIES, max(1, g.missing)), threads, device) for g in found]
+
+
+def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -> Timing:
+    try:
+        measured = asked("ablate.cost.estimate", group.cells[0], store.cache, threads, device, copies=copies)
+    except SpecError as error:
+        raise error.under("--time") from None
+    return Timing(
+        **{f.name: statistics.median(m[f.name] for m in measured) for f in dataclasses.fields(Timing)}
+    )
+
+
+def hours(found: list[Group], timings: list[Timing], workers: int) -> float:
+    """Hours until all that is missing is computed, by so many workers, and the report is written."""
+    seconds = [t.cell_s(g.cells[0]) for g, t in zip(found, timings, strict=True)]
+    left = [s for g, s in zip(found, seconds, strict=True) for _ in range(g.missing)]
+    return (max(sum(left) / workers, max(left)) + AROUND_S) / 3600 if left else 0.0
+
+
+def within(experiment: Experiment, cost: Callable[[Experiment], float], most: float) -> Experiment:
+    """The experiment without its least important rows, as far as `most` hours demand.
+
+    Args:
+        cost: hours of an experiment.
+    Raises:
+        SpecError: it takes longer, and no priorities say what may be left out; or even the first are too much.
+    """
+    kept, needed = experiment, cost(experiment)
+    while needed > most:
+        last = max(r.priority for r in kept.rows)
+        rows = [r for r in kept.rows if r.priority < last]
+        if not rows:
+            raise SpecError(
+                f"--max-hours {most:g}: {needed:.3g} hours are needed; fewer seeds or images need less, "
+                "and a `priority` beside a plan's entry says what may be left out"
+            )
+        kept = experiment.only(rows)
+        needed = cost(kept)
+    if kept is not experiment:
+        out = len(experiment.rows) - len(kept.rows)
+        kept.notes.append(f"--max-hours {most:g}: {out} of {len(experiment.rows)} rows are left out")
+    return kept
+
+
+def told(found: list[Group], timings: list[Timing], workers: int, threads: int) -> str:
+    """Counts, and times where there are any, for a terminal."""
+    c = listing(found)
+    lines = [
+        f"training {c['flops_training']:.3g} FLOPs, sampling {c['flops_sampling']:.3g}, without the extractor's; "
+        f"missing {c['missing']} cells, {c['flops_missing']:.3g} FLOPs"
+    ]
+    for group, t in zip(found, timings, strict=False):
+        cell = group.cells[0]
+        images, rate = cell.profile.batch / t.step_s, 4 * group.flops_forward * cell.profile.batch / t.step_s
+        lines.append(
+            f"{group.parameters / 1e6:.3g}M parameters, {cell.recipe.precision.name}: {images:.4g} images/s, "
+            f"{rate:.3g} FLOP/s, {t.cell_s(cell):.0f} s a cell ({t.start_s:.1f} s of them to begin), "
+            f"{t.peak_mb:.0f} MB, {group.missing} of {len(group.cells)} cells missing"
+        )
+    if timings:
+        disk = sum(g.missing * t.model_mb for g, t in zip(found, timings, strict=True))
+        disk += workers * 2 * max(t.checkpoint_mb for t in timings)
+        memory = workers * max(t.peak_mb for t in timings)
+        lines.append(
+            f"about {hours(found, timings, workers):.3g} hours with {workers} workers of {threads} threads, "
+            f"{memory:.0f} MB of memory, {disk:.0f} MB of disk; "
+            f"timed over {STEPS} steps at most and {MOST_SAMPLES} samples at most, the rest extrapolated"
+        )
+    return "\n".join(lines)
+
+
+def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
+    """At most twenty steps of a cell, some samples, their features: what `python -m ablate.cost.estimate` prints."""
+    import torch
+
+    from ablate.data import datasets
+    from ablate.evaluation import fid
+    from ablate.training.sampling import generate
+    from ablate.training.trainer import Trainer
+
+    now = clock(device)
+    began = now()
+    cell = restore(dict(config))
+    e, images = cell.profile.evaluation, datasets.load(cell.profile.data, device)
+    trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
+    started = now()
+    steps = stepped(trainer.step, trainer.K, now)
+    n, levels = min(e.samples, MOST_SAMPLES), cell.recipe.levels
+    before = now()
+    x = generate(trainer.average, images.shape, n, [levels.sigma_max], levels.sigma_min, 0, e.batch, device)
+    sampled = now()
+    pixels = (x.nan_to_num().clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8)
+    extractor, reference = fid.extractor(e.extractor, images, cache), fid.reference(images, n)
+    fid.measure(pixels, reference, extractor, cache, device)  # the first also makes what is kept for ever
+    ready = now()
+    fid.measure(pixels, reference, extractor, cache, device)
+    done = now()
+    state, weights = io.BytesIO(), sum(p.numel() * p.element_size() for p in trainer.network.parameters())
+    torch.save(trainer.state_dict(), state)
+    return Timing(
+        start_s=started - began,
+        step_s=statistics.median(steps),
+        sample_s=(sampled - before) / n,
+        measure_s=(done - ready) / n,
+        peak_mb=peak(device) / 1e6,
+        checkpoint_mb=len(state.getbuffer()) / 1e6,
+        model_mb=weights / 1e6,
+    )
+
+
+def main(cache: str, threads: str, device: str) -> None:
+    """`python -m ablate.cost.estimate CACHE THREADS DEVICE`, a cell's config on standard input."""
+    answer(int(threads), lambda config: dataclasses.asdict(measure(config, Path(cache), device)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

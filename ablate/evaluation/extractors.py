@@ -1,0 +1,181 @@
+"""What turns images into features: the in-domain classifier, Inception, or any of torch-fidelity's.
+
+The only importer of torch_fidelity.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import socket
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.core.errors import SpecError, nearest
+from ablate.core.lazy import LazyModule, torch
+from ablate.data.datasets import Images
+from ablate.evaluation import classifier
+
+torch_fidelity: Any = LazyModule("torch_fidelity")
+
+KEY = "profile.evaluation.extractor"
+OURS = "ablate-classifier"  # the name that torch-fidelity knows the in-domain extractor by
+INCEPTION = "inception-v3-compat"
+SHORT = {"classifier": OURS, "inception": INCEPTION}
+WEIGHTS = "ABLATE_INCEPTION_WEIGHTS"  # environment variable: the Inception weights' file
+PATIENCE = 20.0  # seconds for a server to answer
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """What turns images into features.
+
+    name: as torch-fidelity knows it; label: as tables show it, with a hash of the weights where their file is
+    known; weights: that file; layer: the output that all metrics use.
+    """
+
+    name: str
+    label: str
+    weights: Path | None
+    layer: str
+
+
+def check(name: str) -> None:
+    """Is `name` an extractor? Cheap for `classifier` and `inception`; no weights are looked for.
+
+    Raises:
+        SpecError: no such extractor.
+    """
+    if name not in SHORT and name not in (known := _registry()):
+        raise SpecError(f"{KEY}: no extractor {name!r}; {nearest(name, {*SHORT, *known} - {OURS})}")
+
+
+def extractor(name: str, images: Images, cache: Path) -> Extractor:
+    """The extractor `name`; `classifier` is trained on `images` unless `cache` has it.
+
+    Raises:
+        SpecError: unknown name, or weights that are neither there nor to be had.
+    """
+    check(name)
+    known = SHORT.get(name, name)
+    if known == OURS:
+        ours = classifier.train(images, cache)
+        return Extractor(OURS, ours.label, ours.weights, str(classifier.FEATURES))
+    layer = _registry()[known].get_default_feature_layer_for_metric("fid")
+    if known != INCEPTION:
+        return Extractor(known, known, None, layer)
+    weights = _inception_weights()
+    return Extractor(known, f"inception-{_file_hash(weights, weights.stat().st_mtime_ns)}", weights, layer)
+
+
+def calculate(request: dict[str, Any]) -> dict[str, float]:
+    """torch-fidelity's metrics of a request, by their names there.
+
+    Raises:
+        SpecError: weights of the extractor can not be downloaded.
+    """
+    _registry()
+    try:
+        found: dict[str, float] = torch_fidelity.calculate_metrics(**request)
+    except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "no internet connection" not in str(
+            error
+        ):  # torch.hub's words
+            raise
+        name = request["feature_extractor"]
+        raise SpecError(f"{KEY}: {name!r}: its weights can not be downloaded: {error}") from None
+    return found
+
+
+def of_halves(features: Path, statistics: Path) -> list[float]:
+    """FID of either half of the samples, every second one, from torch-fidelity's cached features and statistics."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    found, against = _cached(features), _cached(statistics)
+    halves = [fid_features_to_statistics(found[i::2]) for i in (0, 1)]
+    return [fid_statistics_to_metric(half, against, False)["frechet_inception_distance"] for half in halves]
+
+
+def _cached(file: Path) -> Any:
+    return torch.load(
+        file, map_location="cpu", weights_only=False
+    )  # of our own making; it holds numpy arrays
+
+
+@functools.lru_cache(maxsize=1)
+def _registry() -> dict[str, Any]:
+    """torch-fidelity's extractors with ours among them; its own dict, so that later plug-ins show."""
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    known: dict[str, Any] = FEATURE_EXTRACTORS_REGISTRY
+    if OURS not in known:
+        torch_fidelity.register_feature_extractor(OURS, _classifier_extractor())
+    return known
+
+
+def _classifier_extractor() -> type:
+    """The class, made when torch is there to inherit from."""
+
+    class ClassifierExtractor(torch_fidelity.FeatureExtractorBase):  # type: ignore[misc]
+        def __init__(self, name: str, layers: list[str], feature_extractor_weights_path: str, **_: Any):
+            super().__init__(name, layers)
+            self.net = classifier.restore(Path(feature_extractor_weights_path))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (classifier.features(self.net, x),)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str]:
+            return (str(classifier.FEATURES),)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return str(classifier.FEATURES)
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+    return ClassifierExtractor
+
+
+def _inception_weights() -> Path:
+    """The weights' file, checked; downloaded where it is missing."""
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
+
+    name, named = url.rsplit("/", 1)[1], os.environ.get(WEIGHTS)
+    file = Path(named or Path(torch.hub.get_dir()) / "checkpoints" / name).expanduser()
+    if not named and not file.is_file():
+        _download(url, name, file)
+    try:  # weights only: torch-fidelity itself would unpickle anything
+        torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch.load raises nearly anything on a damaged file
+        damage = (str(error).splitlines() or [repr(error)])[0][:80]
+        reason = f"no readable weights: {damage}" if file.is_file() else "no such file"
+        raise SpecError(f"{KEY}: 'inception': {file}: {reason}") from None
+    return file
+
+
+def _download(url: str, name: str, file: Path) -> None:
+    before = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(PATIENCE)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        checksum = name.removesuffix(".pth").rsplit("-", 1)[1]
+        torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise SpecError(
+            f"{KEY}: 'inception': {name} can not be downloaded ({str(error)[:60]}): "
+            f"put it into {file.parent}, or name its path in {WEIGHTS}"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@functools.lru_cache(maxsize=8)
+def _file_hash(file: Path, _changed: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:8]

@@ -1,0 +1,277 @@
+"""Samples against held-out images: FID, KID, precision and recall, each with what it was measured by.
+
+torch-fidelity reads its cache by pickle: keep the cache folder to yourself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import random
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from filelock import FileLock
+
+from ablate.core.lazy import torch
+from ablate.data.datasets import Images
+from ablate.evaluation.extractors import OURS, Extractor, calculate, check, extractor, of_halves
+
+FEWEST = 8  # images on either side
+
+__all__ = [
+    "Extractor",
+    "Metrics",
+    "NotFinite",
+    "Reference",
+    "check",
+    "extractor",
+    "floor",
+    "measure",
+    "records",
+    "reference",
+    "to_uint8",
+]
+
+
+class NotFinite(ValueError):
+    """Samples hold NaN or infinity: cast to uint8 they would be gray images with a finite FID."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images, uint8 (n, C, H, W), under a label that tells their content."""
+
+    label: str
+    images: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """FID, KID (mean and std over subsets), precision and recall of n samples.
+
+    halves: FID of either half of the samples: their difference tells FID's own noise, their mean its bias in n.
+    """
+
+    fid: float
+    kid: float
+    kid_std: float
+    precision: float
+    recall: float
+    n: int
+    halves: list[float]
+
+
+def to_uint8(x: torch.Tensor) -> torch.Tensor:
+    """Images x, float (n, C, H, W) in [-1, 1], as uint8.
+
+    Raises:
+        NotFinite: a value is NaN or infinite.
+    """
+    if bad := int((~torch.isfinite(x)).sum()):
+        raise NotFinite(f"{bad} of {x.numel()} values are not finite: the model diverged")
+    return (x.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def reference(images: Images, n: int) -> Reference:
+    """The first n held-out images, or all if there are fewer."""
+    held_out = images.test[:n]
+    return Reference(f"heldout-{len(held_out)}-{_hash(held_out)[:8]}", held_out)
+
+
+def measure(
+    samples: torch.Tensor,
+    against: Reference,
+    by: Extractor,
+    cache: Path,
+    device: Any = "cpu",
+    batch: int = 64,
+) -> Metrics:
+    """The metrics of samples, uint8 (n, C, H, W), `against` a reference; no global random state is changed.
+
+    Features of the samples are computed once for all metrics, those of the reference once ever. KID draws 100
+    subsets of half the smaller side (at most 1000 images), so that they differ; precision and recall look at
+    the third neighbour.
+
+    Raises:
+        ValueError: no uint8, shapes that differ, or fewer than 8 images on a side.
+        SpecError: weights of the extractor can not be downloaded.
+    """
+    _comparable(samples, against.images)
+    device, folder, name = torch.device(device), Path(cache) / "fidelity", _cache_name(against, by)
+    files = [folder / f"{name}-{by.name}-{kind}-{by.layer}.pt" for kind in ("features", "stat-fid")]
+    request = {
+        "input1": _dataset(samples, by),
+        "input1_cache_name": (own := f"samples-{secrets.token_hex(8)}"),
+        "input2": _dataset(against.images, by),
+        "kid_subset_size": min(1000, len(samples) // 2, len(against.images) // 2),
+        "feature_extractor": by.name,
+        "feature_extractor_weights_path": by.weights and str(by.weights),
+        **{metric: True for metric in ("fid", "kid", "prc")},
+        **{f"feature_layer_{metric}": by.layer for metric in ("fid", "kid", "prc")},
+        **{"cache": True, "cache_root": str(folder), "input2_cache_name": name},
+        **{"batch_size": batch, "cuda": device.type == "cuda", "save_cpu_ram": True, "verbose": False},
+    }
+    with _once(files), _preserved(device), _forgotten(folder, own):
+        found = calculate(request)
+        halves = of_halves(folder / f"{own}-{by.name}-features-{by.layer}.pt", files[1])
+    return _metrics(found, len(samples), halves)
+
+
+def _comparable(samples: torch.Tensor, real: torch.Tensor) -> None:
+    if samples.dtype != torch.uint8 or samples.shape[1:] != real.shape[1:]:
+        found = f"{samples.dtype} {tuple(samples.shape[1:])}"
+        raise ValueError(f"samples must be uint8 {tuple(real.shape[1:])}, but got {found}")
+    if min(len(samples), len(real)) < FEWEST:
+        raise ValueError(f"n >= {FEWEST} must hold on either side, but got {len(samples)} and {len(real)}")
+
+
+def _metrics(found: dict[str, float], n: int, halves: list[float]) -> Metrics:
+    kid = (found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"])
+    return Metrics(found["frechet_inception_distance"], *kid, found["precision"], found["recall"], n, halves)
+
+
+def floor(images: Images, n: int, by: Extractor, cache: Path, device: Any = "cpu") -> Metrics:
+    """Real against real: the first n training images as samples; kept on disk, by content."""
+    against, real = reference(images, n), images.train[:n]
+    facts = f"{_cache_name(against, by)} {by.name} {_hash(real)}"
+    file = Path(cache) / f"floor-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.json"
+    try:
+        return Metrics(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):  # none yet, or damaged
+        metrics = measure(real, against, by, cache, device)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as temporary:
+        json.dump(dataclasses.asdict(metrics), temporary)
+    os.replace(temporary.name, file)
+    return metrics
+
+
+class Measured(TypedDict):
+    """A number and what it was measured with; unlike ones never share a column."""
+
+    nfe: int
+    value: float
+    n: int
+    extractor: str
+    reference: str
+    sigmas: list[float]
+    weights: Literal["ema", "raw"]
+
+
+class Spread(Measured):
+    """A mean over subsets, with their standard deviation."""
+
+    std: float
+
+
+class Halved(Measured):
+    """A FID, with those of either half of the samples."""
+
+    halves: list[float]
+
+
+def records(
+    nfe: int, sigmas: Any, weights: Literal["ema", "raw"], metrics: Metrics, by: Extractor, against: Reference
+) -> dict[str, Measured]:
+    """What a record holds as `fid`, `kid`, `precision` and `recall`.
+
+    The samples took `nfe` evaluations of the network, at levels `sigmas`, with its EMA or raw weights.
+    """
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"weights are 'ema' or 'raw', but got {weights!r}")
+
+    def entry(value: float) -> Measured:
+        levels = [float(sigma) for sigma in sigmas]
+        return Measured(
+            nfe=nfe,
+            value=value,
+            n=metrics.n,
+            extractor=by.label,
+            reference=against.label,
+            sigmas=levels,
+            weights=weights,
+        )
+
+    kid: Spread = {**entry(metrics.kid), "std": metrics.kid_std}
+    rest = {name: entry(getattr(metrics, name)) for name in ("precision", "recall")}
+    fid: Halved = {**entry(metrics.fid), "halves": metrics.halves}
+    return {"fid": fid, "kid": kid, **rest}
+
+
+def _hash(x: torch.Tensor) -> str:
+    """Of images' content, the same on every device."""
+    return hashlib.sha256(repr(tuple(x.shape)).encode() + x.cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _cache_name(against: Reference, by: Extractor) -> str:
+    """All that decides a reference's features: torch-fidelity itself looks at the name and the layer only."""
+    return f"{against.label}-{by.label}-{importlib.metadata.version('torch-fidelity')}"
+
+
+def _dataset(x: torch.Tensor, by: Extractor) -> Any:
+    """Images as torch-fidelity takes them: on the CPU, in three channels except for our own extractor."""
+    if x.shape[1] == 1 and by.name != OURS:
+        x = x.expand(-1, 3, -1, -1)
+    images: Any = x.cpu()  # a tensor has all that a Dataset needs
+    return torch.utils.data.Subset(images, range(len(x)))
+
+
+@contextlib.contextmanager
+def _once(files: list[Path]) -> Iterator[None]:
+    """Let one process alone fill the reference's cache, and drop what of it is damaged."""
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    if all(_readable(file) for file in files):
+        yield
+        return
+    with FileLock(f"{files[0]}.lock"):
+        if not all(_readable(file) for file in files):
+            for file in files:  # both: new features would stand beside old statistics
+                file.unlink(missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def _forgotten(folder: Path, name: str) -> Iterator[None]:
+    """Keep no features of samples: they are torch-fidelity's way to hand them out."""
+    try:
+        yield
+    finally:
+        for file in folder.glob(f"{name}-*"):
+            file.unlink(missing_ok=True)
+
+
+def _readable(file: Path) -> bool:
+    try:
+        torch.load(
+            file, map_location="cpu", weights_only=False
+        )  # as torch-fidelity will: it holds numpy arrays
+        return True
+    except Exception:  # torch.load raises nearly anything on a damaged file
+        return False
+
+
+@contextlib.contextmanager
+def _preserved(device: torch.device) -> Iterator[None]:
+    """Leave the random state of torch, numpy and Python as it was: evaluating must not change training."""
+    import numpy as np
+
+    drawn, python = np.random.get_state(), random.getstate()
+    chosen = (
+        [torch.cuda.current_device() if device.index is None else device.index]
+        if device.type == "cuda"
+        else []
+    )
+    try:
+        with torch.random.fork_rng(devices=chosen), torch.cuda.device(chosen[0] if chosen else -1):
+            yield
+    finally:
+        np.random.set_state(drawn)
+        random.setstate(python)

@@ -1,0 +1,1 @@
+"""Where cells are computed: executors, the scheduler in front of them, progress."""

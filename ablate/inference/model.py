@@ -1,0 +1,115 @@
+"""A finished cell's averaged weights as a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from ablate.core.errors import SpecError, nearest
+from ablate.core.files import read_json
+from ablate.evaluation.fid import to_uint8
+from ablate.planning.cells import Cell
+from ablate.planning.planner import image_shape
+from ablate.runs.assess import save_grid
+from ablate.runs.store import FORMAT, Folder, Store, restore
+from ablate.training.denoiser import Denoiser
+from ablate.training.sampling import generate
+
+LADDER = 1281  # levels to choose a second step from, as many as iCT trains with in the end
+
+
+@dataclass(frozen=True)
+class Model:
+    """The consistency function f of a cell, ready to sample images of `shape` (C, H, W)."""
+
+    cell: Cell
+    f: Denoiser
+    shape: tuple[int, int, int]
+
+    def sample(self, n: int, sigmas: Sequence[float] = (), seed: int = 0) -> torch.Tensor:
+        """n images (n, C, H, W) in about [-1, 1].
+
+        Args:
+            sigmas: levels after sigma_max, descending; none for one step, (0.821,) for the paper's two.
+        """
+        levels = self.cell.recipe.levels
+        return generate(self.f, self.shape, n, [levels.sigma_max, *sigmas], levels.sigma_min, seed)
+
+
+def find(store: Store, key: str) -> Folder:
+    """The folder of a finished cell by its key or the beginning of it.
+
+    Raises:
+        SpecError: no such cell, more than one, or one without weights.
+    """
+    keys = store.keys()
+    found = [k for k in keys if k.startswith(key)]
+    if len(found) != 1:
+        said = (
+            f"{len(found)} cells begin so" if found else nearest(key, keys) if keys else "there are no cells"
+        )
+        raise SpecError(f"no cell {key!r} in {store.path}: {said}")
+    folder = store.folder(found[0])
+    if not folder.model.exists():
+        state = (store.record(found[0]) or {"state": "unfinished"})["state"]
+        raise SpecError(f"cell {found[0]} is {state}: it has no weights to sample from")
+    return folder
+
+
+def load(store: Store, key: str, device: str = "cpu") -> Model:
+    """The model of a finished cell."""
+    folder = find(store, key)
+    cell = restore(read_json(folder.config))
+    return _model(cell, image_shape(cell.profile), folder.model, device)
+
+
+def load_export(folder: str | Path, device: str = "cpu") -> Model:
+    """The model that `ablate export` wrote into `folder`; the cell's own folder and images are not needed.
+
+    Raises:
+        SpecError: no export of this version there, or weights that do not fit it.
+    """
+    config, weights = read_json(Path(folder) / "config.json"), Path(folder) / "model.safetensors"
+    if not isinstance(config, dict) or config.get("format") != FORMAT or "image_shape" not in config:
+        raise SpecError(f"{folder}: no config.json of an export in it")
+    if not weights.is_file():
+        raise SpecError(f"{folder}: no model.safetensors in it")
+    try:
+        cell, shape = restore(config), _shape(config["image_shape"])
+    except (KeyError, TypeError, ValueError) as error:  # SpecError among them
+        raise SpecError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from None
+    return _model(cell, shape, weights, device)
+
+
+def _shape(plain: Any) -> tuple[int, int, int]:
+    channels, height, width = map(int, plain)
+    return channels, height, width
+
+
+def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) -> Model:
+    try:
+        with safe_open(weights, "pt") as file:  # type: ignore[no-untyped-call]
+            classes = int((file.metadata() or {}).get("classes", 0))
+        network = cell.recipe.network(shape, classes)
+        network.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:  # damaged, or another network's
+        raise SpecError(f"{weights}: {' '.join(str(error).split())[:200]}") from None
+    network = network.to(device).eval().requires_grad_(False)
+    return Model(cell, Denoiser(cell.recipe, network, classes).for_sampling(), shape)
+
+
+def draw(store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path) -> Path:
+    """Write n images of a finished cell as one PNG."""
+    images = to_uint8(load(store, key).sample(n, sigmas, seed))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_grid(images, out)
+    except (OSError, ValueError) as error:  # no right to write, or an ending that names no image format
+        raise SpecError(f"--out {out}: {error}") from None
+    return out

@@ -1,0 +1,134 @@
+"""Zero-shot editing of real images: what is given, what a cell makes of it and the original, in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ablate.core.errors import SpecError, nearest
+from ablate.core.hardware import devices
+from ablate.data import datasets
+from ablate.evaluation.fid import to_uint8
+from ablate.inference import editing
+from ablate.inference.model import Model, load
+from ablate.runs.assess import save_grid
+from ablate.runs.store import Store
+from ablate.training.sampling import noise
+
+Task = Callable[[Model, Tensor, Sequence[float], int], Tensor]  # images (B, C, H, W) -> rows (B, k, C, H, W)
+
+RESULTS = 4  # of each image, by different noise
+LEVELS = 11  # of the ladder that editing descends, the last one left out
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the second image of an interpolation
+
+
+def descent(model: Model) -> list[float]:
+    """The levels of an edit, sigma_max first; sigma_min, where f changes nothing, is left out."""
+    return list(reversed(model.cell.recipe.levels(LEVELS).tolist()))[: LEVELS - 1]
+
+
+def measured(
+    model: Model,
+    y: Tensor,
+    sigmas: Sequence[float],
+    seed: int,
+    measurement: editing.Measurement,
+    given: Tensor | None = None,
+) -> Tensor:
+    """Rows (B, 2 + RESULTS, C, H, W): what is given, results, y (B, C, H, W)."""
+    m, many = measurement, y.repeat_interleave(RESULTS, 0)
+    x = editing.edit(model.f, many, m.A, m.A_inverse, m.mask, sigmas or descent(model), seed)
+    shown = m.given(y) if given is None else given
+    return torch.cat([shown[:, None], x.reshape(len(y), RESULTS, *y.shape[1:]), y[:, None]], dim=1)
+
+
+def inpaint(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
+    """The middle of the image is made up."""
+    return measured(model, y, sigmas, seed, editing.inpainting(editing.centre(*y.shape[2:])))
+
+
+def colorize(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
+    """Colours are made up for the image in gray."""
+    if y.shape[1] != 3:
+        raise SpecError(f"--task colorize: cell {model.cell.key} makes gray images; 3 channels are needed")
+    return measured(model, y, sigmas, seed, editing.colorization(), editing.grayscale(y))
+
+
+def superres(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
+    """Detail is made up for an image in patches: an eighth of the height, at least 2 and at most 8 pixels."""
+    return measured(model, y, sigmas, seed, editing.superresolution(min(max(2, y.shape[2] // 8), 8)))
+
+
+def interpolate(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
+    """From the first image of each pair to the second, through the noise that comes closest to them."""
+    if sigmas or len(y) % 2:
+        raise SpecError("--task interpolate: images in pairs are needed, and no --sigmas")
+    z = editing.latent(model.f, y, seed)
+    between = editing.interpolate(model.f, z[::2], z[1::2], SHARES)
+    return torch.cat([y[::2, None], between, y[1::2, None]], dim=1)
+
+
+def denoise(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
+    """One evaluation on the image with noise of the one level in `sigmas` (0.5 where there is none)."""
+    if len(sigmas) > 1:
+        raise SpecError(f"--task denoise: one level is needed, but --sigmas has {len(sigmas)}")
+    sigma = sigmas[0] if sigmas else 0.5
+    noisy = y + sigma * noise(seed, y.shape[1:], len(y), 0, str(y.device))
+    return torch.stack([noisy, editing.denoise(model.f, noisy, sigma), y], dim=1)
+
+
+TASKS: dict[str, Task] = {t.__name__: t for t in (inpaint, colorize, superres, interpolate, denoise)}
+
+
+def read(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    """An image file as uint8 (C, H, W): its middle in that aspect, resized, gray where C is 1."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    try:
+        with Image.open(path) as image:
+            fitted = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
+    except Exception as error:  # Pillow raises nearly anything on a damaged file
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(f"--image {path}: {reason.splitlines()[0][:120].lower()}") from None
+    return torch.from_numpy(np.array(fitted)).reshape(height, width, channels).permute(2, 0, 1)
+
+
+def originals(model: Model, files: Sequence[Path], n: int) -> Tensor:
+    """Images (B, C, H, W), float32 in [-1, 1]: the files, or the first n held-out ones of the cell's data."""
+    if files:
+        pixels = torch.stack([read(path, model.shape) for path in files])
+    else:
+        pixels = datasets.load(model.cell.profile.data).test[:n]
+    return pixels.float() / 127.5 - 1
+
+
+def write(
+    store: Store, key: str, task: str, files: Sequence[Path], sigmas: Sequence[float], seed: int, out: Path
+) -> Path:
+    """Edit images with a finished cell into one PNG, a row per image (or pair): given, results, original.
+
+    Args:
+        task: one of TASKS.
+        files: images; held-out ones of the cell's data where there are none.
+        sigmas: descending levels of the edit, the noise level of `denoise`; each task has its own default.
+    Raises:
+        SpecError: no such task or cell, images that can not be read, gray images for `colorize`.
+    """
+    if task not in TASKS:
+        raise SpecError(f"--task {task}: no such task; {nearest(task, TASKS)}")
+    device = devices()[0]
+    model = load(store, key, device)
+    y = originals(model, files, 2 if task == "interpolate" else 1).to(device)
+    rows = TASKS[task](model, y, sigmas, seed)
+    pixels = to_uint8(rows.flatten(0, 1))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_grid(pixels, out, columns=rows.shape[1])
+    except (OSError, ValueError) as error:  # no right to write, or an ending that names no image format
+        raise SpecError(f"--out {out}: {error}") from None
+    return out

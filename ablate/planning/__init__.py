@@ -1,0 +1,1 @@
+"""Experiment files: plan kinds, rows, cells and their keys, claims."""

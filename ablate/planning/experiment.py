@@ -1,0 +1,65 @@
+"""What a planned experiment is: rows of cells, and the claims that they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ablate.config.profile import Profile
+from ablate.planning.cells import Cell, Row
+from ablate.planning.claims import Claim
+
+
+@dataclass
+class Experiment:
+    """A planned experiment file."""
+
+    name: str
+    file: Path
+    summary: str
+    profile: Profile
+    seeds: tuple[int, ...]
+    rows: list[Row] = field(default_factory=list)
+    cells: dict[str, Cell] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    base: Mapping[str, Any] = field(default_factory=dict)  # the base recipe's flat fields
+    looks: int = 1  # how often the claims may be looked at: each look is a chance of a false answer
+    more_seeds: tuple[int, ...] = ()  # that may be added until the claims are decided
+
+    def only(self, rows: Sequence[Row]) -> Experiment:
+        """The same with these rows alone, and their cells; its notes are its own."""
+        keys = {key for row in rows for key in row.keys}
+        cells = {key: cell for key, cell in self.cells.items() if key in keys}
+        return replace(self, rows=[*rows], cells=cells, notes=[*self.notes])
+
+
+def listing(experiment: Experiment) -> dict[str, Any]:
+    """`--dry-run --json`: rows with their keys, cells with what they cost."""
+    rows = [
+        {"row": r.label, "section": r.section, "changed": dict(r.changed), "keys": list(r.keys)}
+        for r in experiment.rows
+    ]
+    cells = [{"key": c.key, "seed": c.seed, "recipe": c.recipe.flat()} for c in experiment.cells.values()]
+    profile = experiment.profile
+    total = {
+        "cells": len(cells),
+        "images": len(cells) * profile.steps * profile.batch,
+        "steps": profile.steps,
+    }
+    return {"name": experiment.name, "profile": profile.name, "rows": rows, "cells": cells, **total}
+
+
+def overview(experiment: Experiment) -> str:
+    """`--dry-run` for a terminal."""
+    plain = listing(experiment)
+    width = max(len(r.label) for r in experiment.rows)
+    lines = [f"{r.section:<14}{r.label:<{width}}  {' '.join(r.keys)}" for r in experiment.rows]
+    distinct = len({r.keys for r in experiment.rows})
+    head = (
+        f"{plain['name']} on {plain['profile']}: {distinct} distinct recipes, {len(experiment.seeds)} seeds, "
+    )
+    cost = f"{plain['cells']} cells of {plain['steps']} steps, {plain['images']} images in all; nothing was trained"
+    return "\n".join([head + cost, *lines])

@@ -1,0 +1,217 @@
+"""The plan kinds: what `list`, `grid`, `zip`, `leave_one_out` and `ladder` make of an experiment file's entries."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ablate.config.profile import Profile
+from ablate.config.recipe import Specs
+from ablate.core import yaml_files
+from ablate.core.errors import Problems, SpecError, nearest, yaml_hint
+from ablate.core.registry import AXES
+
+MOST_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A row before it is built: the specs, and those that it is a diff of."""
+
+    label: str
+    section: str
+    specs: Specs
+    base: str
+    against: Specs
+    priority: int = 0  # a higher one is left out first where hours are short
+
+
+class Planner(Protocol):
+    """What a plan kind may ask of the planner."""
+
+    profile: Profile
+    notes: list[str]
+    problems: Problems  # of one row: the others are looked at all the same
+    default_base: str
+
+    def named(self, name: Any, path: str) -> Specs:
+        """A recipe's specs as its file has them."""
+
+    def resolved(self, name: Any, row: Mapping[str, Any], path: str) -> Specs:
+        """A row's specs: the recipe's with the profile, the file's set, the row's set and --set on top."""
+
+
+def _words(overrides: Mapping[str, Any]) -> str:
+    """A label made of overrides: `metric.c=0.3, teacher=none`."""
+
+    def word(value: Any) -> str:
+        if isinstance(value, Mapping):
+            rest = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
+            return f"{value.get('name')}({rest})" if rest else str(value.get("name"))
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(f"{k}={word(v)}" for k, v in overrides.items())
+
+
+def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
+    """Rows as they are written: `{label, set, base}`."""
+    if not isinstance(value, list):
+        raise SpecError(
+            f"{path}: a list of rows is needed here, not {type(value).__name__} {str(value)[:40]!r}"
+        )
+    drafts = []
+    for i, entry in enumerate(value):
+        with planner.problems:
+            row = yaml_files.mapping(entry, f"{path}[{i}]")
+            unknown = [k for k in row if k not in ("label", "set", "base")]
+            if unknown:
+                raise SpecError(
+                    *(
+                        f"{path}[{i}].{k}: unknown key; {nearest(k, ('label', 'set', 'base'))}"
+                        for k in unknown
+                    )
+                )
+            overrides = yaml_files.mapping(row.get("set", {}), f"{path}[{i}].set")
+            base = row.get("base", planner.default_base)
+            label = _label(row.get("label"), f"{path}[{i}].label") or _words(overrides) or str(base)
+            drafts.append(_diffed(planner, label, "list", base, overrides, f"{path}[{i}].set"))
+    return drafts
+
+
+def _label(value: Any, path: str) -> str:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+        raise SpecError(f"{path}: {value!r} is no text{yaml_hint(value)}")
+    return "" if value is None else str(value)
+
+
+def _diffed(
+    planner: Planner, label: str, section: str, base: Any, overrides: Mapping[str, Any], path: str
+) -> Draft:
+    specs = planner.resolved(base, overrides, path)
+    return Draft(label, section, specs, str(base), planner.resolved(base, {}, path))
+
+
+def _columns(value: Any, path: str) -> dict[str, list[Any]]:
+    columns = yaml_files.mapping(value, path)
+    if not columns:
+        raise SpecError(f"{path}: at least one field is needed here")
+    wrong = [
+        f"{path}.{k}: a list of values is needed here, not {v!r}"
+        for k, v in columns.items()
+        if not isinstance(v, list)
+    ]
+    wrong += [f"{path}.{k}: the list is empty" for k, v in columns.items() if v == []]
+    if wrong:
+        raise SpecError(*wrong)
+    return columns
+
+
+def _grid(planner: Planner, value: Any, path: str) -> list[Draft]:
+    """Every combination of the values."""
+    columns = _columns(value, path)
+    size = 1
+    for listed in columns.values():
+        size *= len(listed)
+    if size > MOST_ROWS:
+        raise SpecError(f"{path}: {size} rows; at most {MOST_ROWS}")
+    return _combined(planner, "grid", columns, itertools.product(*columns.values()), path)
+
+
+def _zip(planner: Planner, value: Any, path: str) -> list[Draft]:
+    """The first values together, then the second, ..."""
+    columns = _columns(value, path)
+    if len({len(v) for v in columns.values()}) > 1:
+        lengths = ", ".join(f"{k} has {len(v)}" for k, v in columns.items())
+        raise SpecError(f"{path}: the lists must be equally long, but {lengths}")
+    return _combined(planner, "zip", columns, zip(*columns.values(), strict=True), path)
+
+
+def _combined(
+    planner: Planner, kind: str, columns: dict[str, list[Any]], rows: Any, path: str
+) -> list[Draft]:
+    drafts = []
+    for row in rows:
+        overrides = dict(zip(columns, row, strict=True))
+        with planner.problems:
+            drafts.append(_diffed(planner, _words(overrides), kind, planner.default_base, overrides, path))
+    return drafts
+
+
+def _ends(
+    planner: Planner, value: Any, path: str, more: tuple[str, ...] = ()
+) -> tuple[str, Specs, str, Specs]:
+    """The two recipes of a ladder or leave-one-out."""
+    entry, known = yaml_files.mapping(value, path), ("from", "to", *more)
+    problems = Problems()
+    problems.add(*(f"{path}.{k}: unknown key; {nearest(k, known)}" for k in entry if k not in known))
+    problems.add(
+        *(
+            f"{path}.{k}: needs a recipe; {nearest('', yaml_files.named('recipes'))}"
+            for k in known[:2]
+            if k not in entry
+        )
+    )
+    problems.check()
+    with problems:
+        start = planner.resolved(entry["from"], {}, f"{path}.from")
+    with problems:
+        end = planner.resolved(entry["to"], {}, f"{path}.to")
+    problems.check()
+    raw = [planner.named(entry[side], path) for side in ("from", "to")]
+    same = [a for a in AXES if raw[0][a] != raw[1][a] and start[a] == end[a]]
+    if same:
+        planner.notes.append(
+            f"{path}: no row for {', '.join(same)}: {planner.profile.name} and set decide them for both"
+        )
+    return Path(entry["from"]).stem, start, Path(entry["to"]).stem, end
+
+
+def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
+    """From one recipe to another, one axis more at every row, in `order` and then in the order of the axes."""
+    low, start, high, end = _ends(planner, value, path, ("order",))
+    order = value.get("order", [])
+    if not isinstance(order, list):
+        raise SpecError(f"{path}.order: a list of axes is needed here, not {order!r}")
+    unknown = [
+        f"{path}.order[{i}]: {a!r} is no axis; {nearest(a, AXES)}"
+        for i, a in enumerate(order)
+        if a not in AXES
+    ]
+    if unknown:
+        raise SpecError(*unknown)
+    axes = [a for a in dict.fromkeys([*order, *AXES]) if start[a] != end[a]]
+    drafts, specs = [Draft(low, "ladder", start, low, start)], start
+    for axis in axes:
+        before, specs = specs, {**specs, axis: end[axis]}
+        label = high if axis == axes[-1] else f"+ {_step(axis, before[axis], specs[axis])}"
+        drafts.append(Draft(label, "ladder", specs, drafts[-1].label, before))
+    return drafts
+
+
+def _leave_one_out(planner: Planner, value: Any, path: str) -> list[Draft]:
+    """The first recipe with one axis at a time as the second has it."""
+    high, start, _low, end = _ends(planner, value, path)
+    drafts = [Draft(high, "leave_one_out", start, high, start)]
+    for axis in (a for a in AXES if start[a] != end[a]):
+        label = f"{high} with {_step(axis, start[axis], end[axis])}"
+        drafts.append(Draft(label, "leave_one_out", {**start, axis: end[axis]}, high, start))
+    return drafts
+
+
+def _step(axis: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The change of one axis in words: the option where it changes, else the fields."""
+    if before["name"] != after["name"]:
+        return f"{axis}={after['name']}"
+    return _words({f"{axis}.{f}": v for f, v in after.items() if before.get(f) != v})
+
+
+KINDS: dict[str, Callable[[Planner, Any, str], list[Draft]]] = {
+    "list": _listed,
+    "grid": _grid,
+    "zip": _zip,
+    "leave_one_out": _leave_one_out,
+    "ladder": _ladder,
+}

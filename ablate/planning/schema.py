@@ -1,0 +1,50 @@
+"""A JSON Schema of experiment files, by which an editor completes and checks them while they are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablate.core.registry import AXES
+from ablate.planning.plan_kinds import KINDS
+from ablate.planning.planner import File
+
+
+def schema() -> dict[str, Any]:
+    """Draft 2020-12; options and fields of plug-ins are allowed, not known."""
+    found = File.model_json_schema()
+    changes = {"type": "object", "properties": _fields(), "additionalProperties": True}
+    found["$defs"]["Changes"] = changes
+    reference = {"$ref": "#/$defs/Changes"}
+    kinds = {name: _kind(name, reference) for name in KINDS}
+    known = {"priority": {"type": "integer"}, **kinds}
+    entry = {"type": "object", "additionalProperties": False, "properties": known}
+    found["properties"]["plan"] = {"type": "array", "minItems": 1, "items": entry}
+    found["properties"]["set"] = reference
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "ablate experiment"}
+
+
+def _fields() -> dict[str, Any]:
+    """Axes with their options, and every field of these by its dotted name."""
+    found: dict[str, Any] = {}
+    for axis in AXES:
+        options = sorted(AXES[axis].options)
+        named = {"type": "object", "required": ["name"], "properties": {"name": {"enum": options}}}
+        found[axis] = {
+            "description": AXES[axis].contract,
+            "anyOf": [{"enum": options}, {"type": "string"}, named],
+        }
+        for option in options:
+            found |= {f"{axis}.{name}": {} for name in AXES[axis].fields(option)}
+    return found
+
+
+def _kind(name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    if name == "list":
+        row = {"label": {"type": "string"}, "base": {"type": "string"}, "set": changes}
+        return {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": False, "properties": row},
+        }
+    if name in ("grid", "zip"):
+        return {"type": "object", "additionalProperties": {"type": "array"}}
+    return {"type": "object", "required": ["from", "to"]}

@@ -1,0 +1,95 @@
+"""By how much every row is above or below its base, with intervals; a ladder's steps hang from each other."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.analysis.lines import groups, title
+from ablate.analysis.verdicts import Versus
+from ablate.report.figures.style import MOST, blank, house, save
+
+if TYPE_CHECKING:
+    from ablate.planning.experiment import Experiment
+
+Bar = tuple[str, Versus, float]  # label, comparison, where it starts
+
+
+def effects(experiment: Experiment, versus: Sequence[Versus | None], path: Path) -> bool:
+    """Ratios of one-step FID with 95 % intervals, a panel per section; False where no row has a base."""
+    panels = [
+        (title([experiment.rows[i] for i in group]), _bars(experiment, versus, group))
+        for group in groups(experiment.rows)
+    ]
+    panels = [(name, bars[:MOST]) for name, bars in panels if bars]
+    if not panels:
+        return False
+    with house():
+        figure, axes = blank(len(panels), 9.0, [0.27 * len(bars) + 0.6 for _, bars in panels], below=0.6)
+        for ax, (name, bars) in zip(axes[:, 0], panels, strict=True):
+            _panel(ax, name, bars)
+        _scale(axes[-1, 0], [v for _, bars in panels for _, e, s in bars for v in (s, s * e.paired.ratio)])
+        axes[-1, 0].set_xlabel("times the base's FID; in a ladder, times the first row's")
+        _legend(figure)
+        save(figure, path)
+    return True
+
+
+def _bars(experiment: Experiment, versus: Sequence[Versus | None], group: Sequence[int]) -> list[Bar]:
+    """The rows that have a base; each step of a ladder starts where the one before it ended."""
+    found, reached = list[Bar](), dict[int, float]()
+    for i in group:
+        entry, row = versus[i], experiment.rows[i]
+        if entry is None or not 0 < entry.paired.ratio < math.inf:
+            continue
+        start = reached.get(entry.base, 1.0) if row.section == "ladder" else 1.0
+        reached[i] = start * entry.paired.ratio
+        found.append((row.label, entry, start))
+    return found
+
+
+def _panel(ax: Any, name: str, bars: Sequence[Bar]) -> None:
+    worse, better, open_ = _colours()
+    for y, (_, entry, start) in enumerate(bars):
+        pair = entry.paired
+        colour = open_ if not entry.decided else worse if pair.ratio > 1 else better
+        ax.plot([start, start * pair.ratio], [y, y], color=colour, linewidth=7, solid_capstyle="butt")
+        if pair.low > 0 and pair.high < 1e6:
+            ax.plot([start * pair.low, start * pair.high], [y, y], color="0.2", linewidth=1)
+        ax.plot(start * pair.ratio, y, marker="|", color="black", markersize=9)
+    ax.axvline(1.0, color="0.3", linewidth=1, linestyle="--", zorder=0)
+    ax.set_xscale("log")
+    ax.set_yticks(range(len(bars)), [textwrap.shorten(label, 60, placeholder=" ...") for label, *_ in bars])
+    ax.set(ylim=(len(bars) - 0.5, -0.5), axisbelow=True)
+    ax.grid(color="0.92")
+    ax.set_title(name, loc="left", fontsize="medium")
+
+
+def _scale(ax: Any, ends: Sequence[float]) -> None:
+    """One axis for all panels; an interval from two seeds can be wider than any figure."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = min(ends) / 2, max(ends) * 2
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _colours() -> tuple[Any, Any, str]:
+    import seaborn as sns
+
+    palette = sns.color_palette("colorblind")
+    return palette[3], palette[0], "0.7"
+
+
+def _legend(figure: Any) -> None:
+    from matplotlib.lines import Line2D
+
+    words = ("told apart: worse", "told apart: better", "not told apart")
+    handles = [Line2D([], [], color=c, linewidth=7, label=w) for c, w in zip(_colours(), words, strict=True)]
+    handles.append(Line2D([], [], color="0.2", linewidth=1, label="95 % interval"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

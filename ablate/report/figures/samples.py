@@ -1,0 +1,176 @@
+"""Sample grids of all rows below each other, and each row's whole grid as a file of its own."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablate.analysis.frame import Records
+    from ablate.planning.cells import Row
+    from ablate.planning.experiment import Experiment
+    from ablate.runs.store import Store
+
+MOST = 24  # rows of the combined figure
+LARGEST = 500_000  # bytes of a PNG
+MARGIN, GAP, TALL = 250, 12, 24  # pixels: the labels' width, between grids, of a row without samples
+ACROSS, PADDING = 8, 2  # images of a strip, pixels between images of a grid
+PALETTES = (
+    (3, 0),
+    (3, 64),
+    (2, 64),
+    (1, 64),
+    (1, 16),
+)  # rows of images, colours (0: all); the first that fits
+
+
+@dataclass(frozen=True)
+class Grids:
+    """A row's sample grids of its first seed that has some, by number of evaluations."""
+
+    row: Row
+    files: tuple[Path, ...]
+    columns: int
+    state: str
+
+
+def grids(experiment: Experiment, store: Store, known: Records) -> list[Grids]:
+    """What every row has to show."""
+    asked = experiment.profile.evaluation.grid
+    columns = max(1, round(min(asked, experiment.profile.evaluation.samples) ** 0.5))
+    result = []
+    distinct = {
+        (row.label, row.keys): row for row in experiment.rows
+    }  # iCT ends a ladder and begins a leave-one-out
+    for row in distinct.values():
+        files = next((found for key in row.keys if (found := _files(store, key, known))), ())
+        states = [(known.get(key) or {}).get("state", "not run") for key in row.keys]
+        result.append(Grids(row, files, columns, next((s for s in states if s != "finished"), "no samples")))
+    return result
+
+
+def _files(store: Store, key: str, known: Records) -> tuple[Path, ...]:
+    record = known.get(key)
+    if not record or record.get("state") != "finished":
+        return ()
+    found = store.folder(key).samples.glob(f"images_{record.get('images', 0):09d}_*step.png")
+    return tuple(sorted(found, key=_steps))
+
+
+def draw(found: Sequence[Grids], folder: Path) -> list[str]:
+    """Write `samples.png` and `samples/<row>.png` into `folder`; the names of what was written."""
+    showing = [g for g in found if g.files][:MOST]
+    if not showing:
+        return []
+    last = found.index(showing[-1])
+    for rows, colours in PALETTES:
+        if _save(_combined(found[: last + 1], rows), folder / "samples.png", colours) <= LARGEST:
+            break
+    (folder / "samples").mkdir(exist_ok=True)
+    return [
+        "samples.png",
+        *(_whole(grid, name, folder) for grid, name in zip(showing, _names(showing), strict=True)),
+    ]
+
+
+def _names(showing: Sequence[Grids]) -> Iterator[str]:
+    """A file name for each row; rows of equal labels and cells share it."""
+    taken: dict[str, tuple[str, ...]] = {}
+    for grid in showing:
+        slug = re.sub(r"[^a-z0-9]+", "-", grid.row.label.lower()).strip("-")[:60] or "row"
+        name, i = slug, 1
+        while taken.setdefault(name, grid.row.keys) != grid.row.keys:
+            name, i = f"{slug}-{i + 1}", i + 1
+        yield name
+
+
+def _whole(grid: Grids, name: str, folder: Path) -> str:
+    file = f"samples/{name}.png"
+    strip = _beside([_open(path) for path in grid.files])
+    if _save(strip, folder / file, 0) > LARGEST:
+        _save(strip, folder / file, 64)
+    return file
+
+
+def _combined(found: Sequence[Grids], rows: int) -> Any:
+    """Label on the left, the top of every grid on the right."""
+    from PIL import Image, ImageDraw
+
+    strips = [_beside([_top(_open(p), g.columns, rows) for p in g.files]) if g.files else None for g in found]
+    heights = [(s.height if s else TALL) + GAP for s in strips]
+    size = MARGIN + max(s.width for s in strips if s), TALL + sum(heights)
+    sheet = Image.new("RGB", size, "white")
+    pen, y = ImageDraw.Draw(sheet), TALL
+    _head(pen, next(g for g in found if g.files), rows)
+    for grid, strip, height in zip(found, strips, heights, strict=True):
+        _write(pen, grid.row.label, y, height - GAP)
+        if strip:
+            sheet.paste(strip, (MARGIN, y))
+        else:
+            pen.text((MARGIN, y + 4), grid.state, fill="gray", font=_font())
+        y += height
+    return sheet
+
+
+def _head(pen: Any, grid: Grids, rows: int) -> None:
+    """Above each strip, in how many steps it was made."""
+    x = MARGIN
+    for file in grid.files:
+        steps = _steps(file)
+        pen.text((x, 4), f"{steps} step{'s' if steps > 1 else ''}", fill="black", font=_font())
+        x += _top(_open(file), grid.columns, rows).width + GAP
+
+
+def _steps(file: Path) -> int:
+    return int(re.sub(r".*_(\d+)step", r"\1", file.stem))
+
+
+def _write(pen: Any, label: str, y: int, height: int) -> None:
+    text = textwrap.fill(label, 34, max_lines=max(1, height // 18), placeholder=" ...")
+    pen.multiline_text((4, y + 4), text, fill="black", font=_font())
+
+
+def _font() -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(13)
+
+
+def _open(path: Path) -> Any:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _top(image: Any, columns: int, rows: int) -> Any:
+    """The first images of a grid: at most `rows` rows of at most `ACROSS`."""
+    step = (image.width - PADDING) // columns
+    if step <= PADDING:
+        return image
+    width = min(columns, ACROSS) * step + PADDING
+    return image.crop((0, 0, width, min(image.height, rows * step + PADDING)))
+
+
+def _beside(images: Sequence[Any]) -> Any:
+    from PIL import Image
+
+    width = sum(i.width for i in images) + GAP * (len(images) - 1)
+    strip, x = Image.new("RGB", (width, max(i.height for i in images)), "white"), 0
+    for image in images:
+        strip.paste(image, (x, 0))
+        x += image.width + GAP
+    return strip
+
+
+def _save(image: Any, path: Path, colours: int) -> int:
+    """Write a PNG; its size in bytes."""
+    from ablate.core.files import whole
+
+    with whole(path) as temporary:
+        (image.quantize(colours) if colours else image).save(temporary, format="PNG")
+    return path.stat().st_size

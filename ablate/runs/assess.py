@@ -1,0 +1,89 @@
+"""A cell's average, written, sampled and measured: FID and its company at every nfe, and sheets of samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from ablate.core.files import whole
+from ablate.data.datasets import Images
+from ablate.evaluation import fid
+from ablate.planning.cells import Cell
+from ablate.runs.store import Folder, Store
+from ablate.training.denoiser import Denoiser
+from ablate.training.sampling import generate
+from ablate.training.trainer import Trainer
+
+
+class Diverged(Exception):
+    """A loss or a sample that is not finite."""
+
+
+def assess(
+    cell: Cell, folder: Folder, trainer: Trainer, images: Images, between: Callable[[], Any] = lambda: None
+) -> dict[str, Any]:
+    """FID and its company at every nfe, as a record has them; writes sample sheets and a line of metrics.
+
+    Args:
+        between: called before every schedule of levels; may raise.
+    Raises:
+        Diverged: a sample is not finite.
+    """
+    e, seen = cell.profile.evaluation, trainer.k * cell.profile.batch
+    cache, device = Store(folder.path.parent).cache, trainer.device
+    extractor = fid.extractor(e.extractor, images, cache)
+    reference = fid.reference(images, e.samples)
+    found: dict[str, Any] = {"fid": [], "kid": [], "precision": [], "recall": []}
+    metrics: dict[str, float] = {}
+    for sigmas in schedules(cell):
+        between()
+        x, nfe = samples(cell, trainer, sigmas), len(sigmas)
+        save_grid(x[: e.grid], folder.samples / f"images_{seen:09d}_{nfe}step.png")
+        measured = fid.measure(x, reference, extractor, cache, device)
+        for name, entry in fid.records(nfe, sigmas, "ema", measured, extractor, reference).items():
+            found[name].append(entry)
+            metrics[f"{name}_{nfe}step"] = entry["value"]
+    folder.append(trainer.k, seen, metrics)
+    real = fid.floor(images, e.samples, extractor, cache, device)
+    known = {"extractor": extractor.label, "reference": reference.label}
+    return found | {"floor": dataclasses.asdict(real) | known}
+
+
+def samples(cell: Cell, trainer: Trainer, sigmas: list[float]) -> torch.Tensor:
+    """uint8 images (n, C, H, W) of the average, from the seed's sampling noise."""
+    e, shape = cell.profile.evaluation, trainer.data.shape[1:]
+    sigma_min, seed = cell.recipe.levels.sigma_min, cell.seed
+    x = generate(trainer.average, shape, e.samples, sigmas, sigma_min, seed, e.batch, trainer.device)
+    try:
+        return fid.to_uint8(x)
+    except fid.NotFinite:
+        raise Diverged(f"samples of {len(sigmas)} steps are not finite at step {trainer.k}") from None
+
+
+def save_model(f: Denoiser, path: Path) -> None:
+    """The weights of f with the number of classes that it is told, as safetensors."""
+    state = f.network.state_dict()
+    weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}
+    with whole(path) as temporary:
+        save_file(weights, temporary, {"classes": str(f.classes)})
+
+
+def schedules(cell: Cell) -> list[list[float]]:
+    """The descending levels of one-step sampling and of sampling with the levels between."""
+    top, middle = cell.recipe.levels.sigma_max, list(cell.profile.evaluation.sigma_mid)
+    return [[top], [top, *middle]] if middle else [[top]]
+
+
+def save_grid(images: torch.Tensor, path: Path, columns: int | None = None) -> None:
+    """uint8 images (n, C, H, W) as one PNG, small ones enlarged to be seen; a square unless `columns` are named."""
+    from torchvision.utils import make_grid, save_image
+
+    scale = max(1, 32 // images.shape[-1])
+    large = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    columns = columns or max(1, round(len(images) ** 0.5))
+    save_image(make_grid(large.float().cpu() / 255, nrow=columns, padding=2, pad_value=1.0), path)

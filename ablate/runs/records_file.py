@@ -1,0 +1,232 @@
+"""Finished cells that travel: a records file has a line per cell; what came from elsewhere is checked and put in place.
+
+A key is a hash of what the cell is, so a record under a wrong config is found. Its numbers are taken on trust.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import filelock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ablate.core.errors import SpecError
+from ablate.core.files import read_json
+from ablate.core.section import explain
+from ablate.planning.cells import Cell
+from ablate.planning.experiment import Experiment
+from ablate.runs.store import FORMAT, Folder, Store, assemble, describe
+
+FILE = "records.jsonl"
+KEY = "[0-9a-f]{12}"
+Offer = tuple[str, Callable[[Path], Any]]  # a cell's key writes its files into a folder
+Strict = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class Entry(BaseModel):
+    """A number of a record, and how it was measured."""
+
+    model_config = Strict
+    nfe: Annotated[int, Field(ge=1)]
+    value: float
+    std: float | None = None
+    n: int | None = None
+    extractor: str | None = None
+    reference: str | None = None
+    weights: str | None = None
+    sigmas: list[float] | None = None
+    halves: list[float] | None = None
+
+
+class Floor(BaseModel):
+    """Real images against held-out ones."""
+
+    model_config = Strict
+    fid: float | None = None
+    n: int | None = None
+    extractor: str | None = None
+    reference: str | None = None
+    halves: list[float] | None = None
+
+
+class Provenance(BaseModel):
+    """Where the numbers come from."""
+
+    model_config = Strict
+    commit: str | None = None
+    dirty: bool | None = None
+    device: str | None = None
+    threads: int | None = None
+    data: str | None = None
+    versions: dict[str, str] = {}
+
+
+class Record(BaseModel):
+    """What a report reads of a record; further keys are kept as they are."""
+
+    model_config = Strict
+    key: str
+    state: Literal["finished", "diverged", "failed"]
+    reason: str | None = None
+    seed: int
+    images: Annotated[int, Field(ge=0)]
+    wall_s: float
+    parameters: int | None = None
+    fid: list[Entry] = []
+    kid: list[Entry] = []
+    precision: list[Entry] = []
+    recall: list[Entry] = []
+    floor: Floor | None = None
+    provenance: Provenance | None = None
+
+
+def text(experiment: Experiment, store: Store, before: Path) -> str:
+    """The content of an experiment's records file: a line per cell with a record, sorted by key.
+
+    Args:
+        before: the file as it is. Its lines of other cells stay: it may be all that is left of them.
+    """
+    lines = {key: line for key in experiment.cells if (line := _line(experiment, store, key))}
+    with suppress(OSError, UnicodeDecodeError):
+        for line in before.read_text(encoding="utf-8").splitlines():
+            if key := _offer("", line)[0]:
+                lines.setdefault(key, line)
+    return "".join(f"{lines[key]}\n" for key in sorted(lines))
+
+
+def _line(experiment: Experiment, store: Store, key: str) -> str:
+    """Config and record in compact JSON; a recipe that the config's specs tell is not written again."""
+    record = store.record(key)
+    if record is None:
+        return ""
+    config = read_json(store.folder(key).config) or describe(experiment.cells[key])
+    flat, profile = _flat(config["specs"]), config["profile"]
+    config["profile"] = {**profile, "data": _portable(profile["data"])}
+    parts = {"config": config, "record": record}
+    lean = {n: {k: v for k, v in p.items() if (k, v) != ("recipe", flat)} for n, p in parts.items()}
+    return json.dumps(lean, separators=(",", ":"), allow_nan=False)
+
+
+def _portable(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of data files without their folders, which are this machine's own and decide no key."""
+    paths = {k: Path(data[k]).name for k in ("path", "test_path") if data.get(k)}
+    return {**data, **paths}
+
+
+def _flat(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`Recipe.flat` of specs as plain data."""
+    rows: dict[str, Any] = {}
+    for axis, spec in specs.items():
+        rows |= {axis: spec["name"], **{f"{axis}.{k}": v for k, v in spec.items() if k != "name"}}
+    return rows
+
+
+def offers(source: Path) -> Iterator[Offer]:
+    """The cells of a records file, or of the one in a folder.
+
+    Raises:
+        SpecError: no such file, or none of text.
+    """
+    file = source / FILE if source.is_dir() else source
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise SpecError(f"{file}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{file}: byte {error.start} is no UTF-8: no records file") from None
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _offer(f"{file}:{number}", line)
+
+
+def _offer(place: str, line: str) -> Offer:
+    """A line's cell; what is wrong with the line is said when its files are to be written."""
+    try:
+        parts = json.loads(line)
+        config, record = dict(parts["config"]), dict(parts["record"])
+        config.setdefault("recipe", _flat(config["specs"]))
+        record.setdefault("recipe", config["recipe"])
+        key = str(config["key"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        key = ""
+    if not re.fullmatch(KEY, key):  # it becomes the name of a folder
+        return "", lambda folder: _refuse(f"{place}: no line of a records file")
+
+    def write(folder: Path) -> None:
+        Folder(folder).config.write_text(json.dumps(config))  # as it is: `check` says what is wrong with it
+        Folder(folder).record.write_text(json.dumps(record))
+
+    return key, write
+
+
+def _refuse(problem: str) -> None:
+    raise SpecError(problem)
+
+
+def check(folder: Folder, key: str) -> dict[str, Any]:
+    """The record in a folder that came from elsewhere; nothing that its config names is imported.
+
+    Raises:
+        SpecError: config or record are of another form, or do not belong to each other or to `key`.
+    """
+    config, record = read_json(folder.config), read_json(folder.record)
+    if not isinstance(config, dict) or not isinstance(record, dict) or config.get("format") != FORMAT:
+        raise SpecError(f"cell {key}: no config and record of this version")
+    try:
+        Record.model_validate(record)
+    except ValidationError as error:
+        raise SpecError(explain(error, f"cell {key}: record", Record).problems[0]) from None
+    try:
+        json.dumps([config, record], allow_nan=False)
+        cell = _assembled(config)
+        made = Cell.of(cell.recipe, cell.profile, cell.seed, cell.fingerprint, cell.imports).key
+        flat = json.loads(json.dumps(cell.recipe.flat()))
+    except (LookupError, TypeError, ValueError, OSError) as error:  # SpecError among them
+        raise SpecError(f"cell {key}: {' '.join(str(error).split())[:200]}") from None
+    if {key, config["key"], record["key"]} != {made}:
+        raise SpecError(f"cell {key}: what its config says has the key {made}: it was altered, or is older")
+    if record["seed"] != cell.seed or not (record.get("recipe") == config.get("recipe") == flat):
+        raise SpecError(f"cell {key}: its record is of another recipe or seed than its config")
+    return record
+
+
+def _assembled(config: dict[str, Any]) -> Cell:
+    """The cell of a config whose modules are loaded already: nobody else says what is imported here."""
+    unknown = [name for name in config["imports"] if name not in sys.modules]
+    if unknown:
+        raise SpecError(f"it needs the module {unknown[0]!r}: name the experiment file that imports it")
+    return assemble(config)
+
+
+def settle(made: Folder, folder: Folder) -> bool:
+    """Move a cell's files to its place, the record last. False where a record is there, or somebody computes the cell.
+
+    What a training that was begun and left has there gives way: numbers, curves and weights shall be of one run.
+    """
+    with suppress(OSError):  # a folder with something in it: somebody began the cell here
+        os.rename(made.path, folder.path)
+        return True
+    try:
+        with folder.lock().acquire(timeout=0):
+            if folder.record.exists():
+                return False
+            folder.clear()
+            return _fill(made, folder)
+    except filelock.Timeout:
+        return False
+
+
+def _fill(made: Folder, folder: Folder) -> bool:
+    files = [p for p in made.path.rglob("*") if p.is_file()]
+    for file in sorted(files, key=lambda p: p == made.record):
+        target = folder.path / file.relative_to(made.path)
+        target.parent.mkdir(exist_ok=True)
+        os.replace(file, target)
+    return True

@@ -1,0 +1,1 @@
+"""Denoiser, loss, sampling, and the trainer as a generator of steps."""

@@ -1,0 +1,83 @@
+"""f(x, sigma): the one owner of c_skip, c_out, c_in and c_noise, in training, sampling and export alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ablate.config.recipe import Recipe
+from ablate.core.lazy import torch
+
+if TYPE_CHECKING:
+    Watch = Callable[[torch.Tensor], None]
+
+
+class Denoiser:
+    """f(x, sigma) = c_skip x + c_out F(c_in x, c_noise), the consistency function of a network F.
+
+    The coefficients are computed in the precision of sigma and applied in float32; the recipe's autocast covers F only.
+    """
+
+    def __init__(self, recipe: Recipe, network: torch.nn.Module, classes: int = 0):
+        self.recipe, self.network, self.classes = recipe, network, classes
+        self.power = getattr(recipe.input_precond, "power", 1)
+        self.divides = getattr(recipe.network, "divide_by_sigma", False)
+
+    def coefficients(self, sigma: torch.Tensor) -> dict[str, torch.Tensor]:
+        """c_skip, c_out, c_in, c_noise at sigma (B,), each (B,) in float32."""
+        c_skip, c_out = self.recipe.parameterization(sigma)
+        c_in, c_noise = self.recipe.input_precond(sigma), self.recipe.noise_precond(sigma)
+        named = {"c_skip": c_skip, "c_out": c_out, "c_in": c_in, "c_noise": c_noise}
+        return {name: value.float() for name, value in named.items()}
+
+    def inputs(self, x: torch.Tensor, c_in: torch.Tensor) -> torch.Tensor:
+        """What the network sees of x (B, C, H, W)."""
+        powered: torch.Tensor = x if self.power == 1 else torch.pow(x, self.power)
+        return _wide(c_in) * powered
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        label: torch.Tensor | None = None,
+        watch: Watch | None = None,
+    ) -> torch.Tensor:
+        """The estimate of the clean image (B, C, H, W), float32, of x at noise level sigma (B,).
+
+        Args:
+            watch: told the gradient by F's output when a backward pass comes through it.
+        """
+        c = self.coefficients(sigma)
+        with self.recipe.precision(x.device.type):
+            out = self.network(self.inputs(x, c["c_in"]), c["c_noise"], label)
+        F: torch.Tensor = out.float()
+        if watch and F.requires_grad:
+            F.register_hook(watch)  # type: ignore[no-untyped-call]
+        if self.divides:  # defect D15
+            F = F / _wide(sigma.float())
+        return _wide(c["c_skip"]) * x + _wide(c["c_out"]) * F
+
+    def with_network(self, network: Any) -> Denoiser:
+        """The same function of another network (a teacher's, an average's)."""
+        return Denoiser(self.recipe, network, self.classes)
+
+    def for_sampling(self) -> Denoiser:
+        """The same network with the coefficients that the recipe samples with; every sampler takes this one."""
+        replaced = self.recipe.sampling_precond(self.recipe.parts())
+        return Denoiser(dataclasses.replace(self.recipe, **replaced), self.network, self.classes)
+
+    def labels(self, n: int, device: Any = "cpu") -> torch.Tensor | None:
+        """The classes in turn for n samples, one-hot (n, classes), float32; None where the network is told none."""
+        if not self.classes:
+            return None
+        return one_hot(torch.arange(n, device=device) % self.classes, self.classes)
+
+
+def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:
+    """Class numbers (n,) as (n, classes), float32."""
+    return torch.nn.functional.one_hot(label, classes).float()
+
+
+def _wide(c: torch.Tensor) -> torch.Tensor:
+    return c[:, None, None, None]

@@ -1,0 +1,138 @@
+"""The loss of one training step: student above, teacher below, one noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ablate.config.recipe import Recipe
+from ablate.core.lazy import torch
+from ablate.training.denoiser import Denoiser
+
+if TYPE_CHECKING:
+    from ablate.training.denoiser import Watch
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that is random in a step's loss, drawn outside so that the loss is an equation.
+
+    x: clean images (B, C, H, W) in [-1, 1]; z: noise, same shape; u: (B,) in [0, 1); label: (B, classes) or None.
+    """
+
+    x: torch.Tensor
+    z: torch.Tensor
+    u: torch.Tensor
+    label: torch.Tensor | None = None
+
+    def split(self, parts: int) -> list[Draws]:
+        """The same in equal parts of the batch, in order."""
+        labels = [None] * parts if self.label is None else [*self.label.chunk(parts)]
+        rest = (t.chunk(parts) for t in (self.x, self.z, self.u))
+        return [Draws(*part) for part in zip(*rest, labels, strict=True)]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a step's loss is made of, per image (B,): weight times distance, and the pair of levels.
+
+    gradient: norm of d(weight distance) / dF, F the network's output for the image; None before the backward pass.
+    """
+
+    weight: torch.Tensor
+    distance: torch.Tensor
+    lo: torch.Tensor
+    hi: torch.Tensor
+    gradient: torch.Tensor | None = None
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """The mean over the batch of weight times distance."""
+        return (self.weight * self.distance).mean()
+
+    def detach(self, gradient: torch.Tensor | None = None) -> Terms:
+        """The same numbers without the graph that made them, with what the backward pass found."""
+        return Terms(self.weight, self.distance.detach(), self.lo, self.hi, gradient)
+
+    @staticmethod
+    def joined(parts: Sequence[Terms]) -> Terms:
+        """The terms of a batch from those of its parts."""
+        names = ["weight", "distance", "lo", "hi"]
+        names += ["gradient"] if all(part.gradient is not None for part in parts) else []
+        return Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def noisy(x: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, dtype: str) -> torch.Tensor:
+    """x + sigma z (B, C, H, W), built in `dtype`, as float32."""
+    kind = getattr(torch, dtype)
+    return (x.to(kind) + sigma.to(kind)[:, None, None, None] * z.to(kind)).float()
+
+
+def consistency(
+    recipe: Recipe,
+    student: Denoiser,
+    teacher: Denoiser,
+    draws: Draws,
+    k: int,
+    K: int,
+    between: Callable[[], Any] = lambda: None,
+    watch: Watch | None = None,
+) -> Terms:
+    """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K.
+
+    Args:
+        between: called between the teacher's and the student's pass; dropout that is not shared draws anew there.
+        watch: told the gradient of the loss by the network's output (B, C, H, W), in the student's backward pass.
+    """
+    if getattr(recipe.pairing, "tangent", False):
+        return tangential(recipe, student, teacher, draws, k, K, between, watch)
+    lo, hi = recipe.pairing(k, K, draws.u)
+    z = recipe.coupling(draws.x, draws.z)
+    inputs = recipe.precision.inputs
+    with torch.no_grad():
+        target = teacher(noisy(draws.x, lo, z, inputs), lo, draws.label)
+    between()
+    y = student(noisy(draws.x, hi, z, inputs), hi, draws.label, watch)
+    return Terms(recipe.weighting(lo, hi).float(), recipe.metric(y, target), lo, hi)
+
+
+def tangential(
+    recipe: Recipe,
+    student: Denoiser,
+    teacher: Denoiser,
+    draws: Draws,
+    k: int,
+    K: int,
+    between: Callable[[], Any] = lambda: None,
+    watch: Watch | None = None,
+) -> Terms:
+    """The loss whose teacher's image is y - gap df/dt, one level instead of two: CM theorem 6.
+
+    For the squared distance its gradient is E[2 w(t - gap, t) gap <df/dt, grad y>]; its value is what a ladder with
+    that gap would have to first order, w gap^2 ||df/dt||^2. Terms.lo and .hi are both t.
+    """
+    t, _ = recipe.pairing(k, K, draws.u)
+    z = recipe.coupling(draws.x, draws.z)
+    gap = recipe.pairing.gap(t)
+    x = noisy(draws.x, t, z, recipe.precision.inputs)
+    slope = derivative(teacher, x, t, z, draws.label)
+    between()
+    y = student(x, t, draws.label, watch)
+    target = y.detach() - gap.to(y.dtype)[:, None, None, None] * slope
+    return Terms(recipe.weighting(t - gap, t).float(), recipe.metric(y, target), t, t)
+
+
+def derivative(
+    f: Denoiser, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, label: torch.Tensor | None = None
+) -> torch.Tensor:
+    """d f(x + s z, t + s) / ds at s = 0 (B, C, H, W), by dual numbers in one pass."""
+    from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    # the fused attention kernels know no forward differentiation
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), dual_level():
+        level = make_dual(t, torch.ones_like(t))  # type: ignore[no-untyped-call]
+        dual = f(make_dual(x, z), level, label)  # type: ignore[no-untyped-call]
+        tangent: torch.Tensor = unpack_dual(dual).tangent  # type: ignore[no-untyped-call]
+    return tangent

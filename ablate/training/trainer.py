@@ -1,0 +1,220 @@
+"""Training as a generator of steps; whoever consumes it logs, evaluates, saves and stops."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ablate.config.profile import Profile
+from ablate.config.recipe import Recipe
+from ablate.core.hardware import give_back
+from ablate.core.rng import Purpose, stream
+from ablate.data.datasets import Images
+from ablate.networks import compile_blocks, draw_masks, teacher_copy
+from ablate.networks.flat import Flat
+from ablate.training.denoiser import Denoiser, one_hot
+from ablate.training.distributed import ALONE, Ranks
+from ablate.training.loss import Draws, Terms, consistency
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step leaves: tensors stay on the device, so that nobody waits for them unasked."""
+
+    k: int  # steps done, 1 for the first
+    images: int
+    N: int
+    loss: torch.Tensor  # ()
+    terms: Terms
+    grad_norm: torch.Tensor | None
+    lr: float
+
+
+class Trainer:
+    """The state of one training: network, teacher, average, optimizer and the count of steps.
+
+    Every random draw comes from (seed, purpose, step), so the state holds no generator. Several ranks of one training
+    differ in the parts of a batch that they pass, and in nothing else.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        profile: Profile,
+        images: Images,
+        seed: int,
+        device: str = "cpu",
+        ranks: Ranks = ALONE,
+    ):
+        self.recipe, self.profile, self.seed = recipe, profile, seed
+        self.device, self.ranks = device, ranks
+        self.data, self.labels = images.train, images.train_labels
+        classes = images.classes if profile.data.labels else 0
+        self.network = build_network(recipe, images.shape, seed, device, classes)
+        student = Denoiser(recipe, self.network, classes)
+        self.k, self.K = 0, profile.steps
+        self.f, self.part = student, (0, 1)
+        keeps = recipe.teacher(recipe.curriculum(0, self.K)) > 0
+        self.teacher = student.with_network(teacher_copy(self.network)) if keeps else student
+        averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.average = student.with_network(averaged).for_sampling()
+        self.weights = Flat(self.network, gradients=True).vector
+        self.averaged = Flat(self.average.network).vector
+        self.taught = Flat(self.teacher.network).vector if keeps else None
+        self.optimizer = recipe.optimizer([self.weights])
+        if profile.compile:  # last, for a copy of a compiled network would not be one
+            for network in {self.network, self.teacher.network}:
+                compile_blocks(network)
+        give_back()  # networks are built parameter by parameter, and lie in one vector each from here on
+        scaled = recipe.precision.name == "fp16" and device != "cpu"
+        self.scaler = torch.amp.GradScaler(device, enabled=scaled)
+
+    def __iter__(self) -> Iterator[Step]:
+        """The steps that are left, one at a time."""
+        while self.k < self.K:
+            yield self.step()
+
+    def step(self) -> Step:
+        """One optimizer step on one batch."""
+        k, recipe = self.k, self.recipe
+        lr = recipe.optimizer.lr * recipe.schedule(k, self.K)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.shares = recipe.dropout_sharing(torch.device(self.device).type)
+        self.optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of one
+        terms = self._passes(self.draws(k))
+        norm = self._clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        N = recipe.curriculum(k, self.K)
+        self._follow(N)
+        self.k += 1
+        return Step(self.k, self.k * self.profile.batch, N, terms.loss, terms, norm, lr)
+
+    def _passes(self, draws: Draws) -> Terms:
+        """Add up the gradients of the batch's parts; each part's loss is a mean, so its share is 1 / parts."""
+        parts, own = self.ranks.share(self.profile.accumulate)
+        if parts > 1:  # the whole batch is coupled, and a part of an optimal coupling is one itself
+            draws = replace(draws, z=self.recipe.coupling(draws.x, draws.z))
+        unit = self.scaler.scale(torch.ones((), device=self.device)) / self.profile.batch  # an image's share
+        found, pieces = [], draws.split(parts)
+        for i in own:
+            self.part = (i, parts)
+            self._mask("dropout" if self.shares else "teacher_dropout")
+            terms, norms = self._terms(pieces[i])
+            self.scaler.scale(terms.loss / parts).backward()  # type: ignore[no-untyped-call]
+            found.append(terms.detach(norms[0] / unit))
+        self.ranks.add_gradients(self.weights)
+        return self.ranks.gather(Terms.joined(found))
+
+    def _terms(self, part: Draws) -> tuple[Terms, list[torch.Tensor]]:
+        """The loss of a part, and a list that its backward pass puts each image's gradient norm into."""
+        norms: list[torch.Tensor] = []
+
+        def watch(gradient: torch.Tensor) -> None:
+            norms.append(gradient.flatten(1).norm(dim=1))
+
+        f, teacher = self.f, self.teacher
+        return consistency(self.recipe, f, teacher, part, self.k, self.K, self._between, watch), norms
+
+    def draws(self, k: int) -> Draws:
+        """The images, noise and level numbers of step k; the same for every recipe of a seed."""
+        batch, shape = self.profile.batch, self.data.shape[1:]
+        chosen = batch_indices(self.seed, k, batch, len(self.data))
+        x = self.data[chosen.to(self.data.device)]
+        if self.profile.data.flip:
+            coin = torch.rand(batch, generator=self._stream("flip", k), device=self.device) < 0.5
+            x = torch.where(coin[:, None, None, None], x.flip(3), x)
+        z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
+        u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
+        return Draws(x.float() / 127.5 - 1, z, u, self._told(chosen, k))
+
+    def _told(self, chosen: torch.Tensor, k: int) -> torch.Tensor | None:
+        """The images' classes, one-hot (B, classes), those that are dropped all zeros; None without labels."""
+        if not self.f.classes:
+            return None
+        label = one_hot(self.labels[chosen.to(self.labels.device)], self.f.classes)
+        coin = torch.rand(len(chosen), generator=self._stream("label", k), device=self.device)
+        return label * (coin >= self.profile.data.label_dropout)[:, None]
+
+    def _stream(self, purpose: Purpose, k: int) -> torch.Generator:
+        return stream(self.seed, purpose, k, device=self.device)
+
+    def _between(self) -> None:
+        """After the teacher's pass: fresh dropout masks where the recipe does not share them."""
+        if not self.shares:
+            self._mask("dropout")
+
+    def _mask(self, purpose: Purpose) -> None:
+        """Draw the dropout masks that the next passes read; seeds come from the CPU, so no device is waited for."""
+        draw_masks(self.network, stream(self.seed, purpose, self.k), self.part)
+
+    def _clip(self) -> torch.Tensor | None:
+        """The gradient's norm where it is bounded or about to be logged, else None."""
+        bound = self.recipe.optimizer.clip
+        logged = (self.k + 1) % self.profile.log_every == 0
+        if bound is None and not logged:
+            return None
+        self.scaler.unscale_(self.optimizer)
+        return torch.nn.utils.clip_grad_norm_(self.weights, bound if bound is not None else float("inf"))
+
+    @torch.no_grad()
+    def _follow(self, N: int) -> None:
+        """Let the average and the teacher follow the student."""
+        decay = self.recipe.averaging(self.k)
+        if getattr(self.recipe.averaging, "swapped", False):  # defect D10
+            self.weights.lerp_(self.averaged, 1 - decay)
+        else:
+            self.averaged.lerp_(self.weights, 1 - decay)
+        if self.taught is not None:
+            self.taught.lerp_(self.weights, 1 - self.recipe.teacher(N))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on; tensors and plain data only."""
+        state = {
+            "k": self.k,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        if self.teacher is not self.f:
+            state["teacher"] = self.teacher.network.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; on a CPU bit by bit."""
+        self.k = state["k"]
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.teacher is not self.f:
+            self.teacher.network.load_state_dict(state["teacher"])
+
+
+def build_network(
+    recipe: Recipe, shape: tuple[int, ...], seed: int, device: str, classes: int = 0
+) -> torch.nn.Module:
+    """The recipe's network for images of `shape` (C, H, W) with its first weights."""
+    with torch.random.fork_rng(devices=[]):
+        network: torch.nn.Module = recipe.network(shape, classes)
+        recipe.init_from(network, seed)
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, n: int) -> torch.Tensor:
+    return torch.randperm(n, generator=stream(seed, "data", epoch))
+
+
+def batch_indices(seed: int, k: int, batch: int, n: int) -> torch.Tensor:
+    """Which of n images step k sees (batch,): an endless sequence of seeded permutations, cut into batches."""
+    first, last = k * batch, (k + 1) * batch
+    epochs = range(first // n, (last - 1) // n + 1)
+    return torch.cat([_order(seed, e, n) for e in epochs])[first - epochs[0] * n :][:batch]

@@ -1,0 +1,21 @@
+"""Text for tables, pages and terminals."""
+
+from __future__ import annotations
+
+import pytest
+
+from ablate.core import formats
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(40, "40 s"), (99.94, "99.9 s"), (720, "12 min 00 s"), (3900, "1 h 05 min"), (7500, "2 h 05 min")],
+)
+def test_durations(seconds, said):
+    assert formats.duration(seconds) == said
+
+
+def test_a_runs_directory_that_is_none_is_told(tmp_path):
+    (tmp_path / "some.yaml").write_text(FILE)
+    done = CliRunner().invoke(app, ["sync", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "no")])
+    assert "there is no such directory" in str(done.exception)

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import ablate
+from ablate.cli import app
+from ablate.config.profile import Data, Profile
+from ablate.core import yaml_files
+from ablate.core.errors import SpecError
+from ablate.doctor import gate
+from ablate.doctor.bench import LARGEST, Bench, parameters
+from ablate.doctor.examine import examine
+from ablate.doctor.findings import judged
+from ablate.doctor.liveness import asked, fields
+from ablate.doctor.training import averages, masks
+from ablate.ingredients import averaging, input_precond, metric, optimizer, weighting
+from ablate.planning import planner
+from ablate.runs.store import Store
+
+PROFILE = Profile(name="tiny", data=Data(name="digits"), batch=4, images=4 * 64)
+SMALL = {
+    "network.width": 8,
+    "network.multipliers": [1],
+    "network.blocks": 1,
+    "network.attention": [],
+    "embedding.channels": 48,
+}
+REPLAYS = {
+    "D1": {"input_precond": "script"},
+    "D2": {"parameterization": {"name": "script", "subtract_min": True}},
+    "D3": {"parameterization": {"name": "script", "scale_out": True}},
+    "D1-3": {"input_precond": "script", "sampling_precond": "scheduler"},
+    "D4": {"dropout_sharing": "cpu_generator"},
+    "D5": {"dropout_sharing": "separate"},
+    "D7": {"precision.inputs": "float16"},
+    "D8": {"input_precond": "none"},
+    "D10": {"averaging": "swapped"},
+    "D11": {"input_precond": "squared"},
+    "D13": {"metric": "pseudo_huber_per_element"},
+    "D14": {"levels": "karras_without_min"},
+    "D15": {"network.divide_by_sigma": True},
+}
+VALUES = {
+    "D9": {"noise_precond": "none"},
+    "D12": {"noise.p_mean": 1.1},
+    "D22": {"metric.c": 0.00054 * 64},
+}
+
+
+def recipe(base="ict", **changes):
+    return ablate.apply(ablate.load_recipe(base), {**SMALL, **changes}).for_images((1, 8, 8))
+
+
+def found(tested):
+    """Defect -> verdict of the checks that are not right."""
+    return {r["defect"]: r["verdict"] for r in examine("r", tested, PROFILE) if not r["ok"]}
+
+
+@pytest.mark.parametrize("base", ["ict", "ct"])
+def test_the_two_recipes_are_clean(base):
+    assert found(recipe(base)) == {}
+
+
+@pytest.mark.parametrize("defect", REPLAYS)
+def test_a_replay_is_a_warning_by_name(defect):
+    assert found(recipe(**REPLAYS[defect])) == dict.fromkeys(
+        {defect} | ({"D1"} if "-" in defect else set()), "replay"
+    )
+
+
+@pytest.mark.parametrize("defect", VALUES)
+def test_a_value_that_looks_like_a_defect_warns(defect):
+    assert found(recipe(**VALUES[defect])) == {defect: "advice"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"noise": "uniform"},
+        {"embedding.scale": 16.0},
+        {"pairing": "ect", "metric": "l2"},
+        {"pairing": "continuous", "metric": "squared_l2"},
+        {"metric": "l1"},
+        {"metric": "cauchy"},
+        {"network": {"name": "ddpmpp", "width": 8, "blocks": 1}, "embedding": "positional"},
+        {"averaging": "warmup", "schedule": {"name": "cosine", "warmup": 5}, "coupling": "minibatch_ot"},
+        {"precision": "bf16", "optimizer": "adamw"},
+    ],
+    ids=str,
+)
+def test_ordinary_choices_stop_nothing(changes):
+    assert set(found(recipe(**changes)).values()) <= {"advice"}
+
+
+@dataclass(frozen=True)
+class Unscaled(input_precond.Cm):
+    replays = ()
+
+    def __call__(self, sigma):
+        return self.sigma_data**0 * torch.ones_like(sigma)
+
+
+@dataclass(frozen=True)
+class PerElement(metric.PseudoHuberPerElement):
+    replays = ()
+
+
+@dataclass(frozen=True)
+class Frozen(averaging.Constant):
+    swapped = True
+
+
+@dataclass(frozen=True)
+class Deaf(weighting.Uniform):
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class NoWarmUp(optimizer.RAdam):
+    momentum: float = 0.5
+
+
+def altered(axis, option, **fields_):
+    """The recipe with an option that is nobody's replay, registered for as long as it is built."""
+    axes, name = ablate.AXES[axis], f"test_{option.__name__}"
+    axes(name)(option)
+    return recipe(**{axis: {"name": name, **fields_}})
+
+
+@pytest.mark.parametrize(
+    ("axis", "option", "defect"),
+    [
+        ("input_precond", Unscaled, "D8"),
+        ("metric", PerElement, "D13"),
+        ("averaging", Frozen, "D10"),
+        ("weighting", Deaf, "D16"),
+        ("optimizer", NoWarmUp, "D17"),
+    ],
+)
+def test_a_defect_that_nobody_declares_is_a_failure_by_name(axis, option, defect):
+    try:
+        assert found(altered(axis, option))[defect] == "failed"
+    finally:
+        del ablate.AXES[axis].options[f"test_{option.__name__}"]
+
+
+def test_an_axis_that_is_not_asked_is_dead():
+    """Defect D16: a loss that never reads the recipe's weighting."""
+    bench = Bench(recipe(), PROFILE, (1, 8, 8))
+    make = bench.trainer
+
+    def deaf(tried):
+        return make(dataclasses.replace(tried, weighting=weighting.Uniform()))
+
+    bench.trainer = deaf
+    assert [(f.value, f.defect, f.ok) for f in asked(bench)] == [("weighting", "D16", False)]
+
+
+def test_a_curriculum_that_is_no_function_of_the_step_and_shared_noise_are_caught(monkeypatch):
+    """Defects D6 and D20."""
+    from ablate.doctor.training import ranks
+    from ablate.ingredients.curriculum import Exponential
+    from ablate.training.trainer import Trainer
+
+    calls = iter(range(10**6))
+    monkeypatch.setattr(Exponential, "__call__", lambda self, k, K: 11 + next(calls) % 7)
+    draws = Trainer.draws
+    monkeypatch.setattr(Trainer, "draws", lambda self, k: draws(self, 0))
+    bad = [f.defect for f in ranks(Bench(recipe(), PROFILE, (1, 8, 8))) if not f.ok]
+    assert bad == ["D6", "D20"]
+
+
+def test_a_field_may_sleep_and_an_axis_be_spared():
+    told = {f.check: f for f in fields(Bench(recipe(parameterization="script"), PROFILE, (1, 8, 8)))}
+    assert "asleep: parameterization.sigma_min" in told["11 dead fields"].detail
+    told = {f.check: f for f in fields(Bench(recipe(pairing="ect"), PROFILE, (1, 8, 8)))}
+    assert told["11 dead fields"].ok
+    assert "unread: levels.rho, curriculum.s0" in told["11 dead fields"].detail
+
+
+def test_an_overflow_of_half_precision_is_told_and_stays_plain_data():
+    rows = examine(
+        "r", recipe(noise="uniform", **{"precision.inputs": "float16", "levels.sigma_max": 9e5}), PROFILE
+    )
+    assert {r["verdict"] for r in rows if r["check"].startswith("6")} == {"replay"}
+    assert json.dumps(rows, allow_nan=False)
+
+
+def test_an_average_with_a_slow_decay_still_moves():
+    moved = next(averages(Bench(recipe(**{"averaging.decay": 0.99993}), PROFILE, (1, 8, 8))))
+    assert moved.ok
+    assert moved.value == pytest.approx(7e-5, rel=0.1)
+
+
+def test_a_large_network_is_examined_small():
+    bench = Bench(ablate.load_recipe("ict").for_images((3, 32, 32)), PROFILE, (3, 32, 32))
+    assert parameters(bench.recipe, bench.shape) > LARGEST
+    assert bench.shrunk
+    assert "small network" in next(masks(bench)).detail
+
+
+def test_a_check_that_cannot_be_made_is_an_error_and_names_no_defect():
+    broken = dataclasses.replace(recipe(), metric=None)
+    rows = [r for r in examine("r", broken, PROFILE) if r["check"] == "10 metric"]
+    assert [(r["verdict"], r["defect"], r["ok"]) for r in rows] == [("error", None, False)]
+
+
+def test_every_finding_is_plain_data():
+    rows = examine("r", recipe(), PROFILE)
+    assert {int(r["check"].split()[0]) for r in rows} == set(range(1, 13))
+    assert all({"recipe", "check", "value", "bound", "ok", "defect"} <= set(r) for r in rows)
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert judged("r", recipe(), []) == []
+
+
+BROKEN = """
+from dataclasses import dataclass
+from types import SimpleNamespace
+import torch
+import ablate
+@ablate.AXES['input_precond']('unscaled')
+@dataclass(frozen=True)
+class Unscaled:
+    '''1.'''
+    def __call__(self, sigma):
+        return torch.ones_like(sigma)
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    """An experiment of two recipes, one of which has a defect that nobody declared."""
+    (tmp_path / "unscaled_option.py").write_text(BROKEN)
+    rows = [{"label": "right"}, {"label": "wrong", "set": {"input_precond": "unscaled"}}]
+    content = {"name": "two", "imports": ["unscaled_option"], "plan": [{"list": rows}], "set": SMALL}
+    (tmp_path / "two.yaml").write_text(yaml_files.write(content))
+    return tmp_path / "two.yaml"
+
+
+def command(*arguments, cwd):
+    line = [sys.executable, "-m", "ablate", *arguments]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_doctor_prints_json_and_its_exit_code_tells(file):
+    done = command("doctor", file.name, "--json", cwd=file.parent)
+    rows = json.loads(done.stdout)
+    assert done.returncode == 1, done.stderr
+    assert [(r["recipe"], r["defect"]) for r in rows if not r["ok"]] == [("wrong", "D8")]
+
+
+def test_run_stops_at_a_failing_check(file):
+    done = command("run", file.name, cwd=file.parent)
+    assert done.returncode == 2
+    assert "wrong: 3 input std" in done.stderr
+    assert "this is D8" in done.stderr
+    assert not list((file.parent / "runs").glob("*/config.json"))
+
+
+class Reached(Exception):
+    """The training would begin here."""
+
+
+def test_run_trains_a_failing_recipe_when_told_to(file, monkeypatch):
+    def reach(*_):
+        raise Reached
+
+    monkeypatch.chdir(file.parent)
+    live = contextlib.nullcontext(SimpleNamespace(follow=None, add=lambda *_: None))
+    monkeypatch.setattr("ablate.tracking.live.Live", lambda *_: live)
+    monkeypatch.setattr("ablate.execution.runner.run", reach)
+    monkeypatch.setattr(gate, "_fork", lambda new: pytest.fail("examined"))
+    result = CliRunner().invoke(app, ["run", file.name, "--no-doctor"])
+    assert isinstance(result.exception, Reached)
+
+
+def test_a_verdict_is_kept_and_a_finished_cell_is_not_examined(file, monkeypatch):
+    experiment, store, said = planner.load(file), Store(file.parent / "runs"), []
+    paths = {gate.verdict_path(store, c): c for c in experiment.cells.values()}
+    for path, cell in paths.items():
+        path.write_text(json.dumps(examine("", cell.recipe, PROFILE)))
+    monkeypatch.setattr(gate, "_fork", lambda new: pytest.fail("examined again"))
+    with pytest.raises(SpecError, match="wrong: 3 input std"):
+        gate.admit(experiment, store, said.append)
+    shutil.rmtree(store.cache)
+    monkeypatch.setattr(Store, "record", lambda self, key: {"key": key, "state": "finished"})
+    gate.admit(experiment, store, said.append)
+    assert said == []
+
+
+def test_a_metric_of_ones_own_without_a_huber_constant_is_free_to_be_no_norm():
+    @dataclass(frozen=True)
+    class ScaledL1(metric.L2):
+        def __call__(self, x, y):
+            return 2 * (x - y).abs().flatten(1).sum(1)
+
+    try:
+        assert found(altered("metric", ScaledL1))["D13"] == "advice"
+    finally:
+        del ablate.AXES["metric"].options["test_ScaledL1"]

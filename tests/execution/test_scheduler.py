@@ -1,0 +1,156 @@
+"""A crew's rules, with an executor whose workers end as they are told to."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ablate.core.files import read_json, write_json
+from ablate.execution.scheduler import Crew
+from ablate.planning import planner
+from ablate.runs import heartbeat
+from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, blank
+from ablate.runs.store import Folder, Store
+
+FILE = "name: some\nplan: [{grid: {metric.c: [0.1, 0.2, 0.3]}}]\n"
+
+
+class Scripted:
+    """Room for one cell at a time; each start takes the next exit code of its script, None: it hangs."""
+
+    def __init__(self, *codes):
+        self.codes, self.running, self.started, self.stopped = list(codes), {}, [], []
+
+    def free(self):
+        return not self.running
+
+    def submit(self, folder):
+        self.started.append(folder.name)
+        self.running[folder] = code = self.codes.pop(0)
+        if code == 0:
+            write_json(folder / "record.json", blank(read_json(folder / "config.json"), "finished"))
+
+    def ended(self):
+        done = {f: c for f, c in self.running.items() if c is not None}
+        self.running = {f: c for f, c in self.running.items() if c is None}
+        return done
+
+    def stop(self, folder, at_once=False):
+        self.stopped.append(at_once)
+        self.running[folder] = -9 if at_once else INTERRUPTED
+
+    def cancel(self, grace_s=30.0):
+        self.stopped.append(grace_s)
+
+
+@pytest.fixture
+def made(tmp_path):
+    (tmp_path / "some.yaml").write_text(FILE)
+    cells = list(planner.load(tmp_path / "some.yaml").cells.values())
+
+    def make(*codes, n=1, **more):
+        executor = Scripted(*codes)
+        crew = Crew(executor, Store(tmp_path / "runs"), **more)
+        for cell in cells[:n]:
+            crew.add(cell)
+        return crew, executor
+
+    return make
+
+
+def drained(crew):
+    found, deadline = [], time.monotonic() + 20
+    while crew.busy:
+        assert time.monotonic() < deadline
+        found += crew.poll()
+    return found
+
+
+def test_a_crash_is_retried_and_counted(made):
+    crew, executor = made(-9, 1, 0, retries=2)
+    (ended,) = drained(crew)
+    assert (ended.state, len(executor.started)) == ("finished", 3)
+    assert heartbeat.crashes(ended.folder) == 2
+
+
+def test_a_cell_that_crashes_again_and_again_leaves_no_record_and_stops_no_other(made):
+    crew, _ = made(-9, 0, 0, -9, n=3, retries=1)
+    states = {e.cell.recipe.metric.c: e for e in drained(crew)}
+    assert [states[c].state for c in (0.1, 0.2, 0.3)] == ["crashed", "finished", "finished"]
+    assert states[0.1].record is None
+    assert "signal 9" in states[0.1].reason
+    assert heartbeat.state(states[0.1].folder) == "crashed"
+
+
+def test_a_failure_that_has_a_record_is_not_repeated(made):
+    crew, executor = made(0)
+    executor.submit = lambda folder: (
+        write_json(folder / "record.json", blank(read_json(folder / "config.json"), "failed", "why")),
+        executor.started.append(folder.name),
+        executor.running.update({folder: 0}),
+    )
+    (ended,) = drained(crew)
+    assert (ended.state, ended.reason, len(executor.started)) == ("failed", "why", 1)
+
+
+def test_a_disk_that_takes_nothing_ends_the_sweep_without_records(made):
+    crew, executor = made(NO_DISK, n=3)
+    found = drained(crew)
+    assert sorted(e.state for e in found) == ["crashed", "interrupted", "interrupted"]
+    assert len(executor.started) == 1
+    assert not any(e.record for e in found)
+
+
+def test_a_worker_without_progress_is_stopped_and_begun_again(made):
+    crew, executor = made(None, 0, stall_s=5.0)
+    crew.poll()
+    (path,) = executor.running
+    write_json(Folder(path).state, {"state": "running", "progress": time.time() - 60})
+    assert crew.poll() == []
+    assert executor.stopped == []  # that sign is older than this worker
+    crew.begun[path] -= 60
+    (ended,) = drained(crew)
+    assert (ended.state, executor.stopped, len(executor.started)) == ("finished", [False], 2)
+
+
+def test_a_cell_that_another_run_computes_is_waited_for(made):
+    crew, executor = made(BUSY)
+    crew.poll()
+    (path,) = crew.elsewhere
+    with Folder(path).lock():
+        write_json(Folder(path).record, blank(read_json(Folder(path).config), "finished"))
+        (ended,) = drained(crew)
+    assert (ended.state, ended.computed, len(executor.started)) == ("finished", False, 1)
+
+
+def test_a_cell_that_another_run_gave_up_is_computed(made):
+    crew, executor = made(BUSY, 0)
+    (ended,) = drained(crew)
+    assert (ended.state, ended.computed, len(executor.started)) == ("finished", True, 2)
+
+
+def test_a_cell_may_be_stopped_and_begun_later(made):
+    crew, executor = made(None, 0)
+    crew.poll()
+    (path,) = executor.running
+    crew.stop(path.name)
+    (ended,) = drained(crew)
+    assert ended.state == "stopped"
+    crew.add(ended.cell)
+    assert drained(crew)[0].state == "finished"
+
+
+def test_a_second_ctrl_c_ends_the_workers_at_once(made):
+    crew, executor = made(None)
+    crew.poll()
+
+    def cancel(grace_s):
+        executor.stopped.append(grace_s)
+        if grace_s:
+            raise KeyboardInterrupt
+
+    executor.cancel = cancel
+    with pytest.raises(KeyboardInterrupt):
+        crew.cancel()
+    assert executor.stopped == [30.0, 0]

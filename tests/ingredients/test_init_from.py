@@ -1,0 +1,102 @@
+"""The first weights of a network: from the seed, from a file, from another run."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_train import saved, trainer, weights
+
+import ablate
+from ablate.config.recipe import key
+from ablate.planning import planner
+
+FILE = """
+name: further
+seeds: [0]
+plan: [{list: [{label: further, set: {init_from: {name: SPEC}}}]}]
+"""
+
+
+def on(spec):
+    return ablate.apply(ablate.load_recipe("ict"), {"init_from": spec})
+
+
+def hashed(recipe):
+    return key(recipe, {}, 0)
+
+
+@pytest.mark.parametrize("base", ["ict", "ct"])
+def test_training_goes_on_from_a_file(base, tmp_path):
+    """Student, teacher and average begin with its weights; the draws stay the seed's own."""
+    other = trainer(seed=5)
+    t = trainer(base=base, init_from={"name": "file", "path": saved(tmp_path, other)})
+    for f in (t.f, t.teacher, t.average):
+        assert torch.equal(weights(f.network), weights(other.network))
+    assert torch.equal(t.draws(0).z, trainer().draws(0).z)
+
+
+def test_a_folder_and_a_run_are_the_same_as_their_file(tmp_path):
+    (tmp_path / "0123456789ab").mkdir()
+    path = saved(tmp_path / "0123456789ab", trainer(seed=5))
+    specs = [
+        {"name": "file", "path": path},
+        {"name": "file", "path": str(tmp_path / "0123456789ab")},
+        {"name": "run", "key": "0123", "runs": str(tmp_path)},
+    ]
+    made = [weights(trainer(init_from=spec).network) for spec in specs]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+
+
+def test_the_key_knows_what_a_file_holds_and_not_where_it_lies(tmp_path):
+    first = saved(tmp_path, trainer(seed=5))
+    moved = shutil.copy(first, tmp_path / "moved.safetensors")
+    a, b = (hashed(on({"name": "file", "path": str(p)})) for p in (first, moved))
+    assert a == b
+    assert a != hashed(ablate.load_recipe("ict"))
+    saved(tmp_path, trainer(seed=6))
+    assert hashed(on({"name": "file", "path": first})) != a
+
+
+def test_cells_that_start_from_scratch_keep_the_keys_they_had_before_the_axis():
+    recipe = ablate.load_recipe("ict")
+    assert "init_from" in recipe.flat()
+    assert "init_from" not in recipe.keyed()
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("file, path: none.safetensors", "init_from.path: 'none.safetensors': no safetensors file"),
+        ("run, key: abc, runs: empty", "init_from.key: 'abc': no finished cell in "),
+        ("run, key: not-a-key", "init_from.key: 'not-a-key'"),
+        ("file", "init_from.path: file needs a value here"),
+    ],
+)
+def test_what_is_not_there_is_said_at_load(spec, said, tmp_path):
+    (tmp_path / "further.yaml").write_text(FILE.replace("SPEC", spec))
+    with pytest.raises(ablate.SpecError) as caught:
+        planner.load(tmp_path / "further.yaml")
+    assert said in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_weights_of_another_network_are_one_line(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(3)}, path)
+    with pytest.raises(ablate.SpecError) as caught:
+        trainer(init_from={"name": "file", "path": str(path)})
+    assert "weights of another network" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_doctor_examines_a_recipe_that_goes_on_without_its_weights(tmp_path):
+    from ablate.config.profile import load_profile
+    from ablate.doctor import bench
+
+    recipe = on({"name": "file", "path": saved(tmp_path, trainer(seed=5))})
+    made = bench.Bench(recipe, load_profile("digits"), (1, 8, 8))
+    made.trainer(made.heavy).step()

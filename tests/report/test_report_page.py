@@ -1,0 +1,152 @@
+"""The page in one file and the LaTeX tables, from synthetic records."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from test_report import LADDER, Made
+
+from ablate.core.errors import SpecError
+from ablate.report import writer
+from ablate.report.html import rendered
+from ablate.report.latex import _escaped
+from ablate.report.summary import summary
+
+CLAIMS = """
+claims:
+  - {id: P4, says: "no teacher & no_EMA <b>", better: {row: ict}, worse: {row: ct}}
+"""
+
+
+@pytest.fixture
+def made(tmp_path):
+    found = Made(tmp_path, LADDER + CLAIMS, seeds="[0, 1, 2]")
+    for i in range(len(found.experiment.rows)):
+        found.put(i, 1000.0 / (i + 1), 1010.0 / (i + 1), 1003.0 / (i + 1))
+    return found
+
+
+def test_the_page_holds_all_and_asks_nobody(made):
+    page = (made.write() / "index.html").read_text()
+    assert not re.search(r"(src|href)=[\"'](https?:)?//", page.replace('href="https://arxiv', ""))
+    assert "data:image/png;base64," in page
+    assert "no teacher &amp; no_EMA &lt;b&gt;" in page
+    assert "supported" in page
+    assert len(page) < 3_000_000
+    assert page.count("<h1") == 1
+    assert 'lang="en"' in page
+    assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", page))
+
+
+def test_text_of_a_file_is_no_html(tmp_path):
+    body, sections = rendered(
+        "# a <script>alert(1)</script>\n\n## b <i>\n\n| x |\n|---|\n| <b> |\n", tmp_path
+    )
+    assert "<script>" not in body
+    assert "<b>" not in body
+    assert [text for _, text in sections] == ["b <i>"]
+
+
+def test_pictures_over_training_have_a_slider(made):
+    for row in made.experiment.rows:
+        for seen in (100, 200):
+            folder = made.store.folder(row.keys[0]).samples
+            Image.new("RGB", (8, 8), "red").save(folder / f"images_{seen:09d}_1step.png")
+    page = (made.write() / "index.html").read_text()
+    assert "Samples over training" in page
+    assert re.search(r"times = \[100, 200\]", page)
+
+
+def test_without_them_there_is_none(made):
+    assert 'id="time"' not in (made.write() / "index.html").read_text()
+
+
+@pytest.mark.parametrize("state", ["diverged", "failed"])
+def test_a_table_of_nothing_but_losses_is_a_page(tmp_path, state):
+    found = Made(tmp_path, LADDER + CLAIMS)
+    for i in range(len(found.experiment.rows)):
+        found.put(i, 1.0, 1.0, state=state, reason="loss is nan at step 3")
+    folder = found.write()
+    assert state in (folder / "index.html").read_text()
+    assert state in (folder / "table.tex").read_text()
+
+
+def test_latex_is_booktabs_with_the_best_in_bold(made):
+    text = (made.write() / "table.tex").read_text()
+    assert text.count("\\toprule") == text.count("\\begin{tabular}") == 2
+    assert "\\mathbf{" in text
+    assert "weighting=inverse\\_gap" in text
+    assert _escaped("50% of a_b & {c}") == r"50\% of a\_b \& \{c\}"
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+def test_latex_compiles(made, tmp_path):
+    table = made.write() / "table.tex"
+    whole = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{%s}\\end{document}"
+    (tmp_path / "all.tex").write_text(whole % table)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_check_claims_tells_by_its_exit_code(made, tmp_path):
+    command = [sys.executable, "-m", "ablate", "report", "made.yaml", "--check-claims"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(":")[:2]) == (0, ["P4", " supported"]), done.stderr
+    for key in made.experiment.rows[0].keys:
+        made.store.folder(key).record.unlink()
+    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["claims"][0]["state"] == "undecided"
+
+
+def test_changes_and_sweeps_are_drawn_from_four_values_on(tmp_path):
+    plan = "\n  - grid: {metric.c: [0.001, 0.01, 0.1, 1.0]}\n"
+    found = Made(tmp_path, plan)
+    for i in range(3):
+        found.put(i, 100.0 * (i + 1), 110.0 * (i + 1))
+    assert not (found.write() / "sweeps.png").exists()
+    found.put(3, 400.0, 410.0)
+    with Image.open(found.write() / "sweeps.png") as image:
+        assert image.width > 300
+
+
+def test_a_summary_has_a_row_per_claim_and_a_column_per_profile(made, tmp_path):
+    (tmp_path / "none.yaml").write_text("name: none\nplan: [{grid: {teacher: [none]}}]\n")
+    page = summary([tmp_path / "made.yaml", tmp_path / "none.yaml"], tmp_path / "runs", tmp_path / "reports")
+    (line,) = [
+        line for line in page.read_text().splitlines() if line.startswith("| P4") and "digits " not in line
+    ]
+    assert "supported (n=3)" in line
+    assert 'class="wide"' not in (page.with_suffix(".html")).read_text().split("<script>")[0]
+    with pytest.raises(SpecError, match="no claims in"):
+        summary([tmp_path / "none.yaml"], tmp_path / "runs", tmp_path / "reports")
+    with pytest.raises(SpecError, match="no records"):
+        summary([tmp_path / "made.yaml"], tmp_path / "nothing", tmp_path / "reports")
+
+
+def test_of_a_claim_in_two_files_the_answer_from_more_seeds_is_shown(made, tmp_path):
+    text = (
+        (tmp_path / "made.yaml").read_text().replace("[0, 1, 2]", "[0, 1]").replace("name: made", "name: two")
+    )
+    for name in ("a.yaml", "z.yaml"):  # before it and after it
+        (tmp_path / name).write_text(text)
+        page = summary(
+            [*sorted([tmp_path / "made.yaml", tmp_path / name])], tmp_path / "runs", tmp_path / "out"
+        )
+        assert "supported (n=3)" in page.read_text()
+        assert "(n=2)" not in page.read_text()
+
+
+def test_means_have_names_that_mlflow_takes(made):
+    found = writer.means(made.write())
+    assert found["fid_1step_mean/ct"] == pytest.approx((1000 + 1010 + 1003) / 3)
+    assert found["fid_2step_std/_ weighting_inverse_gap"] > 0
+    assert not any(re.search(r"[^\w.: /-]", name) for name in found)
+    assert writer.means(made.write()) == found  # the second time from what was noted

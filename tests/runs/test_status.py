@@ -1,0 +1,87 @@
+"""What `status` reads from a runs directory, and how long it thinks that the rest takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from ablate.cli import app
+from ablate.core.files import write_json
+from ablate.planning import planner
+from ablate.runs import heartbeat, status
+from ablate.runs.heartbeat import Heartbeat
+from ablate.runs.record import blank
+from ablate.runs.store import Store, describe
+
+FILE = "name: some\nseeds: [0, 1]\nplan: [{grid: {metric.c: [0.1, 0.2]}}]\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "some.yaml").write_text(FILE)
+    return planner.load(tmp_path / "some.yaml"), Store(tmp_path / "runs")
+
+
+def by_key(place):
+    return {c["key"]: c for c in status.cells(place[0], place[1].path)}
+
+
+def test_every_state_is_told(place):
+    experiment, store = place
+    finished, diverged, crashed, waiting = experiment.cells.values()
+    for cell, state in ((finished, "finished"), (diverged, "diverged")):
+        record = blank(describe(cell), state, None if state == "finished" else "not finite")
+        record |= {"images": 160, "fid": [{"nfe": 1, "value": 3.5}] if state == "finished" else []}
+        write_json(store.prepare(cell).record, record)
+    heartbeat.crashed(store.prepare(crashed), "signal 9")
+    found = by_key(place)
+    assert [found[c.key]["state"] for c in (finished, diverged, crashed, waiting)] == [
+        "finished",
+        "diverged",
+        "crashed",
+        "waiting",
+    ]
+    assert (found[finished.key]["step"], found[finished.key]["fid"]) == (10, {"1": 3.5})
+    assert (found[crashed.key]["reason"], found[diverged.key]["reason"]) == ("signal 9", "not finite")
+    assert status.totals(list(found.values())) == {
+        "states": {"finished": 1, "diverged": 1, "crashed": 1, "waiting": 1},
+        "eta_s": None,
+    }
+
+
+def test_a_running_cell_tells_its_speed_and_the_rest_follows_from_it(place):
+    experiment, store = place
+    cell = next(iter(experiment.cells.values()))
+    folder = store.prepare(cell)
+    half = cell.profile.steps // 2
+    with folder.lock().acquire(), Heartbeat(folder, device="cpu", pid=1) as heart:
+        heart.at(half, half * 16)
+        folder.append(half, half * 16, {"loss": 0.25, "images_per_s": 100.0})
+        found = list(by_key(place).values())
+    assert found[0]["state"] == "running"
+    assert found[0]["eta_s"] == pytest.approx(half * 16 / 100)
+    assert status.totals(found)["eta_s"] == pytest.approx(
+        7 * found[0]["eta_s"]
+    )  # half a cell, three whole ones
+
+
+def test_it_writes_nothing_and_speaks_json(tmp_path):
+    (tmp_path / "some.yaml").write_text(FILE)
+    arguments = ["status", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "runs")]
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert told["states"] == {"waiting": 4}
+    shown = CliRunner().invoke(app, arguments).stdout
+    assert all(c["key"] in shown for c in told["cells"])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_many_cells_are_read_quickly_and_what_runs_stands_first(tmp_path):
+    (tmp_path / "some.yaml").write_text(FILE.replace("[0.1, 0.2]", str([0.001 * i for i in range(1, 301)])))
+    experiment, store = planner.load(tmp_path / "some.yaml"), Store(tmp_path / "runs")
+    heartbeat.crashed(store.prepare(list(experiment.cells.values())[-1]), "signal 9")
+    found = status.cells(experiment, store.path)
+    assert len(found) == 600
+    assert "560 cells are not shown" in status.table("some", found).caption
+    assert status.table("some", found).row_count == 40

@@ -13,9 +13,3 @@ from ablate.core import formats
 )
 def test_durations(seconds, said):
     assert formats.duration(seconds) == said
-
-
-def test_a_runs_directory_that_is_none_is_told(tmp_path):
-    (tmp_path / "some.yaml").write_text(FILE)
-    done = CliRunner().invoke(app, ["sync", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "no")])
-    assert "there is no such directory" in str(done.exception)

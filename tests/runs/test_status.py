@@ -85,3 +85,9 @@ def test_many_cells_are_read_quickly_and_what_runs_stands_first(tmp_path):
     assert len(found) == 600
     assert "560 cells are not shown" in status.table("some", found).caption
     assert status.table("some", found).row_count == 40
+
+
+def test_a_runs_directory_that_is_none_is_told(tmp_path):
+    (tmp_path / "some.yaml").write_text(FILE)
+    done = CliRunner().invoke(app, ["sync", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "no")])
+    assert "there is no such directory" in str(done.exception)

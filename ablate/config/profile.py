@@ -84,13 +84,13 @@ class Profile(Section):
         """Optimizer steps: K of the curricula."""
         return self.images // self.batch
 
-    def deciding(self) -> dict[str, Any]:
-        """What of the profile decides a cell's numbers; the adapted fields are in the recipe already."""
+    def keyed(self) -> dict[str, Any]:
+        """What of the profile is part of a cell's key; the adapted fields are in the recipe already."""
         plain = self.model_dump(mode="json")
-        for silent in ("name", "summary", "adapt", "threads", "compile", "log_every", "checkpoint_every"):
-            del plain[silent]
-        for silent in ("batch", "grid"):  # how samples are made and shown, not which
-            del plain["evaluation"][silent]
+        for excluded in ("name", "summary", "adapt", "threads", "compile", "log_every", "checkpoint_every"):
+            del plain[excluded]
+        for excluded in ("batch", "grid"):  # how samples are made and shown, not which
+            del plain["evaluation"][excluded]
         plain["evaluation"]["every"] = None  # looking in between changes nothing at the end
         if plain["data"]["classes"] is None:  # younger than the cells that were computed without it
             del plain["data"]["classes"]

@@ -18,7 +18,7 @@ from typing import Any
 from ablate import ingredients  # noqa: F401  (fills AXES)
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
-from ablate.core.registry import AXES, values
+from ablate.core.registry import AXES, connect, values
 
 Specs = dict[str, dict[str, Any]]  # axis -> {"name": option, field: value}
 Overrides = Mapping[str, Any]  # axis -> spec, or "axis.field" -> value
@@ -71,24 +71,24 @@ class Recipe:
 
     def for_images(self, shape: Sequence[int]) -> Recipe:
         """The recipe with what the size of an image (C, H, W) decides filled in."""
-        fitted = {a: p.for_images(shape) for a, p in self.parts().items() if hasattr(p, "for_images")}
-        return dataclasses.replace(self, **fitted)
+        return dataclasses.replace(self, **{a: p.for_images(shape) for a, p in self.parts().items()})
 
     def sources(self) -> dict[str, str]:
         """A hash of what an option is besides its fields: code that is not this package's own, or a file; by axis."""
         foreign = {
             a: type(p) for a, p in self.parts().items() if not type(p).__module__.startswith("ablate.")
         }
-        files = {axis: part.content() for axis, part in self.parts().items() if hasattr(part, "content")}
+        files = {axis: content for axis, part in self.parts().items() if (content := part.content())}
         return {axis: _hash(inspect.getsource(option)) for axis, option in foreign.items()} | files
 
     def keyed(self) -> dict[str, Any]:
-        """`flat` without what decides no number: a silent axis at its default, and where a file lies."""
-        silent = set()
+        """The flat fields that are part of a cell's key: all but those that decide no number."""
+        excluded = set()
         for axis, part in self.parts().items():
-            silent |= {f"{axis}.{field}" for field in getattr(part, "unkeyed", ())}
-            silent |= {axis} if AXES[axis].silent and part.name == AXES[axis].default else set()
-        return {k: v for k, v in self.flat().items() if k not in silent}
+            excluded |= {f"{axis}.{field}" for field in part.excluded_from_key}
+            default = part.name == AXES[axis].default and not AXES[axis].default_in_key
+            excluded |= {axis} if default else set()
+        return {k: v for k, v in self.flat().items() if k not in excluded}
 
 
 def build(specs: Mapping[str, Any]) -> Recipe:
@@ -99,14 +99,11 @@ def build(specs: Mapping[str, Any]) -> Recipe:
     """
     problems, parts = Problems(), dict[str, Any]()
     problems.add(*(f"{axis}: no such axis; {nearest(axis, AXES)}" for axis in specs if axis not in AXES))
-    for axis in AXES.values():  # an axis stands behind those that are injected into it, but for the pairing
+    for axis in AXES.values():
         with problems:
             parts[axis.name] = axis.build(specs.get(axis.name, axis.default))
     problems.check()
-    for name, part in parts.items():
-        needed = {f.name: parts[f.metadata["axis"]] for f in dataclasses.fields(part) if "axis" in f.metadata}
-        parts[name] = dataclasses.replace(part, **needed) if needed else part
-    recipe = Recipe(**parts)
+    recipe = Recipe(**connect(parts))
     _agree(recipe)
     return recipe
 

@@ -15,14 +15,14 @@ import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ablate.core.errors import Problems, SpecError, nearest, yaml_hint
 
-Option = TypeVar("Option", bound=type)
+Registered = TypeVar("Registered", bound=type)
 
 
 @functools.cache
@@ -50,13 +50,13 @@ def configurable(option: type) -> dict[str, Any]:
 
 
 @functools.cache
-def needed(option: type) -> dict[str, str]:
+def dependencies(option: type) -> dict[str, str]:
     """The fields of an option that hold other ingredients, by the axis of each; shared too."""
     return {f.name: f.metadata["axis"] for f in dataclasses.fields(option) if "axis" in f.metadata}
 
 
-def injected(axis: str) -> Any:
-    """A field that is no configuration: the recipe puts its own ingredient of `axis` there.
+def depends_on(axis: str) -> Any:
+    """A field that is no configuration: `connect` puts the recipe's own ingredient of `axis` there.
 
     An option that is built alone gets that axis's default option instead.
     """
@@ -65,25 +65,64 @@ def injected(axis: str) -> Any:
     )
 
 
+def connect(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The ingredients by axis, each holding those of the others that it depends on."""
+    connected = {}
+    for axis, part in parts.items():
+        held = {field: parts[other] for field, other in dependencies(cast(Any, type(part))).items()}
+        connected[axis] = dataclasses.replace(part, **held) if held else part
+    return connected
+
+
+class Option:
+    """What the package asks of an option besides its equation, and the answers of an option that says nothing.
+
+    You need not inherit from it: registering an option adds every answer that it leaves out. An axis that asks for more
+    has a class of its own, which inherits from this one: `Averaging`, `InputPrecond`, `Metric`, `Network`, `Pairing`.
+    """
+
+    axis: ClassVar[str]
+    name: ClassVar[str]
+    excluded_from_key: ClassVar[
+        tuple[str, ...]
+    ] = ()  # fields that decide no number, such as the path of a file
+    replays: tuple[
+        str, ...
+    ] = ()  # public defects that it repeats on purpose: `doctor` warns instead of stopping
+    reads_files: ClassVar[bool] = False  # it needs weights from elsewhere, which `require` looks for
+
+    def for_images(self, shape: Sequence[int]) -> Any:
+        """The option with what the size of an image (C, H, W) decides filled in."""
+        return self
+
+    def require(self) -> None:
+        """Raise a SpecError where a file that the option reads is missing."""
+
+    def content(self) -> str:
+        """A hash of the files that the option reads, for the key of a cell; empty if it reads none."""
+        return ""
+
+
 class Axis:
     """One interchangeable part of consistency training.
 
     Args:
         contract: the call's names, shapes and meaning; the first line of the axis's module.
         default: the option that an ingredient built alone falls back on.
-        silent: the default is left out of a cell's key, as of an axis that came after cells had been computed.
+        base: what the package asks of the axis's options besides the equation.
+        default_in_key: False leaves the default out of a cell's key, for an axis younger than computed cells.
     """
 
-    def __init__(self, contract: str, default: str, silent: bool = False):
+    def __init__(self, contract: str, default: str, base: type[Option] = Option, default_in_key: bool = True):
         self.name, self.contract = (part.strip() for part in contract.splitlines()[0].split(":", 1))
-        self.default, self.silent = default, silent
+        self.default, self.base, self.default_in_key = default, base, default_in_key
         self.options: dict[str, type] = {}
         AXES[self.name] = self
 
-    def __call__(self, name: str) -> Callable[[Option], Option]:
+    def __call__(self, name: str) -> Callable[[Registered], Registered]:
         """Register a frozen dataclass with `__call__` as the option `name`."""
 
-        def register(option: Option) -> Option:
+        def register(option: Registered) -> Registered:
             parameters = getattr(option, "__dataclass_params__", None)
             if parameters is None or not parameters.frozen or "__call__" not in dir(option):
                 raise TypeError(f"{self.name}.{name}: an option is a frozen dataclass with __call__")
@@ -91,10 +130,18 @@ class Axis:
             if known and (known.__module__, known.__qualname__) != (option.__module__, option.__qualname__):
                 raise ValueError(f"{self.name}.{name} is registered already, by {known.__module__}")
             option.axis, option.name = self.name, name  # type: ignore[attr-defined]
+            self._complete(option)
             self.options[name] = option
             return option
 
         return register
+
+    def _complete(self, option: type) -> None:
+        """Add the base's answers that the option leaves out."""
+        for base in self.base.__mro__[:-1]:
+            for attribute, answer in vars(base).items():
+                if not attribute.startswith("__") and not hasattr(option, attribute):
+                    setattr(option, attribute, answer)
 
     def option(self, name: object, path: str = "") -> type:
         """The class registered as `name`."""
@@ -107,13 +154,12 @@ class Axis:
         """The configurable fields of option `name` with their defaults; `dataclasses.MISSING` where one is required."""
         return dict(configurable(self.options[name]))
 
-    def build(self, spec: Any, path: str = "", parts: Mapping[str, Any] | None = None) -> Any:
+    def build(self, spec: Any, path: str = "") -> Any:
         """The ingredient that `spec` describes.
 
         Args:
             spec: an option's name, a mapping with `name` and fields, or an ingredient of this axis.
             path: where the spec stands, for error messages.
-            parts: ingredients of other axes that injected fields take.
         Raises:
             SpecError: unknown option or field, wrong type, value out of bounds; all of them at once.
         """
@@ -136,7 +182,6 @@ class Axis:
             *(f"{path}.{f}: {name} needs a value here" for f in missing if not self._has_factory(option, f))
         )
         problems.check()
-        values |= {f: parts[axis] for f, axis in needed(option).items()} if parts is not None else {}
         try:
             return option(**values)
         except SpecError as error:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
-from ablate.core.registry import AXES, injected, values
+from ablate.core.registry import AXES, depends_on, values
 from ablate.data.datasets import Images
+from ablate.ingredients.network import Network
 from ablate.networks import Dropout
 from ablate.training.trainer import Trainer
 
@@ -51,15 +52,20 @@ class Small(nn.Module):
 
 
 @dataclass(frozen=True)
-class StandIn:
-    """In place of a recipe's network where a check does not concern it."""
+class StandIn(Network):
+    """In place of a recipe's network where a check does not concern it; what follows the network stays."""
 
     dropout: float = 0.0
-    divide_by_sigma: bool = False
-    embedding: Any = injected("embedding")
+    original: Any = dataclasses.field(default=None, repr=False)
+    embedding: Any = depends_on("embedding")
 
     def __call__(self, shape: tuple[int, int, int], classes: int = 0) -> nn.Module:
         return Small(shape, self.embedding, self.dropout)
+
+    def output(self, F: Tensor, sigma: Tensor) -> Tensor:
+        """As the original."""
+        out: Tensor = self.original.output(F, sigma)
+        return out
 
 
 class Probe(nn.Module):
@@ -92,7 +98,7 @@ class Bench:
         device: str = "cpu",
         compiled: bool = False,
     ):
-        if hasattr(recipe.init_from, "require"):  # weights that the small stand-ins could not hold
+        if recipe.init_from.reads_files:  # weights that the small stand-ins could not hold
             recipe = dataclasses.replace(recipe, init_from=AXES["init_from"].build("scratch"))
         self.recipe, self.shape, self.device, self.compiled = (
             recipe,
@@ -128,17 +134,16 @@ class Bench:
 
     def levels(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The pairs of levels at the shares u of the probability, at the last step."""
-        lo, hi = self.recipe.pairing(self.K - 1, self.K, u.double())
-        return lo, hi
+        sigma_teacher, sigma_student = self.recipe.pairing(self.K - 1, self.K, u.double())
+        return sigma_teacher, sigma_student
 
 
 def light(recipe: Recipe) -> Recipe:
     """`recipe` with the stand-in for its network, and without a metric that is a large network itself."""
-    if hasattr(recipe.metric, "require"):
+    if recipe.metric.reads_files:
         recipe = dataclasses.replace(recipe, metric=AXES["metric"].build("squared_l2"))
-    divides = getattr(recipe.network, "divide_by_sigma", False)
-    rate = getattr(recipe.network, "dropout", 0.0)
-    return dataclasses.replace(recipe, network=StandIn(rate, divides, recipe.embedding))
+    stand_in = StandIn(recipe.network.dropout, recipe.network, recipe.embedding)
+    return dataclasses.replace(recipe, network=stand_in)
 
 
 def small(recipe: Recipe) -> Recipe:

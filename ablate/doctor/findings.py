@@ -39,7 +39,7 @@ def within(check: str, value: float, low: float, high: float, defect: str | None
 
 def declared(recipe: Recipe) -> dict[str, str]:
     """The defects that the recipe's ingredients say they replay, and the axis of each."""
-    return {defect: axis for axis, part in recipe.parts().items() for defect in getattr(part, "replays", ())}
+    return {defect: axis for axis, part in recipe.parts().items() for defect in part.replays}
 
 
 def judged(label: str, recipe: Recipe, findings: list[Finding]) -> list[dict[str, Any]]:

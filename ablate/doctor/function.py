@@ -42,7 +42,7 @@ def agreement(bench: Bench) -> Iterator[Finding]:
     yield _same(bench, trainer, sigma)
     top = sigma[-1:]
     c_out = trainer.f.coefficients(top)["c_out"].double().abs()
-    data = getattr(bench.recipe.parameterization, "sigma_data", 0.5)
+    data = bench.recipe.parameterization.sigma_data
     law = data * top / (top**2 + data**2).sqrt()
     yield within("2 c_out / output scale of the data, at sigma_max", float(c_out / law), 0.9, 1.1, "D2")
     ones = trainer.f.with_network(Probe(1.0))(torch.zeros(5, *bench.shape), sigma)
@@ -76,7 +76,7 @@ def inputs(bench: Bench) -> Iterator[Finding]:
     sigma = bench.recipe.levels(N)
     sigma = sigma[torch.linspace(0, N - 1, min(N, 24)).round().long()]
     clean, noisy = (_standard(noise(2, len(sigma), 1, 64, 64))[i] for i in (0, 1))
-    x = getattr(bench.recipe.input_precond, "sigma_data", 0.5) * clean
+    x = bench.recipe.input_precond.sigma_data * clean
     x = x + sigma.float()[:, None, None, None] * noisy
     f, seen = bench.trainer(moved=False).f, Probe()
     f.with_network(seen)(x, sigma)

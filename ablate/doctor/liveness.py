@@ -124,7 +124,7 @@ def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
 
 
 def _state(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
-    if not candidates(recipe, axis, field) or hasattr(getattr(recipe, axis), "require"):
+    if not candidates(recipe, axis, field) or getattr(recipe, axis).reads_files:
         return "untried"
     if (lively := _changes(recipe, axis, field, outcome)) is not False:
         return "alive" if lively else "untried"

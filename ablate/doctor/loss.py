@@ -21,16 +21,20 @@ LARGEST_C = 5.0  # times 0.00054 sqrt(d); D22 is sqrt(d) times it, 8 for the dig
 def equal_pixels(bench: Bench) -> Iterator[Finding]:
     """5: the dtype of the noisy images tells the two of a pair apart, at every level that is drawn."""
     u = torch.cat([torch.tensor([1e-6]), torch.linspace(0.01, 0.99, 33)])
-    lo, hi = bench.levels(u)
-    if torch.equal(lo, hi):  # in continuous time there is a derivative instead of a second image
+    sigma_teacher, sigma_student = bench.levels(u)
+    if torch.equal(
+        sigma_teacher, sigma_student
+    ):  # in continuous time there is a derivative instead of a second image
         yield Finding("5 equal pixels of a pair", "no pairs", "below 0.05", True)
         return
     x = (noise(len(u), 1, 64, 64) * 127.5 + 127.5).clamp(0, 255).round() / 127.5 - 1
     z = noise(len(u), 1, 64, 64).flip(0)
-    below, above = (noisy(x, sigma, z, bench.recipe.precision.inputs) for sigma in (lo, hi))
+    below, above = (
+        noisy(x, sigma, z, bench.recipe.precision.inputs) for sigma in (sigma_teacher, sigma_student)
+    )
     share = (below == above).double().flatten(1).mean(1)
     place, law = int(share.argmax()), "below 0.05"
-    detail = f"at sigma {float(lo[place]):.3g}, in {bench.recipe.precision.inputs}"
+    detail = f"at sigma {float(sigma_teacher[place]):.3g}, in {bench.recipe.precision.inputs}"
     value = float(share[place])
     yield Finding("5 equal pixels of a pair", value, law, value < 0.05, "D7", detail=detail)
 
@@ -42,8 +46,8 @@ def embedding(bench: Bench) -> Iterator[Finding]:
     Measured in the angle by which the embedding's features turn, root mean square: the distance of two embeddings
     over their mean length. Far above 1 it says no more than `different`.
     """
-    _, hi = bench.levels(torch.linspace(0.05, 0.95, 10))
-    e = bench.recipe.embedding(bench.recipe.noise_precond(torch.unique(hi)).float()).double()
+    _, sigma_student = bench.levels(torch.linspace(0.05, 0.95, 10))
+    e = bench.recipe.embedding(bench.recipe.noise_precond(torch.unique(sigma_student)).float()).double()
     turns = (e[1:] - e[:-1]).norm(dim=1) / e.norm(dim=1).mean()
     low = float(turns.min()) if len(turns) else math.inf
     detail = f"median {float(turns.median()):.3g}" if len(turns) else "one level only"
@@ -55,8 +59,8 @@ def embedding(bench: Bench) -> Iterator[Finding]:
 
 def histogram(bench: Bench) -> Iterator[Finding]:
     """9: where the noise levels lie."""
-    _, hi = bench.levels((torch.arange(2000) + 0.5) / 2000)
-    below = {level: float((hi < level).double().mean()) for level in (0.05, 0.5, 5.0)}
+    _, sigma_student = bench.levels((torch.arange(2000) + 0.5) / 2000)
+    below = {level: float((sigma_student < level).double().mean()) for level in (0.05, 0.5, 5.0)}
     detail = f"below 0.05 {below[0.05]:.2f}, above 5 {1 - below[5.0]:.2f}"
     law, value = f"at least {FEWEST_LOW:g}", below[0.5]
     yield Finding(
@@ -67,7 +71,7 @@ def histogram(bench: Bench) -> Iterator[Finding]:
 def distance(bench: Bench) -> Iterator[Finding]:
     """10: the metric grows with the error of the whole image, wherever in the image that is."""
     metric, d = bench.recipe.metric, math.prod(bench.shape)
-    whole = getattr(metric, "whole_image_norm", True)
+    whole = metric.whole_image_norm
     y = torch.zeros(3, *bench.shape, dtype=torch.float64 if whole else torch.float32)
     y[0], y[1] = 0.005, 0.01
     y[2].view(-1)[d // 2] = 0.005 * math.sqrt(d)

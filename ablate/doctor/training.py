@@ -23,7 +23,7 @@ KINDS = (Dropout, nn.Dropout, nn.Dropout2d)
 
 def masks(bench: Bench) -> Iterator[Finding]:
     """4: both passes drop the same activations."""
-    rate = getattr(bench.recipe.network, "dropout", 0.0)
+    rate = bench.recipe.network.dropout
     if not rate:
         yield Finding("4 dropout masks that agree", "no dropout", "1", True)
         return
@@ -81,7 +81,7 @@ def finite(bench: Bench) -> Iterator[Finding]:
         terms = consistency(bench.heavy, trainer.f, trainer.teacher, draws, k, bench.K)
         trainer.network.zero_grad(set_to_none=True)
         terms.loss.backward()  # type: ignore[no-untyped-call]
-        images = noisy(draws.x, terms.hi, draws.z, bench.recipe.precision.inputs)
+        images = noisy(draws.x, terms.sigma_student, draws.z, bench.recipe.precision.inputs)
         slopes = [p.grad for p in trainer.network.parameters() if p.grad is not None]
         named = {"image": [images], "loss": [terms.loss], "weight": [terms.weight], "gradient": slopes}
         bad += [f"{n} at k={k}" for n, found in named.items() if not all(t.isfinite().all() for t in found)]

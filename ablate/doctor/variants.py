@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
-from ablate.core.registry import AXES, values
+from ablate.core.registry import AXES, connect, values
 
 
 def candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:
@@ -44,12 +43,7 @@ def rebuilt(recipe: Recipe, axis: str, fields: dict[str, Any]) -> Recipe | None:
     """`recipe` with other fields of the ingredient of `axis`; None where its bounds refuse them."""
     part, parts = getattr(recipe, axis), recipe.parts()
     try:
-        new = AXES[axis].build({"name": part.name, **values(part), **fields}, parts=parts)
+        parts[axis] = AXES[axis].build({"name": part.name, **values(part), **fields})
+        return Recipe(**connect(parts))
     except SpecError:
         return None
-    parts[axis] = new
-    for name, other in parts.items():
-        if any(f.metadata.get("axis") == axis for f in dataclasses.fields(other)):
-            held = {f.name: new for f in dataclasses.fields(other) if f.metadata.get("axis") == axis}
-            parts[name] = dataclasses.replace(other, **held)
-    return Recipe(**parts)

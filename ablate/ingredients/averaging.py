@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from ablate.core.errors import SpecError
-from ablate.core.registry import Axis
+from ablate.core.registry import Axis, Option
 
-averaging = Axis(__doc__, default="constant")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Averaging(Option):
+    """An averaging also moves the average, by its decay unless it says otherwise."""
+
+    __call__: Any
+
+    def update(self, average: Tensor, weights: Tensor, k: int) -> None:
+        """average += (1 - decay) (weights - average) after step k, in place; both are (P,), all parameters flat."""
+        average.lerp_(weights, 1 - self(k))
+
+
+averaging = Axis(__doc__, default="constant", base=Averaging)
 
 Decay = Annotated[float, Field(ge=0, le=1)]
 
@@ -76,5 +90,7 @@ class Swapped(Constant):
     Defect D10 (two public trainers).
     """
 
-    swapped: ClassVar[bool] = True  # the trainer reads it
-    replays: ClassVar[tuple[str, ...]] = ("D10",)  # what `doctor` warns of instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D10",)
+
+    def update(self, average: Tensor, weights: Tensor, k: int) -> None:
+        weights.lerp_(average, 1 - self(k))

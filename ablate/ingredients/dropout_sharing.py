@@ -24,7 +24,7 @@ class Shared:
 class Separate:
     """A mask for each pass. Defect D5 (two public trainers draw anew for the teacher)."""
 
-    replays: ClassVar[tuple[str, ...]] = ("D5",)  # what `doctor` warns of instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D5",)
 
     def __call__(self, device: str) -> bool:
         return False
@@ -35,7 +35,7 @@ class Separate:
 class CpuGenerator:
     """Shared on a CPU, separate on any other device. Defect D4 (only the CPU generator's state is restored)."""
 
-    replays: ClassVar[tuple[str, ...]] = ("D4",)  # what `doctor` warns of instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D4",)
 
     def __call__(self, device: str) -> bool:
         return device == "cpu"

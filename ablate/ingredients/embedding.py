@@ -43,7 +43,7 @@ def frequencies(channels: int, scale: float, device: torch.device) -> Tensor:
 @embedding("fourier")
 @dataclass(frozen=True)
 class Fourier:
-    """Random Fourier features, [cos, sin](2 pi c_noise f), f ~ Normal(0, scale^2) drawn once for all recipes.
+    """Random Fourier features, (cos, sin)(2 pi c_noise f), f ~ Normal(0, scale^2) drawn once for all recipes.
 
     NCSN++ of Song et al. 2021 (arXiv 2011.13456); CT and EDM use scale 16, iCT 0.02 (Song and Dhariwal 2023,
     section 3.3). A small scale on a wide range of c_noise, or on raw sigma, tells few levels apart.
@@ -69,7 +69,7 @@ class Fourier:
 @embedding("positional")
 @dataclass(frozen=True)
 class Positional:
-    """Sinusoids of geometric frequencies, [cos, sin](c_noise f_j) with f_j = max_positions^(-j / (E/2)).
+    """Sinusoids of geometric frequencies, (cos, sin)(c_noise f_j) with f_j = max_positions^(-j / (E/2)).
 
     From the Transformer (Vaswani et al. 2017); DDPM (Ho et al. 2020), DDPM++ and ADM give it noise levels.
 

@@ -17,7 +17,7 @@ from ablate.core.rng import number
 if TYPE_CHECKING:
     from torch import nn
 
-init_from = Axis(__doc__, default="scratch", silent=True)
+init_from = Axis(__doc__, default="scratch", default_in_key=False)
 
 WEIGHTS = "model.safetensors"  # of a finished cell's folder, and of an export
 
@@ -49,7 +49,8 @@ class File:
     """
 
     path: str
-    unkeyed = ("path",)
+    excluded_from_key = ("path",)
+    reads_files = True
 
     def __call__(self, network: nn.Module, seed: int) -> None:
         _load(network, self._file(), f"init_from.path: {self.path!r}")
@@ -79,7 +80,8 @@ class Run:
 
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{1,12}$")]
     runs: str = "runs"
-    unkeyed = ("key", "runs")
+    excluded_from_key = ("key", "runs")
+    reads_files = True
 
     def __call__(self, network: nn.Module, seed: int) -> None:
         _load(network, self._file(), f"init_from.key: {self.key!r}")

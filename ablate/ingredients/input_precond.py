@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from ablate.core.lazy import torch
-from ablate.core.registry import Axis
+from ablate.core.registry import Axis, Option
 
-input_precond = Axis(__doc__, default="cm")
+
+class InputPrecond(Option):
+    """An input preconditioning also applies its factor."""
+
+    __call__: Any
+    sigma_data: float = 0.5  # standard deviation that it takes the images to have
+
+    def apply(self, x: torch.Tensor, c_in: torch.Tensor) -> torch.Tensor:
+        """What the network sees of x (B, C, H, W): c_in x, with c_in (B, 1, 1, 1) in float32."""
+        return c_in * x
+
+
+input_precond = Axis(__doc__, default="cm", base=InputPrecond)
 
 SigmaData = Annotated[float, Field(gt=0, le=100)]
 
@@ -31,7 +43,7 @@ class Cm:
 class NoInputPrecond:
     """1. Defect D8: inputs of a standard deviation up to 80."""
 
-    replays: ClassVar[tuple[str, ...]] = ("D8",)  # what `doctor` warns of instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D8",)
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(sigma)
@@ -54,5 +66,7 @@ class Script:
 class Squared(Cm):
     """c_in as it should be, but the noisy image is multiplied by itself. Defect D11 (leakedweights/mincy)."""
 
-    power: ClassVar[int] = 2  # of the image; the denoiser reads it
     replays: ClassVar[tuple[str, ...]] = ("D11",)
+
+    def apply(self, x: torch.Tensor, c_in: torch.Tensor) -> torch.Tensor:
+        return c_in * torch.pow(x, 2)

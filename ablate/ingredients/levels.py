@@ -58,7 +58,7 @@ class KarrasWithoutMin(Karras):
     Defect D14 (leakedweights/mincy counts the ladder from index 1).
     """
 
-    replays: ClassVar[tuple[str, ...]] = ("D14",)  # what `doctor` warns of instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D14",)
 
     def __call__(self, N: int) -> torch.Tensor:
         return super().__call__(N + 1)[1:]

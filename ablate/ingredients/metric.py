@@ -10,10 +10,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ablate.core.lazy import torch
-from ablate.core.registry import Axis
+from ablate.core.registry import Axis, Option
 from ablate.ingredients import lpips
 
-metric = Axis(__doc__, default="pseudo_huber")
+
+class Metric(Option):
+    """A metric also says what it depends on."""
+
+    whole_image_norm: ClassVar[bool] = True  # a function of ||x - y|| alone, which check 10 of `doctor` tests
+
+
+metric = Axis(__doc__, default="pseudo_huber", base=Metric)
 
 C = Annotated[
     float, Field(gt=0, le=1e4, json_schema_extra={"search": {"low": 1e-3, "high": 1.0, "log": True}})
@@ -54,7 +61,7 @@ class L2:
 class L1:
     """Sum of |x - y|. Source: CM section 5."""
 
-    whole_image_norm: ClassVar[bool] = False  # not of ||x - y|| alone; `doctor` asks
+    whole_image_norm: ClassVar[bool] = False
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return (x - y).abs().flatten(1).sum(1)
@@ -87,7 +94,7 @@ class PseudoHuberPerElement(PseudoHuber):
     Defect D13: at a typical error every element stands in the quadratic zone, so that nothing is robust.
     """
 
-    replays: ClassVar[tuple[str, ...]] = ("D13",)  # what `doctor` warns of instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D13",)
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         c = self.c if self.c is not None else huber_c(x.shape[1:])
@@ -128,6 +135,7 @@ class Lpips:
     size: Annotated[int, Field(ge=32, le=1024)] = 224
     pooling: Literal["average", "max"] = "average"
     whole_image_norm: ClassVar[bool] = False
+    reads_files: ClassVar[bool] = True
 
     def require(self) -> None:
         """SpecError where the weights are neither there nor to be had."""

@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ablate.core.errors import SpecError, nearest
-from ablate.core.registry import Axis, injected
+from ablate.core.errors import SpecError, missing_extra, nearest
+from ablate.core.registry import Axis, Option, depends_on
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from ablate.networks import Style
 
-network = Axis(__doc__, default="ncsnpp")
+
+class Network(Option):
+    """A network also says what becomes of its output, and how much it drops."""
+
+    dropout: float = 0.0  # share of activations dropped in training
+
+    def output(self, F: Tensor, sigma: Tensor) -> Tensor:
+        """What enters f in place of the network's output F (B, C, H, W) at sigma (B,)."""
+        return F
+
+
+network = Axis(__doc__, default="ncsnpp", base=Network)
 
 Shape = tuple[int, int, int]
 Count = Annotated[int, Field(gt=0)]
@@ -69,12 +80,16 @@ class NCSNpp:
     deep: bool = False
     checkpointing: bool = False
     divide_by_sigma: bool = False
-    embedding: Any = injected("embedding")
+    embedding: Any = depends_on("embedding")
 
     @property
     def replays(self) -> tuple[str, ...]:
-        """The defect that is switched on, of which `doctor` warns instead of stopping."""
+        """The defect that is switched on."""
         return ("D15",) if self.divide_by_sigma else ()
+
+    def output(self, F: Tensor, sigma: Tensor) -> Tensor:
+        """F, or F / sigma."""
+        return F / sigma.float()[:, None, None, None] if self.divide_by_sigma else F
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images `shape`; SpecError if they cannot be halved once per level."""
@@ -102,7 +117,7 @@ class DDPMpp:
     dropout: Rate = 0.0
     deep: bool = False
     checkpointing: bool = False
-    embedding: Any = injected("embedding")
+    embedding: Any = depends_on("embedding")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images `shape`; SpecError if they cannot be halved once per level."""
@@ -133,7 +148,7 @@ class ADM:
     dropout: Rate = 0.0
     deep: bool = False
     checkpointing: bool = False
-    embedding: Any = injected("embedding")
+    embedding: Any = depends_on("embedding")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images `shape`; SpecError if they or the heads do not divide evenly."""
@@ -166,11 +181,11 @@ class UNet2D:
     attention_head_dim: Count = 8
     norm_num_groups: Count = 32
     dropout: Rate = 0.0
-    embedding: Any = injected("embedding")
+    embedding: Any = depends_on("embedding")
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("diffusers") is None:
-            raise SpecError("unet2d needs the extra diffusers: pip install ablate[diffusers]")
+            raise missing_extra("unet2d", "diffusers")
         for name in ("down_block_types", "up_block_types"):
             types, levels = getattr(self, name), len(self.block_out_channels)
             if len(types) != levels:
@@ -204,7 +219,7 @@ class Module:
 
     path: str
     arguments: dict[str, Any] = field(default_factory=dict)
-    embedding: Any = injected("embedding")
+    embedding: Any = depends_on("embedding")
 
     def __post_init__(self) -> None:
         module, colon, name = self.path.partition(":")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ablate.core.errors import SpecError
+from ablate.core.errors import missing_extra
 from ablate.core.lazy import torch
 from ablate.core.registry import Axis
 
@@ -66,11 +66,11 @@ class AdamW(Adaptive):
 @optimizer("adamw_8bit")
 @dataclass(frozen=True)
 class AdamW8bit(AdamW):
-    """AdamW with 8-bit state, by bitsandbytes (`pip install ablate[8bit]`). Source: arXiv 2110.02861."""
+    """AdamW with 8-bit state, by bitsandbytes (`pip install -e '.[8bit]'`). Source: arXiv 2110.02861."""
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("bitsandbytes") is None:
-            raise SpecError("adamw_8bit needs the package bitsandbytes: pip install 'ablate[8bit]'")
+            raise missing_extra("adamw_8bit", "8bit")
 
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         import bitsandbytes

@@ -1,4 +1,4 @@
-"""pairing: (k, K, u in [0, 1) (B,)) -> (lo, hi) (B,), the noise levels of teacher and student, float64."""
+"""pairing: (k, K, u in [0, 1) (B,)) -> (sigma_teacher, sigma_student) (B,), noise levels in float64."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from pydantic import Field
 
 from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
-from ablate.core.registry import Axis, injected
+from ablate.core.registry import Axis, Option, depends_on
 
-pairing = Axis(__doc__, default="grid")
+
+class Pairing(Option):
+    """A pairing also says whether it is one level and a derivative instead of two levels."""
+
+    tangent: ClassVar[bool] = False  # then it has `gap`, and the loss is `loss.tangential`
+
+
+pairing = Axis(__doc__, default="grid", base=Pairing)
 
 PMean = Annotated[float, Field(ge=-20, le=20)]
 PStd = Annotated[float, Field(gt=0, le=20)]
@@ -29,9 +36,9 @@ class Grid:
     """
 
     skip_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
-    levels: Any = injected("levels")
-    curriculum: Any = injected("curriculum")
-    noise: Any = injected("noise")
+    levels: Any = depends_on("levels")
+    curriculum: Any = depends_on("curriculum")
+    noise: Any = depends_on("noise")
 
     def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         sigma, cdf = ladder(self.levels, self.noise, self.curriculum(k, K), u.device)
@@ -44,10 +51,10 @@ class Grid:
 class Ect:
     """t = exp(p_mean + p_std Phi^-1(u)), r = t (1 - n(t) / q^(stage + 1)), n(t) = 1 + k sigmoid(-b t): no ladder.
 
-    stage = floor(stages * step / K). hi is t, clamped to at most sigma_max and at least 0.1 % above sigma_min; lo is
-    r, clamped to at least sigma_min. ECT clamps r at 0, where EDM's coefficients make f the identity; here that
-    place is sigma_min, so an early stage regresses to the (all but clean) image as it does there. The axes
-    `curriculum` and `noise` are not read.
+    stage = floor(stages * step / K). sigma_student is t, clamped to at most sigma_max and at least 0.1 % above
+    sigma_min; sigma_teacher is r, clamped to at least sigma_min. ECT clamps r at 0, where EDM's coefficients make f
+    the identity. Here that place is sigma_min, so an early stage regresses to the (almost clean) image as it does
+    there. The axes `curriculum` and `noise` are not read.
 
     Source: ECT (arXiv 2406.14548) section 4; its CIFAR-10 script has q = 2 and 8 stages, its one-hour script q = 256
     and 1 (the same last pair), its ImageNet-64 code q = 4.
@@ -64,7 +71,7 @@ class Ect:
     k: Annotated[float, Field(ge=0, le=1e3)] = 8.0
     b: Annotated[float, Field(ge=0, le=1e3)] = 1.0
     stages: Annotated[int, Field(ge=1, le=40)] = 8
-    levels: Any = injected("levels")
+    levels: Any = depends_on("levels")
 
     def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = self.levels.sigma_min, self.levels.sigma_max
@@ -77,7 +84,7 @@ class Ect:
 @pairing("continuous")
 @dataclass(frozen=True)
 class Continuous:
-    """lo = hi = t, drawn from what the noise distribution becomes as N grows: CM's training in continuous time.
+    """sigma_teacher = sigma_student = t: CM's training in continuous time, t from the noise distribution as N grows.
 
     The teacher's image is f(x_t, t) - gap df/dt with df/dt = (z . d/dx + d/dt) f by forward differentiation, where
     gap = slope(t) / intervals is what neighbours of a ladder of so many intervals differ by. With `squared_l2` the
@@ -88,9 +95,9 @@ class Continuous:
     """
 
     intervals: Annotated[int, Field(ge=100, le=10**9)] = 1280
-    levels: Any = injected("levels")
-    noise: Any = injected("noise")
-    tangent: ClassVar[bool] = True  # the loss reads it
+    levels: Any = depends_on("levels")
+    noise: Any = depends_on("noise")
+    tangent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for part, method in ((self.noise, "quantile"), (self.levels, "slope")):

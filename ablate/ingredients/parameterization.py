@@ -8,9 +8,16 @@ from typing import Annotated
 from pydantic import Field
 
 from ablate.core.lazy import torch
-from ablate.core.registry import Axis
+from ablate.core.registry import Axis, Option
 
-parameterization = Axis(__doc__, default="cm")
+
+class Parameterization(Option):
+    """A parameterization also says what it takes the images to be."""
+
+    sigma_data: float = 0.5  # their standard deviation
+
+
+parameterization = Axis(__doc__, default="cm", base=Parameterization)
 
 SigmaMin = Annotated[float, Field(gt=0, lt=1e6)]
 SigmaData = Annotated[float, Field(gt=0, le=100)]
@@ -48,7 +55,7 @@ class Script:
 
     @property
     def replays(self) -> tuple[str, ...]:
-        """The defects that are switched on, of which `doctor` warns instead of stopping."""
+        """The defects that are switched on."""
         return (*(() if self.scale_out else ("D2",)), *(() if self.subtract_min else ("D3",)))
 
     def __call__(self, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,7 @@ class Precision:
 
     @property
     def replays(self) -> tuple[str, ...]:
-        """The defect that is switched on, of which `doctor` warns instead of stopping."""
+        """The defect that is switched on."""
         return () if self.inputs == "float32" else ("D7",)
 
     def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:

@@ -34,7 +34,7 @@ class Scheduler:
     """
 
     sigma_data: Annotated[float, Field(gt=0, le=100)] = 0.5
-    replays: ClassVar[tuple[str, ...]] = ("D1-3",)  # `doctor` warns of it instead of stopping
+    replays: ClassVar[tuple[str, ...]] = ("D1-3",)
 
     def __call__(self, parts: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""weighting: (lo, hi) (B,) -> (B,), the weight of a pair of levels."""
+"""weighting: (sigma_teacher, sigma_student) (B,) -> (B,), the weight of a pair of levels."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ SigmaData = Annotated[float, Field(gt=0, le=100)]
 class Uniform:
     """1. Source: CM."""
 
-    def __call__(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
-        return torch.ones_like(hi)
+    def __call__(self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(sigma_student)
 
 
 @weighting("inverse_gap")
 @dataclass(frozen=True)
 class InverseGap:
-    """1 / (hi - lo). Source: iCT section 3.1; ECT section 4 has the same with hi = t, lo = r."""
+    """1 / (sigma_student - sigma_teacher). Source: iCT section 3.1; ECT section 4, which calls them t and r."""
 
-    def __call__(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
-        return 1 / (hi - lo)
+    def __call__(self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        return 1 / (sigma_student - sigma_teacher)
 
 
 @weighting("snr")
 @dataclass(frozen=True)
 class Snr:
-    """1 / hi^2. Source: weight schedule `snr` of the CM code."""
+    """1 / sigma_student^2. Source: weight schedule `snr` of the CM code."""
 
-    def __call__(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
-        return hi**-2
+    def __call__(self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        return sigma_student**-2
 
 
 @weighting("snr_plus_one")
 @dataclass(frozen=True)
 class SnrPlusOne:
-    """1 / hi^2 + 1. Source: weight schedule `snr+1` of the CM code."""
+    """1 / sigma_student^2 + 1. Source: weight schedule `snr+1` of the CM code."""
 
-    def __call__(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
-        return hi**-2 + 1
+    def __call__(self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        return sigma_student**-2 + 1
 
 
 @weighting("truncated_snr")
 @dataclass(frozen=True)
 class TruncatedSnr:
-    """max(1 / hi^2, 1). Source: weight schedule `truncated-snr` of the CM code."""
+    """max(1 / sigma_student^2, 1). Source: weight schedule `truncated-snr` of the CM code."""
 
-    def __call__(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
-        return (hi**-2).clamp(min=1)
+    def __call__(self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        return (sigma_student**-2).clamp(min=1)
 
 
 @weighting("karras")
 @dataclass(frozen=True)
 class Karras:
-    """1 / hi^2 + 1 / sigma_data^2. Source: EDM Table 1 (loss weighting), `karras` of the CM code."""
+    """1 / sigma_student^2 + 1 / sigma_data^2. Source: EDM Table 1 (loss weighting), `karras` of the CM code."""
 
     sigma_data: SigmaData = 0.5
 
-    def __call__(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
-        return hi**-2 + self.sigma_data**-2
+    def __call__(self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        return sigma_student**-2 + self.sigma_data**-2

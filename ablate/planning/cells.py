@@ -27,7 +27,7 @@ class Cell:
         cls, recipe: Recipe, profile: Profile, seed: int, fingerprint: str, imports: tuple[str, ...] = ()
     ) -> Cell:
         """The cell of a recipe and a seed, with its key."""
-        budget = {**profile.deciding(), "fingerprint": fingerprint}
+        budget = {**profile.keyed(), "fingerprint": fingerprint}
         budget["data"] = {k: v for k, v in budget["data"].items() if k not in ("path", "test_path")}
         return cls(recipes.key(recipe, budget, seed), recipe, profile, seed, fingerprint, imports)
 

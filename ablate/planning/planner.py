@@ -206,7 +206,7 @@ class Planner:
             recipe = recipes.build(specs).for_images(self.shape)
             recipe.curriculum(0, self.profile.steps)  # some curricula need a least number of steps
             for part in recipe.parts().values():  # weights from elsewhere: said now, not by the worker
-                getattr(part, "require", lambda: None)()
+                part.require()
             return recipe
         except SpecError as error:
             raise error.under(f"row {label!r}") from None

@@ -21,8 +21,6 @@ class Denoiser:
 
     def __init__(self, recipe: Recipe, network: torch.nn.Module, classes: int = 0):
         self.recipe, self.network, self.classes = recipe, network, classes
-        self.power = getattr(recipe.input_precond, "power", 1)
-        self.divides = getattr(recipe.network, "divide_by_sigma", False)
 
     def coefficients(self, sigma: torch.Tensor) -> dict[str, torch.Tensor]:
         """c_skip, c_out, c_in, c_noise at sigma (B,), each (B,) in float32."""
@@ -30,11 +28,6 @@ class Denoiser:
         c_in, c_noise = self.recipe.input_precond(sigma), self.recipe.noise_precond(sigma)
         named = {"c_skip": c_skip, "c_out": c_out, "c_in": c_in, "c_noise": c_noise}
         return {name: value.float() for name, value in named.items()}
-
-    def inputs(self, x: torch.Tensor, c_in: torch.Tensor) -> torch.Tensor:
-        """What the network sees of x (B, C, H, W)."""
-        powered: torch.Tensor = x if self.power == 1 else torch.pow(x, self.power)
-        return _wide(c_in) * powered
 
     def __call__(
         self,
@@ -50,12 +43,12 @@ class Denoiser:
         """
         c = self.coefficients(sigma)
         with self.recipe.precision(x.device.type):
-            out = self.network(self.inputs(x, c["c_in"]), c["c_noise"], label)
+            seen = self.recipe.input_precond.apply(x, _wide(c["c_in"]))
+            out = self.network(seen, c["c_noise"], label)
         F: torch.Tensor = out.float()
         if watch and F.requires_grad:
             F.register_hook(watch)  # type: ignore[no-untyped-call]
-        if self.divides:  # defect D15
-            F = F / _wide(sigma.float())
+        F = self.recipe.network.output(F, sigma)
         return _wide(c["c_skip"]) * x + _wide(c["c_out"]) * F
 
     def with_network(self, network: Any) -> Denoiser:

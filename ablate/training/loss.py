@@ -42,8 +42,8 @@ class Terms:
 
     weight: torch.Tensor
     distance: torch.Tensor
-    lo: torch.Tensor
-    hi: torch.Tensor
+    sigma_teacher: torch.Tensor
+    sigma_student: torch.Tensor
     gradient: torch.Tensor | None = None
 
     @property
@@ -53,12 +53,12 @@ class Terms:
 
     def detach(self, gradient: torch.Tensor | None = None) -> Terms:
         """The same numbers without the graph that made them, with what the backward pass found."""
-        return Terms(self.weight, self.distance.detach(), self.lo, self.hi, gradient)
+        return Terms(self.weight, self.distance.detach(), self.sigma_teacher, self.sigma_student, gradient)
 
     @staticmethod
     def joined(parts: Sequence[Terms]) -> Terms:
         """The terms of a batch from those of its parts."""
-        names = ["weight", "distance", "lo", "hi"]
+        names = ["weight", "distance", "sigma_teacher", "sigma_student"]
         names += ["gradient"] if all(part.gradient is not None for part in parts) else []
         return Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
@@ -87,14 +87,15 @@ def consistency(
     """
     if getattr(recipe.pairing, "tangent", False):
         return tangential(recipe, student, teacher, draws, k, K, between, watch)
-    lo, hi = recipe.pairing(k, K, draws.u)
+    sigma_teacher, sigma_student = recipe.pairing(k, K, draws.u)
     z = recipe.coupling(draws.x, draws.z)
     inputs = recipe.precision.inputs
     with torch.no_grad():
-        target = teacher(noisy(draws.x, lo, z, inputs), lo, draws.label)
+        target = teacher(noisy(draws.x, sigma_teacher, z, inputs), sigma_teacher, draws.label)
     between()
-    y = student(noisy(draws.x, hi, z, inputs), hi, draws.label, watch)
-    return Terms(recipe.weighting(lo, hi).float(), recipe.metric(y, target), lo, hi)
+    y = student(noisy(draws.x, sigma_student, z, inputs), sigma_student, draws.label, watch)
+    weight = recipe.weighting(sigma_teacher, sigma_student).float()
+    return Terms(weight, recipe.metric(y, target), sigma_teacher, sigma_student)
 
 
 def tangential(
@@ -110,7 +111,7 @@ def tangential(
     """The loss whose teacher's image is y - gap df/dt, one level instead of two: CM theorem 6.
 
     For the squared distance its gradient is E[2 w(t - gap, t) gap <df/dt, grad y>]; its value is what a ladder with
-    that gap would have to first order, w gap^2 ||df/dt||^2. Terms.lo and .hi are both t.
+    that gap would have to first order, w gap^2 ||df/dt||^2. Both sigmas of the Terms are t.
     """
     t, _ = recipe.pairing(k, K, draws.u)
     z = recipe.coupling(draws.x, draws.z)

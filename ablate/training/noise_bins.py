@@ -35,20 +35,23 @@ def bins(sigma: torch.Tensor, sigma_min: float, sigma_max: float) -> torch.Tenso
 
 
 def by_level(terms: Sequence[Terms], sigma_min: float, sigma_max: float) -> dict[str, float]:
-    """`count_sigma_<i>`, `loss_...`, `gap_...`, `gradient_...` of several steps, i the bin of the student's level hi.
+    """`count_sigma_<i>`, `loss_...`, `gap_...`, `gradient_...` of several steps, i the bin of sigma_student.
 
     Every image counts once. The gap is the metric's distance between the student's and the teacher's image, without
     the weight, in the metric's units. The gradient is the norm of d loss / dF, F the network's output: what an image
     of that level tells the network. A bin without images has its count only. Reads the device once.
     """
-    hi = torch.cat([t.hi.double() for t in terms])
+    sigma_student = torch.cat([t.sigma_student.double() for t in terms])
     gap = torch.cat([t.distance.detach().double() for t in terms])
     weight = torch.cat([t.weight.double() for t in terms])
-    index = bins(hi, sigma_min, sigma_max)
+    index = bins(sigma_student, sigma_min, sigma_max)
     values = [torch.ones_like(gap), weight * gap, gap]
     if all(t.gradient is not None for t in terms):
         values.append(torch.cat([t.gradient.double() for t in terms if t.gradient is not None]))
-    sums = [torch.zeros(BINS, dtype=torch.float64, device=hi.device).index_add_(0, index, v) for v in values]
+    sums = [
+        torch.zeros(BINS, dtype=torch.float64, device=sigma_student.device).index_add_(0, index, v)
+        for v in values
+    ]
     count, *means = torch.stack(sums).tolist()
     found = {f"count_sigma_{i}": n for i, n in enumerate(count)}
     for name, total in zip(NAMES[1:], means, strict=False):

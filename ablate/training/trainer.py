@@ -166,11 +166,7 @@ class Trainer:
     @torch.no_grad()
     def _follow(self, N: int) -> None:
         """Let the average and the teacher follow the student."""
-        decay = self.recipe.averaging(self.k)
-        if getattr(self.recipe.averaging, "swapped", False):  # defect D10
-            self.weights.lerp_(self.averaged, 1 - decay)
-        else:
-            self.averaged.lerp_(self.weights, 1 - decay)
+        self.recipe.averaging.update(self.averaged, self.weights, self.k)
         if self.taught is not None:
             self.taught.lerp_(self.weights, 1 - self.recipe.teacher(N))
 

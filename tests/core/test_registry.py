@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,35 @@ def test_a_name_can_not_be_taken_twice():
 
 def test_nearest_lists_the_words_when_none_is_near():
     assert nearest("zzz", ["alpha", "beta"]) == "there are: alpha, beta"
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_an_option_that_says_nothing_has_the_answers_of_its_axis(axis):
+    @dataclass(frozen=True)
+    class Silent:
+        def __call__(self):
+            return 0
+
+    AXES[axis]("test_silent")(Silent)
+    try:
+        option = AXES[axis].build("test_silent")
+        for base in AXES[axis].base.__mro__[:-1]:
+            for name in (n for n in vars(base) if not n.startswith("__")):
+                assert getattr(Silent, name) is vars(base)[name]
+        assert option.for_images((1, 8, 8)) is option
+        assert (option.require(), option.content(), option.replays) == (None, "", ())
+    finally:
+        del AXES[axis].options["test_silent"]
+
+
+def test_an_option_keeps_the_answers_that_it_gives():
+    assert AXES["averaging"].options["swapped"].replays == ("D10",)
+    assert AXES["averaging"].options["swapped"].update is not AXES["averaging"].base.update
+    assert AXES["metric"].options["l1"].whole_image_norm is False
+
+
+def test_a_page_lists_all_that_an_option_can_answer():
+    page = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
+    asked = {base for axis in AXES.values() for base in axis.base.__mro__[:-1]}
+    names = {n for base in asked for n in {**vars(base)} if not n.startswith("__")}
+    assert not {name for name in names if f"`{name}`" not in page}

@@ -118,7 +118,8 @@ class PerElement(metric.PseudoHuberPerElement):
 
 @dataclass(frozen=True)
 class Frozen(averaging.Constant):
-    swapped = True
+    def update(self, average, weights, k):
+        weights.lerp_(average, 1 - self(k))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import sys
 import types
@@ -30,8 +31,8 @@ needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is No
 
 def make(name="ncsnpp", shape=(1, 8, 8), classes=0, embedding=None, seed=0, **fields):
     """A network of tiny size unless `fields` say otherwise, with start values of `seed`."""
-    parts = {"embedding": embedding or Fourier(channels=32)}
-    network = AXES["network"].build({"name": name, **TINY, **fields}, parts=parts)(shape, classes)
+    option = AXES["network"].build({"name": name, **TINY, **fields})
+    network = dataclasses.replace(option, embedding=embedding or Fourier(channels=32))(shape, classes)
     if next(network.parameters()).device.type == "cpu":
         seed_parameters(network, lambda module: zlib.crc32(f"{seed} {module}".encode()))
     return network
@@ -40,7 +41,7 @@ def make(name="ncsnpp", shape=(1, 8, 8), classes=0, embedding=None, seed=0, **fi
 def published(name, embedding, shape, classes=0, **fields):
     with torch.device("meta"):
         spec = {"name": name, **fields}
-        return AXES["network"].build(spec, parts={"embedding": embedding})(shape, classes)
+        return dataclasses.replace(AXES["network"].build(spec), embedding=embedding)(shape, classes)
 
 
 def count(network):
@@ -396,7 +397,7 @@ def test_a_path_without_a_class_is_refused():
 
 def test_an_absent_library_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SpecError, match=r"pip install ablate\[diffusers\]"):
+    with pytest.raises(SpecError, match=r"pip install -e '\.\[diffusers\]'"):
         AXES["network"].build("unet2d")
 
 

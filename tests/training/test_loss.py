@@ -35,7 +35,7 @@ def terms(w=0.5, teacher=0.5, **changes):
 def test_the_student_stands_above_the_teacher_with_one_noise():
     recipe, student, t = terms()
     lo, hi = recipe.pairing(3, 80, u)
-    assert (t.hi > t.lo).all()
+    assert (t.sigma_student > t.sigma_teacher).all()
     wide = (slice(None), None, None, None)
     y = student((x + hi.float()[wide] * z), hi)
     target = student((x + lo.float()[wide] * z), lo)

@@ -104,7 +104,7 @@ def test_the_number_of_intervals_is_no_matter_with_the_inverse_gap():
     torch.testing.assert_close(
         gradient(a.loss.double(), f), gradient(b.loss.double(), f), rtol=1e-4, atol=1e-6
     )
-    assert torch.equal(a.lo, a.hi)
+    assert torch.equal(a.sigma_teacher, a.sigma_student)
 
 
 @pytest.mark.parametrize("name", ["ncsnpp", "ddpmpp", "adm"])

@@ -5,37 +5,12 @@ import dataclasses
 
 import pytest
 import torch
-from helpers.untrained import SMALL as NETWORK
-from safetensors.torch import save_file
+from helpers.tiny_training import PROFILE, SMALL, images, losses, saved, trainer, weights
 
 import ablate
 from ablate.config.profile import Data, Profile
-from ablate.data.datasets import Images
 from ablate.training.sampling import generate
 from ablate.training.trainer import Trainer, batch_indices
-
-PROFILE = Profile(name="tiny", data=Data(name="digits", flip=True), batch=8, images=8 * 24, log_every=4)
-SMALL = {**NETWORK, "optimizer.lr": 0.001, "averaging.decay": 0.9}
-
-
-def images(n=40):
-    pixels = torch.randint(0, 256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    return Images(
-        pixels, torch.zeros(n, dtype=torch.int64), pixels[:4], torch.zeros(4, dtype=torch.int64), 1, "x"
-    )
-
-
-def trainer(seed=0, profile=PROFILE, base="ict", **changes):
-    recipe = ablate.apply(ablate.load_recipe(base), {**SMALL, **changes}).for_images((1, 8, 8))
-    return Trainer(recipe, profile, images(), seed)
-
-
-def losses(t, n):
-    return [t.step().loss.item() for _ in range(n)]
-
-
-def weights(network):
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
 def test_the_same_cell_twice_is_bit_equal_and_two_seeds_differ():
@@ -142,13 +117,6 @@ def test_clipping_bounds_the_step():
 def test_the_schedule_sets_the_rate():
     t = trainer(schedule={"name": "constant", "warmup": 10})
     assert [t.step().lr for _ in range(3)] == pytest.approx([1e-4, 2e-4, 3e-4])
-
-
-def saved(folder, t):
-    """The path of a trainer's weights, as a cell leaves them."""
-    state = t.network.state_dict()
-    save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors")
-    return str(folder / "model.safetensors")
 
 
 ALIVE = {
@@ -309,7 +277,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(sharing, coupling):
         t = trainer(profile=PROFILE.model_copy(update={"accumulate": parts}), **fields)
         steps = [t.step() for _ in range(2)]
         flat = torch.cat([p.grad.flatten() for p in t.network.parameters()])
-        return flat, torch.stack([s.loss for s in steps]), steps[-1].terms.hi
+        return flat, torch.stack([s.loss for s in steps]), steps[-1].terms.sigma_student
 
     whole, parts = gradient(1), gradient(4)
     for a, b in zip(whole, parts, strict=True):

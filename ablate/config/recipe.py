@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import inspect
 import json
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate import ingredients  # noqa: F401  (fills AXES)
-from ablate.core import yaml_files
+from ablate.core import plugins, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES, connect, values
 
@@ -63,11 +62,7 @@ class Recipe:
 
     @functools.cached_property
     def _flat(self) -> dict[str, Any]:  # a report asks for it by the thousand
-        rows: dict[str, Any] = {}
-        for axis, spec in self.specs().items():
-            rows[axis] = spec["name"]
-            rows |= {f"{axis}.{field}": value for field, value in spec.items() if field != "name"}
-        return rows
+        return flat(self.specs())
 
     def for_images(self, shape: Sequence[int]) -> Recipe:
         """The recipe with what the size of an image (C, H, W) decides filled in."""
@@ -89,6 +84,14 @@ class Recipe:
             default = part.name == AXES[axis].default and not AXES[axis].default_in_key
             excluded |= {axis} if default else set()
         return {k: v for k, v in self.flat().items() if k not in excluded}
+
+
+def flat(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Specs by dotted names: axis -> option, `axis.field` -> value."""
+    rows: dict[str, Any] = {}
+    for axis, spec in specs.items():
+        rows |= {axis: spec["name"], **{f"{axis}.{k}": v for k, v in spec.items() if k != "name"}}
+    return rows
 
 
 def build(specs: Mapping[str, Any]) -> Recipe:
@@ -208,19 +211,12 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-@functools.cache
-def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
-    """What is installed for us; looking through all packages takes longer than planning a small file."""
-    return tuple(importlib.metadata.entry_points(group="ablate.ingredients"))
-
-
 def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> None:
     """Import what registers options from outside: the entry points `ablate.ingredients`, then `modules`.
 
     A module may lie beside the experiment file or in the current folder.
     """
-    for entry in _installed():
-        entry.load()
+    plugins.load("ablate.ingredients", "ablate.ingredients")
     for folder in (Path.cwd(), *([beside.parent.resolve()] if beside else [])):
         if modules and str(folder) not in sys.path:
             sys.path.insert(0, str(folder))

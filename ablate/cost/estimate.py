@@ -205,7 +205,7 @@ def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
     import torch
 
     from ablate.data import datasets
-    from ablate.evaluation import fid
+    from ablate.evaluation import evaluate
     from ablate.training.sampling import generate
     from ablate.training.trainer import Trainer
 
@@ -221,10 +221,10 @@ def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
     x = generate(trainer.average, images.shape, n, [levels.sigma_max], levels.sigma_min, 0, e.batch, device)
     sampled = now()
     pixels = (x.nan_to_num().clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8)
-    extractor, reference = fid.extractor(e.extractor, images, cache), fid.reference(images, n)
-    fid.measure(pixels, reference, extractor, cache, device)  # the first also makes what is kept for ever
+    extractor, reference = evaluate.extractor(e.extractor, images, cache), evaluate.reference(images, n)
+    evaluate.measure(pixels, reference, extractor, cache, device)  # the first also makes what is kept for ever
     ready = now()
-    fid.measure(pixels, reference, extractor, cache, device)
+    evaluate.measure(pixels, reference, extractor, cache, device)
     done = now()
     state, weights = io.BytesIO(), sum(p.numel() * p.element_size() for p in trainer.network.parameters())
     torch.save(trainer.state_dict(), state)

@@ -12,8 +12,7 @@ import torch
 from ablate.config.profile import Profile
 from ablate.core.hardware import devices
 from ablate.data.datasets import Images, load
-from ablate.evaluation import classifier
-from ablate.evaluation import fid as evaluate
+from ablate.evaluation import classifier, evaluate
 
 Damage = Callable[[Images, int, float], torch.Tensor]
 
@@ -99,7 +98,7 @@ def examine(profile: Profile, cache: Path) -> Examination:
     for damage, (damaged, strengths) in DAMAGES.items():
         for strength in (s for s in strengths if damaged is not fewer or s < images.classes):
             found = evaluate.measure(damaged(images, n, strength), against, by, cache, device)
-            points.append(Point(damage, strength, found.fid, found.kid, n))
+            points.append(Point(damage, strength, found["fid"], found["kid"], n))
     of = {damage: [(p.strength, p.fid) for p in points if p.damage == damage] for damage in DAMAGES}
     order = {
         damage: float(kendalltau(*zip(*pairs, strict=True))[0])

@@ -90,21 +90,6 @@ def calculate(request: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def of_halves(features: Path, statistics: Path) -> list[float]:
-    """FID of either half of the samples, every second one, from torch-fidelity's cached features and statistics."""
-    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-
-    found, against = _cached(features), _cached(statistics)
-    halves = [fid_features_to_statistics(found[i::2]) for i in (0, 1)]
-    return [fid_statistics_to_metric(half, against, False)["frechet_inception_distance"] for half in halves]
-
-
-def _cached(file: Path) -> Any:
-    return torch.load(
-        file, map_location="cpu", weights_only=False
-    )  # of our own making; it holds numpy arrays
-
-
 @functools.lru_cache(maxsize=1)
 def _registry() -> dict[str, Any]:
     """torch-fidelity's extractors with ours among them; its own dict, so that later plug-ins show."""

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ablate.core.errors import SpecError, nearest
 from ablate.core.files import read_json
-from ablate.evaluation.fid import to_uint8
+from ablate.evaluation.evaluate import to_uint8
 from ablate.planning.cells import Cell
 from ablate.planning.planner import image_shape
 from ablate.runs.assess import save_grid

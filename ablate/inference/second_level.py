@@ -14,9 +14,9 @@ from ablate.core.errors import SpecError
 from ablate.core.files import write_json
 from ablate.core.hardware import devices
 from ablate.data import datasets
-from ablate.evaluation import fid as evaluate
+from ablate.evaluation import evaluate
 from ablate.inference.model import LADDER, Model, find, load
-from ablate.report.figures import style as figures
+from ablate.report import style as figures
 from ablate.runs.store import Store
 from ablate.training.denoiser import Denoiser
 from ablate.training.sampling import generate, noise
@@ -105,7 +105,7 @@ class Judge:
             samples = evaluate.to_uint8(x)
         except evaluate.NotFinite as error:
             raise SpecError(f"cell {self.model.cell.key}: {error}") from None
-        return evaluate.measure(samples, self.reference, self.extractor, self.cache, self.device).fid
+        return evaluate.measure(samples, self.reference, self.extractor, self.cache, self.device)["fid"]
 
 
 def midpoint(judge: Judge, say: Say = lambda line: None) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     import seaborn as sns
 
     colors = sns.color_palette("colorblind")
-    with figures.house():
+    with figures.theme():
         figure, axes = figures.blank(1, 7.0, [3.6], below=0.9)
         ax = axes[0, 0]
         sigmas, fids = zip(*found["curve"], strict=True)

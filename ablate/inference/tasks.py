@@ -11,7 +11,7 @@ from torch import Tensor
 from ablate.core.errors import SpecError, nearest
 from ablate.core.hardware import devices
 from ablate.data import datasets
-from ablate.evaluation.fid import to_uint8
+from ablate.evaluation.evaluate import to_uint8
 from ablate.inference import editing
 from ablate.inference.model import Model, load
 from ablate.runs.assess import save_grid

@@ -1,8 +1,7 @@
-"""A cell's average, written, sampled and measured: FID and its company at every nfe, and sheets of samples."""
+"""The averaged weights of a cell: written, sampled, measured by all metrics, shown as grids of samples."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from safetensors.torch import save_file
 
 from ablate.core.files import whole
 from ablate.data.datasets import Images
-from ablate.evaluation import fid
+from ablate.evaluation import evaluate
+from ablate.evaluation.metrics import METRICS
 from ablate.planning.cells import Cell
 from ablate.runs.store import Folder, Store
 from ablate.training.denoiser import Denoiser
@@ -27,7 +27,7 @@ class Diverged(Exception):
 def assess(
     cell: Cell, folder: Folder, trainer: Trainer, images: Images, between: Callable[[], Any] = lambda: None
 ) -> dict[str, Any]:
-    """FID and its company at every nfe, as a record has them; writes sample sheets and a line of metrics.
+    """All metrics at every number of evaluations, as a record has them; writes sample grids and a line of metrics.
 
     Args:
         between: called before every schedule of levels; may raise.
@@ -36,22 +36,22 @@ def assess(
     """
     e, seen = cell.profile.evaluation, trainer.k * cell.profile.batch
     cache, device = Store(folder.path.parent).cache, trainer.device
-    extractor = fid.extractor(e.extractor, images, cache)
-    reference = fid.reference(images, e.samples)
-    found: dict[str, Any] = {"fid": [], "kid": [], "precision": [], "recall": []}
+    extractor = evaluate.extractor(e.extractor, images, cache)
+    reference = evaluate.reference(images, e.samples)
+    record: dict[str, Any] = {name: [] for name in METRICS}
     metrics: dict[str, float] = {}
     for sigmas in schedules(cell):
         between()
         x, nfe = samples(cell, trainer, sigmas), len(sigmas)
         save_grid(x[: e.grid], folder.samples / f"images_{seen:09d}_{nfe}step.png")
-        measured = fid.measure(x, reference, extractor, cache, device)
-        for name, entry in fid.records(nfe, sigmas, "ema", measured, extractor, reference).items():
-            found[name].append(entry)
-            metrics[f"{name}_{nfe}step"] = entry["value"]
+        measured = evaluate.measure(x, reference, extractor, cache, device)
+        for name, entry in evaluate.entries(nfe, sigmas, measured, extractor, reference).items():
+            record[name].append(entry.model_dump(exclude_none=True))
+            metrics[f"{name}_{nfe}step"] = entry.value
     folder.append(trainer.k, seen, metrics)
-    real = fid.floor(images, e.samples, extractor, cache, device)
-    known = {"extractor": extractor.label, "reference": reference.label}
-    return found | {"floor": dataclasses.asdict(real) | known}
+    real = evaluate.of_real_images(images, e.samples, extractor, cache, device)
+    floor = {name: real[name] for name in METRICS} | {"n": real.n, "halves": real.metrics["fid"]["halves"]}
+    return record | {"floor": floor | {"extractor": extractor.label, "reference": reference.label}}
 
 
 def samples(cell: Cell, trainer: Trainer, sigmas: list[float]) -> torch.Tensor:
@@ -60,8 +60,8 @@ def samples(cell: Cell, trainer: Trainer, sigmas: list[float]) -> torch.Tensor:
     sigma_min, seed = cell.recipe.levels.sigma_min, cell.seed
     x = generate(trainer.average, shape, e.samples, sigmas, sigma_min, seed, e.batch, trainer.device)
     try:
-        return fid.to_uint8(x)
-    except fid.NotFinite:
+        return evaluate.to_uint8(x)
+    except evaluate.NotFinite:
         raise Diverged(f"samples of {len(sigmas)} steps are not finite at step {trainer.k}") from None
 
 

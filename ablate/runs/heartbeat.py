@@ -1,4 +1,4 @@
-"""A sign of life of whoever computes a cell: runs/<key>/state.json, rewritten every few seconds."""
+"""The heartbeat of a running cell: runs/<key>/state.json, rewritten every few seconds by its worker."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from ablate.core.files import read_json, write_json
 from ablate.core.usage import Usage
 from ablate.runs.store import Folder
 
-EVERY_S, STALE_S = 5.0, 60.0  # between two signs; without one, another machine's worker counts as dead
-LOOKS, SELDOM_S = 60, 60.0  # so many looks at the machine come with every sign, later ones by the minute
+EVERY_S, STALE_S = (
+    5.0,
+    60.0,
+)  # between two heartbeats; without one, a worker of another machine counts as dead
+DENSE, SPARSE_S = 60, 60.0  # the first lines of usage come with every heartbeat, later ones once a minute
 
 
 def boot() -> str:
-    """What tells this start of the machine from all others."""
+    """An identifier that changes each time the machine starts."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return "unknown"
 
 
 class Heartbeat:
-    """Writes where a cell is, from a thread of its own, until the block ends.
+    """Writes the progress of a cell, from a thread of its own, until the block ends.
 
-    Leaving it by an exception writes `interrupted`; by a normal way `ended`.
+    The file ends with the state `ended`, or `interrupted` if an exception leaves the block.
 
     Args:
-        about: what else the file shall say: device, pid, threads.
+        about: further fields of the file: device, pid, threads.
     """
 
     def __init__(self, folder: Folder, **about: Any):
         self.folder = folder
-        self.said: dict[str, Any] = {"host": socket.gethostname(), "boot": boot(), **about}
-        self.said |= {"step": 0, "images": 0, "progress": time.time(), "crashes": crashes(folder)}
+        self.fields: dict[str, Any] = {"host": socket.gethostname(), "boot": boot(), **about}
+        self.fields |= {"step": 0, "images": 0, "progress": time.time(), "crashes": crash_count(folder)}
         self.ended = threading.Event()
-        self.usage, self.looked, self.looks = Usage(), 0.0, _lines(folder.usage)
+        self.usage, self.measured, self.lines = Usage(), 0.0, _line_count(folder.usage)
         self.thread = threading.Thread(target=self._beat, daemon=True)
 
     def at(self, step: int, images: int) -> None:
-        """Note progress; written with the next sign."""
-        self.said |= {"step": step, "images": images, "progress": time.time()}
+        """Note progress; the next heartbeat writes it."""
+        self.fields |= {"step": step, "images": images, "progress": time.time()}
 
     def __enter__(self) -> Heartbeat:
         self._write("running")
@@ -57,34 +60,34 @@ class Heartbeat:
     ) -> None:
         self.ended.set()
         self.thread.join()
-        with suppress(Exception):  # what is used is a luxury: no trouble with it may end a cell
-            if time.time() - self.looked > EVERY_S / 2:  # a look over an instant would say nothing
-                self._note()
+        with suppress(Exception):  # usage is optional: no trouble with it may end a cell
+            if time.time() - self.measured > EVERY_S / 2:  # over a shorter time usage means nothing
+                self._measure()
         with suppress(OSError):
             self._write("interrupted" if kind else "ended")
 
     def _beat(self) -> None:
         while not self.ended.wait(EVERY_S):
-            with suppress(OSError):  # a full disk is found by what must be written
+            with suppress(OSError):  # whatever must be written will find that the disk is full
                 self._write("running")
             with suppress(Exception):
-                if self.looks < LOOKS or time.time() - self.looked >= SELDOM_S:
-                    self._note()
+                if self.lines < DENSE or time.time() - self.measured >= SPARSE_S:
+                    self._measure()
 
-    def _note(self) -> None:
-        """One line of usage; a worker that goes on counts on."""
-        self.looked = time.time()
-        line = {"look": self.looks, "time": self.looked, "metrics": self.usage.look()}
+    def _measure(self) -> None:
+        """Append one line of usage; a worker that resumes a cell continues the numbers of its lines."""
+        self.measured = time.time()
+        line = {"look": self.lines, "time": self.measured, "metrics": self.usage.look()}
         with self.folder.usage.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        self.looks += 1
+        self.lines += 1
 
     def _write(self, state: str) -> None:
-        write_json(self.folder.state, {"state": state, "time": time.time(), **self.said})
+        write_json(self.folder.state, {"state": state, "time": time.time(), **self.fields})
 
 
-def _lines(file: Path) -> int:
-    """How many lines a file has; none where there is no file."""
+def _line_count(file: Path) -> int:
+    """The number of lines of a file; 0 if there is no file."""
     try:
         with file.open("rb") as opened:
             return sum(1 for _ in opened)
@@ -93,35 +96,39 @@ def _lines(file: Path) -> int:
 
 
 def last(folder: Folder) -> dict[str, Any]:
-    """The last sign of a cell; empty where there was none."""
+    """The last heartbeat of a cell; empty if there was none."""
     found = read_json(folder.state)
     return found if isinstance(found, dict) else {}
 
 
-def elsewhere(folder: Folder) -> bool:
-    """Whether a worker on another machine gave a sign lately: a lock may not reach across a shared disk."""
-    sign = last(folder)
-    fresh = time.time() - sign.get("time", 0) < STALE_S
-    return sign.get("state") == "running" and fresh and sign.get("host") != socket.gethostname()
+def running_elsewhere(folder: Folder) -> bool:
+    """Whether a worker of another machine computes the cell; its lock may not reach across a shared disk."""
+    beat = last(folder)
+    recent = time.time() - beat.get("time", 0) < STALE_S
+    return beat.get("state") == "running" and recent and beat.get("host") != socket.gethostname()
 
 
 def state(folder: Folder) -> str:
-    """Of a cell without a record: `waiting`, `running`, `interrupted`, `crashed`, or `stale` (ended without a word)."""
-    sign = last(folder)
-    if sign.get("state") in ("interrupted", "crashed"):
-        return str(sign["state"])
-    if folder.held() or elsewhere(folder):
+    """The state of a cell without a record.
+
+    Returns:
+        `waiting`, `running`, `interrupted`, `crashed`, or `stale` (its worker died, and nobody noted why).
+    """
+    beat = last(folder)
+    if beat.get("state") in ("interrupted", "crashed"):
+        return str(beat["state"])
+    if folder.held() or running_elsewhere(folder):
         return "running"
-    return "stale" if sign.get("state") == "running" else "waiting"
+    return "stale" if beat.get("state") == "running" else "waiting"
 
 
-def crashes(folder: Folder) -> int:
-    """How often a worker of the cell ended without a word."""
+def crash_count(folder: Folder) -> int:
+    """How often a worker of the cell crashed."""
     return int(last(folder).get("crashes", 0))
 
 
-def crashed(folder: Folder, reason: str) -> None:
-    """Note that a worker ended without a record; the next run goes on from its checkpoint."""
-    sign = {**last(folder), "state": "crashed", "reason": reason, "time": time.time()}
-    with suppress(OSError):  # the disk may be what it died of
-        write_json(folder.state, {**sign, "crashes": crashes(folder) + 1})
+def note_crash(folder: Folder, reason: str) -> None:
+    """Note that a worker ended without a record; the next run resumes from its checkpoint."""
+    beat = {**last(folder), "state": "crashed", "reason": reason, "time": time.time()}
+    with suppress(OSError):  # the disk may be why it crashed
+        write_json(folder.state, {**beat, "crashes": crash_count(folder) + 1})

@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ablate.core.hardware import processor
+from ablate.evaluation.metrics import METRICS, Entry
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
 # exit codes of a worker without a record: the cell is another's; it was asked to stop; nothing can be written
 BUSY, INTERRUPTED, NO_DISK = 75, 130, 74
@@ -18,32 +24,78 @@ BUSY, INTERRUPTED, NO_DISK = 75, 130, 74
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EIO}
 
 
-def blank(config: dict[str, Any], state: str, reason: str | None = None) -> dict[str, Any]:
+class RealFid(BaseModel):
+    """Real images measured like samples: what no model is expected to beat."""
+
+    model_config = STRICT
+    fid: float | None = None
+    n: int | None = None
+    extractor: str | None = None
+    reference: str | None = None
+    halves: list[float] | None = None
+
+
+class Provenance(BaseModel):
+    """Where the numbers come from; `ranks` is the number of processes, `compiled` whether torch.compile was used."""
+
+    model_config = STRICT
+    commit: str | None = None
+    dirty: bool | None = None
+    versions: dict[str, str] = {}
+    device: str | None = None
+    threads: int | None = None
+    ranks: int | None = None
+    compiled: bool | None = None
+    data: str | None = None
+
+
+class _Record(BaseModel):
+    """record.json: how a cell ended. `wall_s` counts all its workers, `floor` is the FID of real images."""
+
+    model_config = STRICT
+    key: str
+    state: Literal["finished", "diverged", "failed"]
+    reason: str | None = None
+    profile: str = ""
+    seed: int
+    images: Annotated[int, Field(ge=0)]
+    wall_s: float
+    parameters: int | None = None
+    floor: RealFid | None = None
+    provenance: Provenance | None = None
+
+
+# every metric has a list of entries, one for each number of evaluations
+Record: type[_Record] = create_model(
+    "Record", __base__=_Record, **{name: (list[Entry], []) for name in METRICS}
+)  # type: ignore[call-overload]
+
+
+def blank(config: Mapping[str, Any], state: str, reason: str | None = None) -> dict[str, Any]:
     """A record without numbers, of the cell that `config` describes; `reason` says why it stays so."""
     return {
         "key": config["key"],
         "state": state,
         **({"reason": reason} if reason else {}),
-        "recipe": config["recipe"],
         "profile": config["profile"]["name"],
         "seed": config["seed"],
         "images": 0,
         "wall_s": 0.0,
-        "fid": [],
-        "kid": [],
-        "precision": [],
-        "recall": [],
+        **{name: [] for name in METRICS},
         "provenance": provenance(),
     }
 
 
 @lru_cache(maxsize=1)
 def _provenance() -> dict[str, Any]:
-    packages = ("ablate", "torch", "torchvision", "torch-fidelity", "numpy")
+    packages = {"ablate": "ablate-ct"} | {p: p for p in ("torch", "torchvision", "torch-fidelity", "numpy")}
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "..", "../../experiments")),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in packages}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(p) for name, p in packages.items()},
+        },
         "device": processor(),
     }
 

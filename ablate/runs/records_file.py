@@ -12,79 +12,22 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import filelock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
 from ablate.core.section import explain
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
+from ablate.runs.record import Record
 from ablate.runs.store import FORMAT, Folder, Store, assemble, describe
 
 FILE = "records.jsonl"
 KEY = "[0-9a-f]{12}"
 Offer = tuple[str, Callable[[Path], Any]]  # a cell's key writes its files into a folder
-Strict = ConfigDict(strict=True, allow_inf_nan=False)
-
-
-class Entry(BaseModel):
-    """A number of a record, and how it was measured."""
-
-    model_config = Strict
-    nfe: Annotated[int, Field(ge=1)]
-    value: float
-    std: float | None = None
-    n: int | None = None
-    extractor: str | None = None
-    reference: str | None = None
-    weights: str | None = None
-    sigmas: list[float] | None = None
-    halves: list[float] | None = None
-
-
-class Floor(BaseModel):
-    """Real images against held-out ones."""
-
-    model_config = Strict
-    fid: float | None = None
-    n: int | None = None
-    extractor: str | None = None
-    reference: str | None = None
-    halves: list[float] | None = None
-
-
-class Provenance(BaseModel):
-    """Where the numbers come from."""
-
-    model_config = Strict
-    commit: str | None = None
-    dirty: bool | None = None
-    device: str | None = None
-    threads: int | None = None
-    data: str | None = None
-    versions: dict[str, str] = {}
-
-
-class Record(BaseModel):
-    """What a report reads of a record; further keys are kept as they are."""
-
-    model_config = Strict
-    key: str
-    state: Literal["finished", "diverged", "failed"]
-    reason: str | None = None
-    seed: int
-    images: Annotated[int, Field(ge=0)]
-    wall_s: float
-    parameters: int | None = None
-    fid: list[Entry] = []
-    kid: list[Entry] = []
-    precision: list[Entry] = []
-    recall: list[Entry] = []
-    floor: Floor | None = None
-    provenance: Provenance | None = None
 
 
 def text(experiment: Experiment, store: Store, before: Path) -> str:
@@ -102,15 +45,15 @@ def text(experiment: Experiment, store: Store, before: Path) -> str:
 
 
 def _line(experiment: Experiment, store: Store, key: str) -> str:
-    """Config and record in compact JSON; a recipe that the config's specs tell is not written again."""
+    """Config and record in compact JSON."""
     record = store.record(key)
     if record is None:
         return ""
     config = read_json(store.folder(key).config) or describe(experiment.cells[key])
-    flat, profile = _flat(config["specs"]), config["profile"]
+    profile = config["profile"]
     config["profile"] = {**profile, "data": _portable(profile["data"])}
     parts = {"config": config, "record": record}
-    lean = {n: {k: v for k, v in p.items() if (k, v) != ("recipe", flat)} for n, p in parts.items()}
+    lean = {n: {k: v for k, v in p.items() if k != "recipe"} for n, p in parts.items()}  # of older versions
     return json.dumps(lean, separators=(",", ":"), allow_nan=False)
 
 
@@ -118,14 +61,6 @@ def _portable(data: Mapping[str, Any]) -> dict[str, Any]:
     """Names of data files without their folders, which are this machine's own and decide no key."""
     paths = {k: Path(data[k]).name for k in ("path", "test_path") if data.get(k)}
     return {**data, **paths}
-
-
-def _flat(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """`Recipe.flat` of specs as plain data."""
-    rows: dict[str, Any] = {}
-    for axis, spec in specs.items():
-        rows |= {axis: spec["name"], **{f"{axis}.{k}": v for k, v in spec.items() if k != "name"}}
-    return rows
 
 
 def offers(source: Path) -> Iterator[Offer]:
@@ -151,8 +86,6 @@ def _offer(place: str, line: str) -> Offer:
     try:
         parts = json.loads(line)
         config, record = dict(parts["config"]), dict(parts["record"])
-        config.setdefault("recipe", _flat(config["specs"]))
-        record.setdefault("recipe", config["recipe"])
         key = str(config["key"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         key = ""
@@ -187,12 +120,12 @@ def check(folder: Folder, key: str) -> dict[str, Any]:
         json.dumps([config, record], allow_nan=False)
         cell = _assembled(config)
         made = Cell.of(cell.recipe, cell.profile, cell.seed, cell.fingerprint, cell.imports).key
-        flat = json.loads(json.dumps(cell.recipe.flat()))
+        flat = json.loads(json.dumps(cell.recipe.flat()))  # older versions wrote it, too
     except (LookupError, TypeError, ValueError, OSError) as error:  # SpecError among them
         raise SpecError(f"cell {key}: {' '.join(str(error).split())[:200]}") from None
     if {key, config["key"], record["key"]} != {made}:
         raise SpecError(f"cell {key}: what its config says has the key {made}: it was altered, or is older")
-    if record["seed"] != cell.seed or not (record.get("recipe") == config.get("recipe") == flat):
+    if record["seed"] != cell.seed or any(part.get("recipe", flat) != flat for part in (config, record)):
         raise SpecError(f"cell {key}: its record is of another recipe or seed than its config")
     return record
 

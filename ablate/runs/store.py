@@ -32,7 +32,7 @@ class Folder:
         self.metrics, self.samples = path / "metrics.jsonl", path / "samples"
         self.usage = path / "usage.jsonl"  # of processor and memory; nothing is decided by it
         self.model = path / "model.safetensors"  # the averaged weights of a finished cell
-        self.state = path / "state.json"  # the last sign of life: see `heartbeat`
+        self.state = path / "state.json"  # the last heartbeat: see `heartbeat`
         self.checkpoints = path / "checkpoint.pt", path / "checkpoint.previous.pt"
         self.sums = path / "checkpoint.json"  # of the checkpoints, each written before its file
 
@@ -162,7 +162,6 @@ def describe(cell: Cell) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "key": cell.key,
-        "recipe": cell.recipe.flat(),
         "specs": cell.recipe.specs(),
         "profile": cell.profile.model_dump(mode="json"),
         "seed": cell.seed,

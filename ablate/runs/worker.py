@@ -46,7 +46,7 @@ def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
     try:
         with folder.lock().acquire(timeout=0):
             (folder.path / "pid").write_text(str(os.getpid()))
-            if folder.record.exists() or heartbeat.elsewhere(folder):  # another run was faster
+            if folder.record.exists() or heartbeat.running_elsewhere(folder):  # another run was faster
                 sys.exit(BUSY)
             if ranks > 1:
                 _settle(folder, lambda: _together(folder, device, threads, ranks, stop))
@@ -94,7 +94,7 @@ def _together(folder: Folder, device: str, threads: int, ranks: int, stop: list[
 
 
 def _rank(ranks: Ranks, stop: list[int], path: Path, device: str, threads: int) -> dict[str, Any]:
-    """What each rank does; the first is the cell's sign of life."""
+    """What each rank does; the first writes the cell's heartbeat."""
     folder, launcher = Folder(path), multiprocessing.parent_process()
     _log_to(folder.log)
     use(threads)

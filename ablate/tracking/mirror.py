@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate.config import recipe as recipes
 from ablate.tracking import notes
 from ablate.tracking.notes import Sent
 
@@ -70,7 +71,7 @@ class Mirror:
     def describe(self, config: Mapping[str, Any]) -> None:
         """Parameters under their own names, and the data set by name and fingerprint."""
         own = {k: config[k] for k in ("seed", "parameters") if k in config}
-        self.params({**config["recipe"], **notes.flat(config["profile"], "profile"), **own})
+        self.params({**recipes.flat(config["specs"]), **notes.flat(config["profile"], "profile"), **own})
         data, kinds = config["profile"]["data"], self.mlflow.entities
         digest = str(config.get("fingerprint", "unknown"))[:36]  # as long as MLflow allows
         dataset = kinds.Dataset(data["name"], digest, "local", json.dumps(data))

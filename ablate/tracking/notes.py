@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablate.evaluation.metrics import METRICS
+
 NOTES = "mlflow.json"
-METRICS, USAGE = (
+POINTS, USAGE = (
     ("metrics.jsonl", "images"),
     ("usage.jsonl", "look"),
 )  # files of points, and what they are over
 # of a cell that ended, besides its samples
-FILES = ("config.json", METRICS[0], USAGE[0], "log.txt", "record.json")
+FILES = ("config.json", POINTS[0], USAGE[0], "log.txt", "record.json")
 MODEL = "model.safetensors"
 
 
@@ -98,7 +100,7 @@ def samples(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.glob("samples/*.png"))
 
 
-def lines(folder: Path, offset: int, name: str = METRICS[0]) -> tuple[bytes, int]:
+def lines(folder: Path, offset: int, name: str = POINTS[0]) -> tuple[bytes, int]:
     """The whole lines behind `offset` and where they end; all of them if the file became shorter."""
     try:
         with (folder / name).open("rb") as file:
@@ -112,7 +114,7 @@ def lines(folder: Path, offset: int, name: str = METRICS[0]) -> tuple[bytes, int
 
 
 def points(
-    text: bytes, last: dict[str, list[float]], over: str = METRICS[1]
+    text: bytes, last: dict[str, list[float]], over: str = POINTS[1]
 ) -> Iterator[tuple[str, float, int, int]]:
     """Name, value, time in ms and images (or another count, `over`) of each point behind `last`, which is moved on.
 
@@ -143,8 +145,7 @@ def began(folder: Path) -> int:
 
 def results(record: Mapping[str, Any]) -> dict[str, float]:
     """The final numbers of a record by name; of several with the same number of steps, the first."""
-    kinds = ("fid", "kid", "precision", "recall")
-    found = {f"{k}_{r['nfe']}step": r.get("value") for k in kinds for r in reversed(record.get(k) or [])}
+    found = {f"{k}_{r['nfe']}step": r.get("value") for k in METRICS for r in reversed(record.get(k) or [])}
     found["wall_s"] = record.get("wall_s")
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 

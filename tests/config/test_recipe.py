@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
 import ablate
 from ablate.config import recipe as recipes
-from ablate.core import yaml_files
+from ablate.core import plugins, yaml_files
 from ablate.core.errors import SpecError
 from ablate.core.registry import AXES
 
@@ -115,18 +117,12 @@ def test_every_field_of_every_axis_is_in_the_key():
             assert recipes.key(changed, {}, 0) != recipes.key(ict, {}, 0), name
 
 
-def test_installed_packages_offer_options_by_entry_point(monkeypatch):
-    loaded = []
-
-    class Entry:
-        def load(self):
-            loaded.append(self)
-
-    def entry_points(group):
-        return [Entry()] if group == "ablate.ingredients" else []
-
-    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
-    recipes._installed.cache_clear()
+def test_installed_packages_offer_options_by_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "offered.py").write_text("loaded = []\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("mine", "offered:loaded.clear", "ablate.ingredients")
+    monkeypatch.setattr(plugins, "_installed", lambda: EntryPoints([point]))
+    plugins.load.cache_clear()
     recipes.load_plugins()
-    recipes._installed.cache_clear()
-    assert len(loaded) == 1
+    plugins.load.cache_clear()
+    assert "offered" in sys.modules

@@ -24,7 +24,7 @@ def test_a_busy_process_is_seen_as_busy():
 
 def test_a_long_training_is_looked_at_by_the_minute_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.01)
-    monkeypatch.setattr(heartbeat, "LOOKS", 3)
+    monkeypatch.setattr(heartbeat, "DENSE", 3)
     folder = Store(tmp_path).folder("ab12")
     folder.path.mkdir()
     with Heartbeat(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from ablate.analysis import sequential
 from ablate.core.files import write_json
 
 
@@ -23,7 +24,6 @@ def put(store, cell, value, state="finished"):
     record = {
         "key": cell.key,
         "state": state,
-        "recipe": cell.recipe.flat(),
         "profile": "digits",
         "seed": cell.seed,
     }
@@ -48,3 +48,16 @@ def put(store, cell, value, state="finished"):
     for step in (1, 2, 3):
         folder.append(step, step * 64, {"loss": value / step})
     return folder
+
+
+def decide(experiment, store, values):
+    """Record the experiment's cells in order, and those that its open claims ask for, until they are decided."""
+    values = iter(values)
+
+    def compute():
+        for cell in experiment.cells.values():
+            if not store.record(cell.key):
+                put(store, cell, next(values))
+        return True
+
+    sequential.decide(experiment, store, compute, sequential.Budget(None, 1), lambda said: None)

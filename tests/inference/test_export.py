@@ -61,7 +61,7 @@ def test_the_config_says_what_sampling_needs(tmp_path):
     assert (config["sigma_min"], config["sigma_max"]) == (0.002, 80.0)
     assert config["sampling"] == [[80.0], [80.0, 0.821]]
     assert config["ablate"] == ablate.__version__
-    assert config["recipe"]["metric"] == "pseudo_huber"
+    assert config["specs"]["metric"]["name"] == "pseudo_huber"
     assert str(tmp_path) not in json.dumps(config)
 
 

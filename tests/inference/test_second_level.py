@@ -8,7 +8,7 @@ from helpers import untrained
 
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
-from ablate.evaluation import fid
+from ablate.evaluation import evaluate
 from ablate.inference import second_level
 from ablate.inference.model import load
 from ablate.inference.second_level import LADDER, Judge, search
@@ -36,8 +36,8 @@ def test_no_point_costs_twice_and_the_ends_cost_nothing():
 
 @pytest.fixture
 def judge(tmp_path, monkeypatch):
-    extractor = fid.Extractor("none", "none", None, "0")
-    monkeypatch.setattr(fid, "extractor", lambda *_: extractor)
+    extractor = evaluate.Extractor("none", "none", None, "0")
+    monkeypatch.setattr(evaluate, "extractor", lambda *_: extractor)
     store = untrained.store(tmp_path)
     return Judge(load(store, "cell"), 24, store.cache)
 
@@ -79,9 +79,9 @@ def test_what_is_found_is_judged_by_seeds_that_the_search_did_not_see(judge, mon
 
 def test_the_result_stands_beside_the_record(tmp_path, monkeypatch):
     store, n = untrained.store(tmp_path), []
-    measured = fid.Metrics(5.0, 0.0, 0.0, 0.0, 0.0, 16, [6.0, 7.0])
-    monkeypatch.setattr(fid, "extractor", lambda *_: fid.Extractor("none", "none", None, "0"))
-    monkeypatch.setattr(fid, "measure", lambda x, *_: n.append(len(x)) or measured)
+    measured = evaluate.Measured(16, {"fid": {"value": 5.0}})
+    monkeypatch.setattr(evaluate, "extractor", lambda *_: evaluate.Extractor("none", "none", None, "0"))
+    monkeypatch.setattr(evaluate, "measure", lambda x, *_: n.append(len(x)) or measured)
     found = second_level.write(store, "cell", 16)
     assert set(n) == {16}
     assert len(n) == 31 + 3 * 4

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.recorded import put
+from helpers.recorded import decide, put
 from typer.testing import CliRunner
 
 from ablate.analysis import sequential
@@ -41,15 +41,8 @@ class Made:
         self.experiment = load(self.file)
 
     def compute(self):
-        values = iter([20.1, 30.2, 25.3, 24.4, 22.5, 28.6, 27.7, 21.8, 26.9, 20.0])
-
-        def compute():
-            for cell in self.experiment.cells.values():
-                if not self.store.record(cell.key):
-                    put(self.store, cell, next(values))
-            return True
-
-        sequential.decide(self.experiment, self.store, compute, sequential.Budget(None, 1), lambda said: None)
+        values = [20.1, 30.2, 25.3, 24.4, 22.5, 28.6, 27.7, 21.8, 26.9, 20.0]
+        decide(self.experiment, self.store, values)
         writer.write(self.experiment, self.store, self.place / "reports")
 
     def lines(self):

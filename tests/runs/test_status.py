@@ -35,7 +35,7 @@ def test_every_state_is_told(place):
         record = blank(describe(cell), state, None if state == "finished" else "not finite")
         record |= {"images": 160, "fid": [{"nfe": 1, "value": 3.5}] if state == "finished" else []}
         write_json(store.prepare(cell).record, record)
-    heartbeat.crashed(store.prepare(crashed), "signal 9")
+    heartbeat.note_crash(store.prepare(crashed), "signal 9")
     found = by_key(place)
     assert [found[c.key]["state"] for c in (finished, diverged, crashed, waiting)] == [
         "finished",
@@ -80,7 +80,7 @@ def test_it_writes_nothing_and_speaks_json(tmp_path):
 def test_many_cells_are_read_quickly_and_what_runs_stands_first(tmp_path):
     (tmp_path / "some.yaml").write_text(FILE.replace("[0.1, 0.2]", str([0.001 * i for i in range(1, 301)])))
     experiment, store = planner.load(tmp_path / "some.yaml"), Store(tmp_path / "runs")
-    heartbeat.crashed(store.prepare(list(experiment.cells.values())[-1]), "signal 9")
+    heartbeat.note_crash(store.prepare(list(experiment.cells.values())[-1]), "signal 9")
     found = status.cells(experiment, store.path)
     assert len(found) == 600
     assert "560 cells are not shown" in status.table("some", found).caption

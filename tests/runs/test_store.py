@@ -20,7 +20,7 @@ def cell(tmp_path):
 def test_a_cell_comes_back_from_its_description(cell, tmp_path):
     folder = Store(tmp_path / "runs").prepare(cell)
     assert restore(json.loads(folder.config.read_text())) == cell
-    assert describe(cell)["recipe"]["metric.c"] == 0.25
+    assert describe(cell)["specs"]["metric"]["c"] == 0.25
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):

@@ -25,11 +25,19 @@ from ablate.tracking.backend import Backend
 from ablate.tracking.tracker import Tracker
 
 RECIPE = {
+    "network": "ncsnpp",
+    "embedding": "fourier",
     "metric": "pseudo_huber",
     "metric.c": 0.03,
     "teacher": "none",
     "network.sizes": [1, 2],
     "embedding.scale": None,
+}
+SPECS = {
+    "metric": {"name": "pseudo_huber", "c": 0.03},
+    "teacher": {"name": "none"},
+    "network": {"name": "ncsnpp", "sizes": [1, 2]},
+    "embedding": {"name": "fourier", "scale": None},
 }
 PROFILE = {"name": "digits", "summary": "", "images": 32000, "data": {"name": "digits", "flip": False}}
 RECORD = {
@@ -51,7 +59,7 @@ class Cell:
         (self.path / "samples").mkdir(parents=True)
         config = {
             "key": key,
-            "recipe": RECIPE,
+            "specs": SPECS,
             "profile": PROFILE,
             "seed": 3,
             "parameters": 7,

@@ -9,34 +9,33 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
-import os
 import random
 import secrets
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 from filelock import FileLock
 
+from ablate.core.files import read_json, write_json
 from ablate.core.lazy import torch
 from ablate.data.datasets import Images
-from ablate.evaluation.extractors import OURS, Extractor, calculate, check, extractor, of_halves
+from ablate.evaluation.extractors import OURS, Extractor, calculate, check, extractor
+from ablate.evaluation.metrics import METRICS, Entry, Features
 
 FEWEST = 8  # images on either side
 
 __all__ = [
     "Extractor",
-    "Metrics",
+    "Measured",
     "NotFinite",
     "Reference",
     "check",
+    "entries",
     "extractor",
-    "floor",
     "measure",
-    "records",
+    "of_real_images",
     "reference",
     "to_uint8",
 ]
@@ -55,19 +54,15 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """FID, KID (mean and std over subsets), precision and recall of n samples.
+class Measured:
+    """The metrics of n samples: name -> `value`, and what else the metric says."""
 
-    halves: FID of either half of the samples: their difference tells FID's own noise, their mean its bias in n.
-    """
-
-    fid: float
-    kid: float
-    kid_std: float
-    precision: float
-    recall: float
     n: int
-    halves: list[float]
+    metrics: Mapping[str, Mapping[str, Any]]
+
+    def __getitem__(self, name: str) -> float:
+        value: float = self.metrics[name]["value"]
+        return value
 
 
 def to_uint8(x: torch.Tensor) -> torch.Tensor:
@@ -94,12 +89,10 @@ def measure(
     cache: Path,
     device: Any = "cpu",
     batch: int = 64,
-) -> Metrics:
+) -> Measured:
     """The metrics of samples, uint8 (n, C, H, W), `against` a reference; no global random state is changed.
 
-    Features of the samples are computed once for all metrics, those of the reference once ever. KID draws 100
-    subsets of half the smaller side (at most 1000 images), so that they differ; precision and recall look at
-    the third neighbour.
+    Features of the samples are computed once for all metrics, those of the reference once ever.
 
     Raises:
         ValueError: no uint8, shapes that differ, or fewer than 8 images on a side.
@@ -107,23 +100,24 @@ def measure(
     """
     _comparable(samples, against.images)
     device, folder, name = torch.device(device), Path(cache) / "fidelity", _cache_name(against, by)
+    own, flags = f"samples-{secrets.token_hex(8)}", {m.fidelity for m in METRICS.values() if m.fidelity}
     files = [folder / f"{name}-{by.name}-{kind}-{by.layer}.pt" for kind in ("features", "stat-fid")]
     request = {
         "input1": _dataset(samples, by),
-        "input1_cache_name": (own := f"samples-{secrets.token_hex(8)}"),
+        "input1_cache_name": own,
         "input2": _dataset(against.images, by),
         "kid_subset_size": min(1000, len(samples) // 2, len(against.images) // 2),
         "feature_extractor": by.name,
         "feature_extractor_weights_path": by.weights and str(by.weights),
-        **{metric: True for metric in ("fid", "kid", "prc")},
-        **{f"feature_layer_{metric}": by.layer for metric in ("fid", "kid", "prc")},
+        **{flag: True for flag in flags},
+        **{f"feature_layer_{flag}": by.layer for flag in flags},
         **{"cache": True, "cache_root": str(folder), "input2_cache_name": name},
         **{"batch_size": batch, "cuda": device.type == "cuda", "save_cpu_ram": True, "verbose": False},
     }
     with _once(files), _preserved(device), _forgotten(folder, own):
-        found = calculate(request)
-        halves = of_halves(folder / f"{own}-{by.name}-features-{by.layer}.pt", files[1])
-    return _metrics(found, len(samples), halves)
+        sampled = folder / f"{own}-{by.name}-features-{by.layer}.pt"
+        features = Features(calculate(request), sampled, *files)
+        return Measured(len(samples), {name: m.compute(features) for name, m in METRICS.items()})
 
 
 def _comparable(samples: torch.Tensor, real: torch.Tensor) -> None:
@@ -134,76 +128,32 @@ def _comparable(samples: torch.Tensor, real: torch.Tensor) -> None:
         raise ValueError(f"n >= {FEWEST} must hold on either side, but got {len(samples)} and {len(real)}")
 
 
-def _metrics(found: dict[str, float], n: int, halves: list[float]) -> Metrics:
-    kid = (found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"])
-    return Metrics(found["frechet_inception_distance"], *kid, found["precision"], found["recall"], n, halves)
-
-
-def floor(images: Images, n: int, by: Extractor, cache: Path, device: Any = "cpu") -> Metrics:
-    """Real against real: the first n training images as samples; kept on disk, by content."""
+def of_real_images(images: Images, n: int, by: Extractor, cache: Path, device: Any = "cpu") -> Measured:
+    """The first n training images as samples: what no model is expected to beat. Kept on disk, by content."""
     against, real = reference(images, n), images.train[:n]
-    facts = f"{_cache_name(against, by)} {by.name} {_hash(real)}"
-    file = Path(cache) / f"floor-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.json"
-    try:
-        return Metrics(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):  # none yet, or damaged
-        metrics = measure(real, against, by, cache, device)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as temporary:
-        json.dump(dataclasses.asdict(metrics), temporary)
-    os.replace(temporary.name, file)
-    return metrics
+    facts = f"{_cache_name(against, by)} {by.name} {_hash(real)} {sorted(METRICS)}"
+    file = Path(cache) / f"real-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.json"
+    known = read_json(file)
+    with contextlib.suppress(LookupError, TypeError):  # none yet, or damaged
+        return Measured(known["n"], known["metrics"])
+    measured = measure(real, against, by, cache, device)
+    write_json(file, dataclasses.asdict(measured))
+    return measured
 
 
-class Measured(TypedDict):
-    """A number and what it was measured with; unlike ones never share a column."""
-
-    nfe: int
-    value: float
-    n: int
-    extractor: str
-    reference: str
-    sigmas: list[float]
-    weights: Literal["ema", "raw"]
-
-
-class Spread(Measured):
-    """A mean over subsets, with their standard deviation."""
-
-    std: float
-
-
-class Halved(Measured):
-    """A FID, with those of either half of the samples."""
-
-    halves: list[float]
-
-
-def records(
-    nfe: int, sigmas: Any, weights: Literal["ema", "raw"], metrics: Metrics, by: Extractor, against: Reference
-) -> dict[str, Measured]:
-    """What a record holds as `fid`, `kid`, `precision` and `recall`.
-
-    The samples took `nfe` evaluations of the network, at levels `sigmas`, with its EMA or raw weights.
-    """
-    if weights not in ("ema", "raw"):
-        raise ValueError(f"weights are 'ema' or 'raw', but got {weights!r}")
-
-    def entry(value: float) -> Measured:
-        levels = [float(sigma) for sigma in sigmas]
-        return Measured(
-            nfe=nfe,
-            value=value,
-            n=metrics.n,
-            extractor=by.label,
-            reference=against.label,
-            sigmas=levels,
-            weights=weights,
-        )
-
-    kid: Spread = {**entry(metrics.kid), "std": metrics.kid_std}
-    rest = {name: entry(getattr(metrics, name)) for name in ("precision", "recall")}
-    fid: Halved = {**entry(metrics.fid), "halves": metrics.halves}
-    return {"fid": fid, "kid": kid, **rest}
+def entries(
+    nfe: int, sigmas: Sequence[float], measured: Measured, by: Extractor, against: Reference
+) -> dict[str, Entry]:
+    """What a record holds of each metric, of samples of the EMA weights in `nfe` evaluations at levels `sigmas`."""
+    how: dict[str, Any] = {
+        "extractor": by.label,
+        "reference": against.label,
+        "sigmas": [float(s) for s in sigmas],
+    }
+    return {
+        name: Entry(nfe=nfe, n=measured.n, weights="ema", **how, **found)
+        for name, found in measured.metrics.items()
+    }
 
 
 def _hash(x: torch.Tensor) -> str:

@@ -1,1 +1,1 @@
-"""Records as data frames: statistics, comparisons, verdicts, which seeds come next."""
+"""Records as data frames: comparisons, verdicts, which seeds come next."""

@@ -1,4 +1,4 @@
-"""The design choices of the two recipes that a ladder or a leave-one-out lies between, side by side."""
+"""The design choices of the two recipes between which a ladder or a leave-one-out lies, side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Flat = Mapping[str, Any]
 
 
 def ends(rows: Sequence[Row]) -> tuple[str, Flat, str, Flat] | None:
-    """Name and flat fields of the two recipes; None where the rows lie between no two recipes."""
+    """Name and flat fields of both recipes; None where there is neither a ladder nor a leave-one-out."""
     found = {
         rows[g[0]].section: [rows[i] for i in g]
         for g in reversed(groups(rows))
@@ -39,14 +39,12 @@ def _joined(others: Sequence[Row], start: Flat) -> dict[str, Any]:
 
 
 def side_by_side(left: Flat, right: Flat) -> tuple[list[list[str]], str]:
-    """Lines (axis, left, right) of what differs, and all that is common in one sentence part."""
+    """Lines (axis, left, right) of what differs, and everything in common as one list in words."""
     differing = {k for k in {**left, **right} if left.get(k, ...) != right.get(k, ...)}
     axes = [axis for axis in {**right, **left} if "." not in axis]
     table = []
     for axis in (a for a in axes if any(k.split(".", 1)[0] == a for k in differing)):
-        only = (
-            None if axis in differing else differing
-        )  # the same option: its differing fields are the choice
+        only = None if axis in differing else differing  # the same option: show the fields that differ
         table.append([axis, _option(axis, left, only), _option(axis, right, only)])
     common = {k: v for k, v in left.items() if k not in differing}
     options = [f"{axis} {_option(axis, common)}" for axis in axes if axis in common]
@@ -60,12 +58,12 @@ def _option(axis: str, flat: Flat, only: set[str] | None = None) -> str:
     fields = {
         k.split(".", 1)[1]: v for k, v in flat.items() if k.startswith(f"{axis}.") and (not only or k in only)
     }
-    inside = ", ".join(f"{name} {shown(value)}" for name, value in fields.items())
+    inside = ", ".join(f"{name} {format_value(value)}" for name, value in fields.items())
     return f"{flat[axis]} ({inside})" if inside else str(flat[axis])
 
 
-def shown(value: Any) -> str:
-    """A value as a page shows it."""
+def format_value(value: Any) -> str:
+    """A value as a page shows it: floats with four digits, None as `unset`."""
     if value is None:
         return "unset"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

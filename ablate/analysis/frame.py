@@ -14,22 +14,17 @@ if TYPE_CHECKING:
 
 Records = Mapping[str, dict[str, Any] | None]
 METRICS = ("fid", "kid", "precision", "recall")
-FACTS = (
-    "extractor",
-    "n",
-    "reference",
-    "weights",
-    "sigmas",
-)  # FIDs that differ in one of them never share a column
+# values that differ in one of these were measured differently, and get separate columns
+FACTS = ("extractor", "n", "reference", "weights", "sigmas")
 CELL = ("index", "row", "section", "seed", "key", "state", "reason", "images", "wall_s", "parameters")
 COLUMNS = (*CELL, "nfe", *FACTS, *METRICS, "kid_std")
 
 
 @dataclass(frozen=True)
 class Column:
-    """Numbers that may stand above each other.
+    """Values that were measured in the same way.
 
-    unlike: the facts in which the column differs from others of as many evaluations, '' if there are none.
+    unlike: the facts that set it apart from other columns of as many evaluations, '' if there are none.
     by: extractor and number of samples, '' before anything is measured.
     """
 
@@ -58,14 +53,14 @@ def records(experiment: Experiment, store: Store) -> dict[str, dict[str, Any] | 
     return {key: store.record(key) for row in experiment.rows for key in row.keys}
 
 
-def floors(known: Records) -> dict[tuple[Any, ...], float]:
-    """FID of real images against held-out ones by (extractor, n, reference)."""
+def real_fid(known: Records) -> dict[tuple[Any, ...], float]:
+    """FID of real images against held-out ones, by (extractor, n, reference)."""
     found = [r["floor"] for r in known.values() if r and (r.get("floor") or {}).get("fid") is not None]
     return {(f.get("extractor"), f.get("n"), f.get("reference")): f["fid"] for f in found}
 
 
 def frame(experiment: Experiment, known: Records) -> pd.DataFrame:
-    """The tidy frame; a cell without numbers has one line that tells its state."""
+    """The tidy frame; a cell without values has one line, with its state."""
     import pandas as pd
 
     lines = [
@@ -106,7 +101,7 @@ def _plain(value: Any) -> Any:
 
 
 def _unlike(table: pd.DataFrame) -> list[str]:
-    """The facts of each line that not all lines of its nfe share."""
+    """For each line, the facts in which the lines of its nfe differ."""
     measured = table.dropna(subset="nfe")
     differing = {
         nfe: [f for f in FACTS if lines[f].nunique(dropna=False) > 1]
@@ -117,7 +112,7 @@ def _unlike(table: pd.DataFrame) -> list[str]:
 
 
 def columns(table: pd.DataFrame, planned: tuple[int, ...] = (1, 2)) -> list[Column]:
-    """The columns that the lines need, those of `planned` evaluations also where nothing is measured yet."""
+    """The columns of a frame; those of `planned` evaluations are included before anything is measured."""
     found = [_column(*facts) for facts in _distinct(table)]
     empty = [Column(nfe) for nfe in planned if nfe not in {c.nfe for c in found}]
     return sorted([*found, *empty], key=lambda c: (c.nfe, c.unlike))

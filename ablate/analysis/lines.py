@@ -1,4 +1,4 @@
-"""A table's lines: what the seeds of a row came to, and what stands in which section against which base."""
+"""A table's lines: the metrics of a row over its seeds, its section and its base."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ablate.analysis.frame import METRICS, Column
-from ablate.analysis.statistics import alike
+from ablate.statistics.paired import not_significant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ablate.planning.experiment import Experiment
 
 PAIRED = ("ladder", "leave_one_out")  # sections between two recipes
+SWEEP = 4  # fewest values of a sweep
 WORDS = {"list": "Recipes", "grid": "Every combination", "zip": "Values together"}
 
 
@@ -42,12 +43,12 @@ class Line:
     stats: dict[tuple[str, int, str], Stat] = field(default_factory=dict)  # (metric, nfe, unlike)
 
     def stat(self, metric: str, column: Column) -> Stat | None:
-        """What the row's seeds came to in a column."""
+        """The metric over the row's seeds; None where a column does not have it."""
         return self.stats.get((metric, column.nfe, column.unlike))
 
     @property
     def n(self) -> int:
-        """How many finished seeds entered."""
+        """How many finished seeds entered the means."""
         return len({seed for (metric, *_), s in self.stats.items() if metric == "fid" for seed in s.by_seed})
 
     @property
@@ -65,8 +66,8 @@ def lines(experiment: Experiment, table: pd.DataFrame) -> list[Line]:
     """One line per row of the experiment, in its order."""
     result = [Line(i, row) for i, row in enumerate(experiment.rows)]
     cells = table.drop_duplicates(["index", "seed"])
-    told = cells[["index", "state", "reason", "wall_s"]]
-    for index, state, reason, wall_s in told.itertuples(index=False, name=None):
+    ends = cells[["index", "state", "reason", "wall_s"]]
+    for index, state, reason, wall_s in ends.itertuples(index=False, name=None):
         line = result[index]
         line.states[state] += 1
         line.wall_s += wall_s if wall_s and wall_s == wall_s else 0.0
@@ -89,16 +90,53 @@ def _stats(table: pd.DataFrame, metric: str) -> dict[tuple[int, int, str], Stat]
 
 
 def best(lines: Sequence[Line], column: Column) -> set[int]:
-    """Indices of the line with the lowest mean FID, and of those that its seeds do not tell apart from it.
+    """Indices of the line with the lowest mean FID, and of those that are not significantly different from it.
 
-    A line that lost a seed is none of them; one that shares a single seed with the lowest is neither: nothing is known.
+    A line that lost a seed is left out, and so is one that shares only one seed with the lowest: no test is possible.
     """
     measured = {line.index: s for line in lines if line.whole and (s := line.stat("fid", column))}
     if not measured:
         return set()
     first = min(measured, key=lambda i: measured[i].mean)
     lowest = measured[first].by_seed
-    return {first, *(i for i, stat in measured.items() if i != first and alike(stat.by_seed, lowest))}
+    return {
+        first,
+        *(i for i, stat in measured.items() if i != first and not_significant(stat.by_seed, lowest)),
+    }
+
+
+def lowest(lines: Sequence[Line], most: int) -> list[Line]:
+    """The `most` lines with the lowest one-step FID, in table order; all of them where there are no more."""
+
+    def fid(line: Line) -> float:
+        return min((s.mean for (*what, _), s in line.stats.items() if what == ["fid", 1]), default=1e300)
+
+    return sorted(sorted(lines, key=fid)[:most], key=lambda line: line.index)
+
+
+def distinct(lines: Sequence[Line]) -> list[Line]:
+    """The lines without those that repeat the cells of an earlier one."""
+    first: dict[tuple[str, ...], Line] = {}
+    for line in lines:
+        first.setdefault(line.row.keys, line)
+    return [*first.values()]
+
+
+def sweeps(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
+    """Field -> row -> value: the longest sweep of each number that rows vary alone, of SWEEP values or more."""
+    flats = [row.recipe.flat() for row in rows]
+    families: dict[tuple[str, str], dict[int, float]] = {}
+    numbers = {k for f in flats for k, v in f.items() if type(v) in (int, float)}
+    for name in sorted(k for k in numbers if len({repr(f.get(k)) for f in flats}) >= SWEEP):
+        for i, flat in enumerate(flats):
+            if type(flat.get(name)) in (int, float):
+                rest = repr({k: v for k, v in flat.items() if k != name})
+                families.setdefault((name, rest), {})[i] = float(flat[name])
+    found: dict[str, dict[int, float]] = {}
+    for (name, _), values in families.items():
+        if len(set(values.values())) >= max(SWEEP, len(found.get(name, ())) + 1):
+            found[name] = values
+    return found
 
 
 def groups(rows: Sequence[Row]) -> list[list[int]]:
@@ -123,7 +161,7 @@ def title(rows: Sequence[Row]) -> str:
 
 
 def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """For each row the one that it is a diff of: of that name, and other in what the row changed alone."""
+    """For each row its base: the row of that name from which it differs only in what it changed."""
     named: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         for name in {row.label} if row.changed else {row.label, row.base}:
@@ -142,6 +180,6 @@ def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int |
 
 
 def varied(flats: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The flat fields in which rows differ; one that some rows lack differs."""
+    """The flat fields in which rows differ, those that only some rows have included."""
     names = list(dict.fromkeys(name for flat in flats for name in flat))
     return [n for n in names if len({repr(flat.get(n, ...)) for flat in flats}) > 1]

@@ -36,7 +36,7 @@ class Published(Section):
 
 
 class Protocol(Section):
-    """How the published FIDs were measured."""
+    """The measurement behind the published FIDs."""
 
     extractor: str
     samples: int
@@ -50,20 +50,20 @@ class Reference(Section):
     published: list[Published]
 
     def of(self, recipe: str, dataset: str) -> dict[int, Published]:
-        """The numbers of the method that `recipe` is, by the number of evaluations."""
+        """The published FIDs of the method whose shipped recipe this is, by number of evaluations."""
         return {p.nfe: p for p in self.published if p.recipe == recipe and p.dataset == dataset}
 
 
 def location() -> Path | None:
-    """The file that is used: of the current folder, beside the package, or inside it."""
+    """The file in use: from the current folder, beside the package, or inside it; None where there is none."""
     return next((file for file in yaml_files.folders(FILE) if file.is_file()), None)
 
 
 def load() -> Reference | None:
-    """The published numbers, None where no file has them.
+    """The published numbers, None where there is no file.
 
     Raises:
-        SpecError: the file has unknown keys or values of the wrong type, all named at once.
+        SpecError: unknown keys or values of the wrong type; all errors are reported together.
     """
     file = location()
     return _load(file, file.stat().st_mtime_ns) if file else None
@@ -78,7 +78,7 @@ def _load(file: Path, _changed: int) -> Reference:
 
 
 def dataset(profile: Profile) -> str:
-    """The data set whose published numbers stand beside a profile's."""
+    """The data set whose published numbers a profile is shown with."""
     return "ImageNet-64" if profile.name.startswith("imagenet64") else "CIFAR-10"
 
 
@@ -91,7 +91,7 @@ class Methods:
         self.known = {name: (_flat(name, profile), but) for name, but in named.items()}
 
     def of(self, row: Row) -> dict[int, Published]:
-        """The numbers that were published for a row's recipe; none where it is of nobody's paper."""
+        """The FIDs published for a row's recipe, by number of evaluations; empty where nobody published it."""
         flat = row.recipe.flat()
         for name, (shipped, but) in self.known.items():
             other = [
@@ -104,7 +104,7 @@ class Methods:
 
 
 def _flat(name: str, profile: Profile) -> dict[str, Any]:
-    """The shipped recipe as a plan over `profile` has it, without any `set`; empty where there is none."""
+    """The shipped recipe at a profile's scale, without any `set`; empty where there is none."""
     from ablate.config.recipe import build, read_specs
     from ablate.planning.planner import adapted, image_shape
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from ablate.analysis import frame, verdicts
 from ablate.core.errors import SpecError
 from ablate.planning.cells import Cell, Row
-from ablate.planning.claims import ask
 from ablate.planning.experiment import Experiment
 from ablate.runs.store import Store
 
@@ -70,7 +69,7 @@ def asked(experiment: Experiment) -> list[Row]:
     found = set[int]()
     for claim in experiment.claims:
         with contextlib.suppress(SpecError):  # its rows were left out, or changed by --set
-            found |= ask(claim, experiment.rows, experiment.base).rows
+            found |= claim.rows(experiment.rows, experiment.base)
     return [experiment.rows[i] for i in sorted(found)]
 
 

@@ -26,7 +26,7 @@ class Experiment:
     notes: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     base: Mapping[str, Any] = field(default_factory=dict)  # the base recipe's flat fields
-    looks: int = 1  # how often the claims may be looked at: each look is a chance of a false answer
+    analyses: int = 1  # interim ones and the last: each tests all claims, and is a chance of a false answer
     more_seeds: tuple[int, ...] = ()  # that may be added until the claims are decided
 
     def only(self, rows: Sequence[Row]) -> Experiment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,9 +19,9 @@ from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
 from ablate.core.section import Section, explain
 from ablate.data import datasets
-from ablate.evaluation import fid
+from ablate.evaluation import evaluate
+from ablate.planning import claims
 from ablate.planning.cells import Cell, Row
-from ablate.planning.claims import Claim, ask
 from ablate.planning.experiment import Experiment
 from ablate.planning.plan_kinds import KINDS, Draft
 
@@ -54,7 +54,7 @@ class File(Section):
     base: str = "ict"
     imports: list[str] = []
     set: dict[str, Any] = {}
-    claims: list[Claim] = []
+    claims: list[dict[str, Any]] = []
 
 
 def load(
@@ -148,7 +148,7 @@ class Planner:
             self.more_seeds = tuple(range(content.seeds.min, content.seeds.max))
         self.problems.add(*_seed_problems(self.seeds, "--seeds"))
         with self.problems:
-            fid.check(self.profile.evaluation.extractor)
+            evaluate.check(self.profile.evaluation.extractor)
         self.shape = image_shape(self.profile)
         self.raw: dict[str, Specs] = {}
 
@@ -158,8 +158,8 @@ class Planner:
         ]
         c = self.content
         planned = Experiment(c.name, self.file, c.summary, self.profile, self.seeds, notes=self.notes)
-        planned.claims, planned.more_seeds = list(c.claims), self.more_seeds
-        planned.looks = 1 + len(self.more_seeds)
+        planned.claims, planned.more_seeds = list(self._claims()), self.more_seeds
+        planned.analyses = 1 + len(self.more_seeds)
         fingerprint = datasets.fingerprint(self.profile.data) if not self.problems.found else ""
         for draft in drafts:
             with self.problems:
@@ -168,13 +168,18 @@ class Planner:
         self._ask(planned)
         return planned
 
+    def _claims(self) -> Iterator[claims.Claim]:
+        for i, entry in enumerate(self.content.claims):
+            with self.problems:
+                yield claims.read(entry, f"claims[{i}]")
+
     def _ask(self, planned: Experiment) -> None:
-        """See that there are rows to answer every claim; where `--set` changed them, it is no mistake of the file."""
+        """Check that rows answer every claim. If `--set` changed the rows, the file is not to blame: a note says so."""
         with contextlib.suppress(SpecError):  # a base that no row uses may be none for these images
             planned.base = self._recipe(self.resolved(self.content.base, {}, "base"), "base").flat()
         for i, claim in enumerate(planned.claims):
             try:
-                ask(claim, planned.rows, planned.base)
+                claim.rows(planned.rows, planned.base)
             except SpecError as error:
                 if not self.last and self.original:
                     self.problems.add(*(f"claims[{i}] ({claim.id}): {p}" for p in error.problems))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from ablate.core.registry import AXES
+from ablate.planning import claims
 from ablate.planning.plan_kinds import KINDS
 from ablate.planning.planner import File
 
 
 def schema() -> dict[str, Any]:
-    """Draft 2020-12; options and fields of plug-ins are allowed, not known."""
+    """Draft 2020-12. Options, fields and kinds of claims that plugins add are allowed, but not described."""
     found = File.model_json_schema()
     changes = {"type": "object", "properties": _fields(), "additionalProperties": True}
     found["$defs"]["Changes"] = changes
@@ -20,6 +23,12 @@ def schema() -> dict[str, Any]:
     entry = {"type": "object", "additionalProperties": False, "properties": known}
     found["properties"]["plan"] = {"type": "array", "minItems": 1, "items": entry}
     found["properties"]["set"] = reference
+    references, kinds_of_claims = models_json_schema(
+        [(kind, "validation") for kind in claims.kinds().values()]
+    )
+    found["$defs"] |= kinds_of_claims["$defs"]
+    known_claims = {"properties": {"claims": {"items": {"anyOf": [*references.values()]}}}}
+    found |= {"if": {"required": ["imports"]}, "else": known_claims}  # imports may define more kinds
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "ablate experiment"}
 
 

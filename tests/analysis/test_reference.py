@@ -77,12 +77,12 @@ def test_a_method_without_a_recipe_file_is_no_row(published, profile):
 
 
 def test_no_file_is_no_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(reference.documents, "folders", lambda kind: [tmp_path / kind])
+    monkeypatch.setattr(reference.yaml_files, "folders", lambda kind: [tmp_path / kind])
     assert reference.load() is None
 
 
 def test_a_mistake_in_the_file_names_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(reference.documents, "folders", lambda kind: [tmp_path / kind])
+    monkeypatch.setattr(reference.yaml_files, "folders", lambda kind: [tmp_path / kind])
     (tmp_path / "reference.yaml").write_text("published: []\nprotocoll: {}\n")
     with pytest.raises(SpecError, match="protocol"):
         reference.load()

@@ -109,7 +109,7 @@ def test_seeds_of_the_command_line_are_those_and_no_more(made):
     experiment = load(file, seeds=[0])
     computed(experiment, store)
     assert not sequential.further(experiment, store)
-    assert experiment.looks == 1
+    assert experiment.analyses == 1
 
 
 def test_failures_end_it(made):

@@ -17,6 +17,7 @@ LAYERS = (
     "data",
     "training",
     "evaluation",
+    "statistics",
     "planning",
     "runs",
     "analysis",
@@ -36,7 +37,6 @@ OUTSIDE = {  # a library, and the only folder that imports it
     "optuna": "study",
     "ray": "execution",
     "submitit": "execution",
-    "fsspec": "execution",
 }
 
 

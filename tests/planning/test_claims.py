@@ -1,11 +1,15 @@
-"""Claims: which rows they are about, and what is said of mistakes."""
+"""Claims: which rows answer them, what a mistake says, and how a plugin adds a kind."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from ablate.analysis import verdicts
 from ablate.core.errors import SpecError
-from ablate.planning.claims import Claim, ask
+from ablate.planning import claims
+from ablate.planning.claims.base import Claim
 from ablate.planning.planner import load
 
 PLAN = """
@@ -26,105 +30,225 @@ def planned(tmp_path_factory):
     return load(file)
 
 
-def put(planned, **fields):
-    return ask(
-        Claim.model_validate({"id": "x", "says": "s", **fields}, strict=True), planned.rows, planned.base
-    )
+def claim(**fields):
+    return claims.read({"id": "x", "says": "s", **fields}, "claims[0]")
 
 
-def labels(planned, question):
+def labels(planned, **fields):
+    """Of each alternative the labels of the rows that are compared."""
     return [
         [(planned.rows[a.row].label, planned.rows[b.row].label) for a, b in contexts]
-        for contexts in question.duels
+        for contexts in claim(**fields).pairs(planned.rows)
     ]
 
 
+def test_kinds_are_the_modules_of_the_folder():
+    assert {"better", "valley", "monotone"} <= set(claims.kinds())
+
+
 def test_sides_meet_where_all_else_is_equal(planned):
-    found = labels(planned, put(planned, better={"teacher": "none"}, worse={"teacher": "adaptive"}))
+    found = labels(planned, better={"teacher": "none"}, worse={"teacher": "adaptive"})
     assert found == [[("ict", "ict with teacher=adaptive")]]
-    pairs = labels(
-        planned, put(planned, better={"weighting": "uniform"}, worse={"weighting": "inverse_gap"})
-    )[0]
-    assert (
-        len(pairs) == 3
-    )  # without a teacher (the leave-one-out's row too, equal keys once), and with either
+    pairs = labels(planned, better={"weighting": "uniform"}, worse={"weighting": "inverse_gap"})[0]
+    assert len(pairs) == 3  # without a teacher (two rows of equal keys count once), and with either
 
 
 def test_a_shared_value_is_a_condition(planned):
     better = {"weighting": "uniform", "teacher.mu": 0.5}
     worse = {"weighting": "inverse_gap", "teacher.mu": 0.5}
-    assert len(labels(planned, put(planned, better=better, worse=worse))[0]) == 1
+    assert len(labels(planned, better=better, worse=worse)[0]) == 1
 
 
 def test_a_list_is_an_alternative_each(planned):
-    worse = {"curriculum": ["sqrt", "constant"]}
-    found = labels(planned, put(planned, better={"curriculum": "exponential"}, worse=worse))
+    found = labels(planned, better={"curriculum": "exponential"}, worse={"curriculum": ["sqrt", "constant"]})
     assert [len(contexts) for contexts in found] == [1, 1]
 
 
 def test_rows_by_label_and_two_measures_of_one_row(planned):
-    better, worse = {"row": "ict", "nfe": 2}, {"row": "ict"}
-    ((pair,),) = put(planned, better=better, worse=worse).duels
+    two_steps = claim(better={"row": "ict", "nfe": 2}, worse={"row": "ict"})
+    ((pair,),) = two_steps.pairs(planned.rows)
     assert (pair[0].row, pair[0].nfe, pair[1].nfe) == (pair[1].row, 2, 1)
-    assert labels(planned, put(planned, better={"row": "ict"}, worse={"row": "ict with metric=squared_l2"}))
+    assert two_steps.rows(planned.rows, planned.base) == {pair[0].row}
+    assert labels(planned, better={"row": "ict"}, worse={"row": "ict with metric=squared_l2"})
 
 
 def test_a_valley_lies_around_the_base(planned):
-    question = put(planned, valley="metric.c", around=3.0)
-    assert [value for value, _ in question.sweep] == pytest.approx([0.0001, 0.001, 0.00432, 0.1, 1.0])
-    assert question.bounds == pytest.approx((0.00144, 0.01296))
-    assert question.rows == {s.row for _, s in question.sweep}
+    valley = claim(valley="metric.c", around=3.0)
+    points, low, high = valley.sweep(planned.rows, planned.base)
+    assert [value for value, _ in points] == pytest.approx([0.0001, 0.001, 0.00432, 0.1, 1.0])
+    assert (low, high) == pytest.approx((0.00144, 0.01296))
+    assert valley.rows(planned.rows, planned.base) == {sample.row for _, sample in points}
 
 
-@pytest.mark.parametrize(
-    ("fields", "told"),
-    [
-        ({}, "exactly one is needed"),
-        ({"better": {"teacher": "none"}}, "exactly one is needed"),
-        ({"valley": "metric.c"}, "inside or around"),
-        ({"valley": "metric.c", "inside": [1.0, 0.1]}, "ascending bounds"),
-        ({"valley": "metric.c", "inside": [0.2, 0.3]}, "no value of metric.c lies in"),
-        ({"valley": "metric.cc", "around": 2.0}, "did you mean 'metric.c'"),
-        ({"monotone": "metric.c", "inside": [0.05, 2.0]}, "needs three values"),
-        ({"monotone": "noise.p_std"}, "three rows that differ"),
-        ({"better": {"teachr": "none"}, "worse": {"teacher": "adaptive"}}, "did you mean 'teacher'"),
-        ({"better": {"teacher": "nine"}, "worse": {"teacher": "adaptive"}}, "no row has teacher=nine"),
-        ({"better": {"row": "itc"}, "worse": {"row": "ict"}}, "did you mean 'ict'"),
-        (
-            {"better": {"teacher": "none"}, "worse": {"teacher": "adaptive"}, "metric": "kid_1step"},
-            "fid_1step",
-        ),
-        ({"better": {"teacher": "none"}, "worse": {"nfe": "two"}}, "a number of evaluations"),
-        (
-            {"better": {"metric.c": 0.1}, "worse": {"weighting": "uniform", "teacher.mu": 0.5}},
-            "no two rows differ in",
-        ),
-    ],
-)
-def test_mistakes_are_one_line(planned, fields, told):
-    with pytest.raises((SpecError, ValueError), match=told):
-        put(planned, **fields)
+def test_a_base_without_the_field_has_no_range_around_it(planned):
+    with pytest.raises(SpecError, match="around: the base recipe has no number"):
+        claim(valley="metric.c", around=3.0).rows(planned.rows, {})
 
 
-def test_a_file_tells_claims_without_rows(tmp_path):
+def test_a_monotone_field_has_the_rows_inside(planned):
+    inside = claim(monotone="metric.c", inside=[0.001, 0.1])
+    assert [value for value, _ in inside.sweep(planned.rows)] == pytest.approx([0.001, 0.00432, 0.1])
+    assert len(inside.rows(planned.rows, planned.base)) == 3
+
+
+SIDES = {"better": {"teacher": "none"}, "worse": {"teacher": "adaptive"}}
+WRONG = [
+    ({}, r"claims\[0\]: exactly one of better, .*monotone, .*is needed, but got none"),
+    ({**SIDES, "valley": "metric.c", "around": 2.0}, "exactly one of .* is needed, but got better, valley"),
+    ({"bettr": {}, "worse": {}}, r"claims\[0\].bettr: unknown key; did you mean 'better'"),
+    ({"better": {"teacher": "none"}}, r"claims\[0\].worse: needs a value"),
+    ({**SIDES, "ration": 2.0}, r"claims\[0\].ration: unknown key; did you mean 'ratio'"),
+    ({**SIDES, "ratio": 0.5}, r"claims\[0\].ratio: '0.5': .*greater than or equal to 1"),
+    ({**SIDES, "metric": "kid_1step"}, r"claims\[0\].metric: 'kid_1step': fid_1step"),
+    ({**SIDES, "worse": {"nfe": "two"}}, r"claims\[0\].worse: nfe: a number of evaluations .* 'two'"),
+    ({"valley": "metric.c"}, "inside or around"),
+    ({"valley": "metric.c", "around": 2.0, "inside": [0.1, 1.0]}, "inside or around"),
+    ({"valley": "metric.c", "inside": [1.0, 0.1]}, r"claims\[0\].inside: ascending bounds"),
+    ({"valley": "metric.c", "inside": [0.2, 0.3]}, "no value of metric.c lies in 0.2 to 0.3: 0.0001, 0.001"),
+    ({"valley": "metric.c", "inside": [0.01, 0.3], "ratio": 2.0}, "ratio: unknown key"),
+    ({"valley": "metric.cc", "around": 2.0}, "did you mean 'metric.c'"),
+    ({"valley": "teacher.mu", "around": 2.0}, "three rows that differ"),
+    ({"valley": "metric.c", "around": 2.0, "where": {"metric": "squared_l2"}}, "three rows that differ"),
+    ({"monotone": "metric.c", "inside": [0.05, 2.0]}, "needs three values inside, but has 0.1, 1"),
+    ({"monotone": "noise.p_std"}, "three rows that differ"),
+    ({"better": {"teachr": "none"}, "worse": {"teacher": "adaptive"}}, "better: no field .*mean 'teacher'"),
+    ({"better": {"teacher": "nine"}, "worse": {"teacher": "adaptive"}}, "better: no row has teacher=nine"),
+    ({"better": {"row": "itc"}, "worse": {"row": "ict"}}, "better: no row 'itc'; did you mean 'ict'"),
+    (
+        {"better": {"metric.c": 0.1}, "worse": {"weighting": "uniform", "teacher.mu": 0.5}},
+        "no two rows differ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), WRONG)
+def test_mistakes_are_one_line(planned, fields, words):
+    with pytest.raises(SpecError, match=words) as caught:
+        claim(**fields).rows(planned.rows, planned.base)
+    assert all("\n" not in problem for problem in caught.value.problems)
+
+
+def written(tmp_path, *lines):
     file = tmp_path / "bad.yaml"
-    start = "name: bad\nplan: [{grid: {teacher: [none]}}]\n"
-    file.write_text(
-        start + "claims: [{id: P4, says: s, better: {teacher: none}, worse: {teacher: adaptve}}]\n"
+    file.write_text("\n".join(["name: bad", "plan: [{grid: {teacher: [none]}}]", *lines]))
+    return file
+
+
+def test_claims_without_rows_are_a_mistake_of_the_file_but_not_of_set(tmp_path):
+    file = written(
+        tmp_path, "claims: [{id: P4, says: s, better: {teacher: none}, worse: {teacher: adaptve}}]"
     )
     with pytest.raises(SpecError) as caught:
         load(file)
     assert "claims[0] (P4): worse: no row has teacher=adaptve" in str(caught.value)
-    assert load(file, overrides={"teacher": "none"}).notes  # no mistake of the file's: it is said and goes on
-    file.write_text(start + "claims: [{id: P4, say: s, better: {teacher: none}, worse: {teacher: none}}]\n")
-    with pytest.raises(SpecError, match="say: unknown key"):
+    assert load(file, overrides={"teacher": "none"}).notes
+
+
+def test_all_claims_and_rows_are_checked_together(tmp_path):
+    claim = "{id: a, say: s, valley: metric.c, around: 2.0}"
+    file = written(tmp_path, f"claims: [{claim}, {{id: b, says: s}}]", "set: {teachr: none}")
+    with pytest.raises(SpecError) as caught:
         load(file)
-    file.write_text(start + "seeds: {min: 3, max: 2, until: decided}\n")
-    with pytest.raises(SpecError, match="min <= max must hold"):
-        load(file)
-    file.write_text(start + "seeds: {min: 2, max: 4, until: decided}\n")
-    with pytest.raises(SpecError, match="there are no claims"):
-        load(file)
-    file.write_text(start + "seeds: {min: 2, mix: 4, until: decided}\n")
-    with pytest.raises(SpecError, match="mix: unknown key"):
-        load(file)
+    words = (
+        "claims[0].say: unknown key",
+        "claims[0].says: needs a value",
+        "claims[1]: exactly one",
+        "teachr",
+    )
+    assert all(any(word in problem for problem in caught.value.problems) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ("{min: 3, max: 2, until: decided}", "min <= max must hold"),
+        ("{min: 2, max: 4, until: decided}", "there are no claims"),
+        ("{min: 2, mix: 4, until: decided}", "mix: unknown key"),
+    ],
+)
+def test_seeds_until_decided_are_checked(tmp_path, seeds, words):
+    with pytest.raises(SpecError, match=words):
+        load(written(tmp_path, f"seeds: {seeds}"))
+
+
+EQUAL = '''
+"""Two rows differ by less than a factor: two one-sided tests (TOST), for claims that a choice does not matter."""
+
+from ablate.planning.claims.base import Claim, Evidence, Factor
+from ablate.planning.claims.select import labelled
+from ablate.statistics.paired import Sample, compare
+from ablate.statistics.wording import describe
+
+
+class Equal(Claim):
+    """FID of the two rows named in `equal` differs by less than the factor `within`."""
+
+    equal: list[str]
+    within: Factor = 1.1
+
+    def rows(self, rows, base):
+        return {labelled(label, rows, "equal") for label in self.equal}
+
+    def test(self, rows, base, table):
+        a, b = (Sample(labelled(label, rows, "equal"), self.nfe) for label in self.equal)
+        upper = compare([(a, b)], table, 1 / self.within)  # tests the ratio against `within`
+        lower = compare([(a, b)], table, self.within)  # and against 1 / within
+        if not upper or not lower:
+            return Evidence(1.0, 1.0, 0, "no seed has both rows")
+        between, outside = max(upper.less, lower.greater), min(upper.greater, lower.less)
+        return Evidence(between, min(1.0, 2 * outside), upper.n, describe(upper))
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """An experiment that imports a kind of claim from a file beside it."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "equal.py").write_text(EQUAL)
+    file = tmp_path / "made.yaml"
+    file.write_text(
+        "name: made\nimports: [equal]\nplan: [{list: [{label: a}, {label: b, set: {metric.c: 0.1}}]}]\n"
+        "claims: [{id: same, says: c does not matter, equal: [a, b], within: 1.1}]\n"
+    )
+    yield file
+    claims.KINDS.pop("equal", None)
+    sys.modules.pop("equal", None)
+
+
+def answered(experiment, *ratios):
+    table = {(0, 1): {"": dict.fromkeys(range(len(ratios)), 10.0)}}
+    table[1, 1] = {"": {seed: 10.0 * ratio for seed, ratio in enumerate(ratios)}}
+    return verdicts.answers(experiment, table)[0].state
+
+
+def test_a_plugin_adds_a_kind_in_one_short_file(plugin):
+    assert len(EQUAL.strip().splitlines()) < 30
+    experiment = load(plugin)
+    (equal,) = experiment.claims
+    assert equal.rows(experiment.rows, experiment.base) == {0, 1}
+    assert answered(experiment, 1.01, 0.99, 1.0, 1.02) == verdicts.SUPPORTED
+    assert answered(experiment, 1.31, 1.29, 1.3, 1.32) == verdicts.CONTRADICTED
+    assert answered(experiment, 0.71, 0.69, 0.7, 0.72) == verdicts.CONTRADICTED
+    assert answered(experiment, 1.3, 0.7, 1.1, 0.9) == verdicts.UNDECIDED
+    assert answered(experiment, 1.0) == verdicts.UNDECIDED
+
+
+def test_mistakes_in_a_plugins_claim_name_its_keys(plugin):
+    plugin.write_text(plugin.read_text().replace("within", "witin"))
+    with pytest.raises(SpecError, match=r"claims\[0\].witin: unknown key; did you mean 'within'"):
+        load(plugin)
+
+
+def test_two_plugins_cannot_share_a_key(plugin):
+    load(plugin)
+    with pytest.raises(SpecError, match="test_claims and equal both define the claim 'equal'"):
+
+        class Same(Claim):
+            equal: str
+
+
+def test_a_kind_needs_a_key():
+    with pytest.raises(TypeError, match="needs a required field"):
+
+        class Nothing(Claim):
+            more: int = 0

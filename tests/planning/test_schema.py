@@ -35,6 +35,9 @@ def test_shipped_files_are_valid_and_name_it(file):
         {"plan": [{"list": [{"lable": "a"}]}]},
         {"plan": [{"gird": {}}]},
         {"plan": [{"list": []}], "claims": [{"id": "x"}]},
+        {"plan": [{"list": []}], "claims": [{"id": "x", "says": "s"}]},
+        {"plan": [{"list": []}], "claims": [{"id": "x", "says": "s", "better": {}}]},
+        {"plan": [{"list": []}], "claims": [{"id": "x", "says": "s", "valley": "metric.c", "ratio": 2.0}]},
         {"plan": [{"list": []}], "sedes": [0]},
         {"plan": []},
     ],
@@ -42,3 +45,10 @@ def test_shipped_files_are_valid_and_name_it(file):
 def test_mistakes_are_seen(wrong):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"name": "x", **wrong}, schema())
+
+
+def test_imports_may_define_more_kinds_of_claims():
+    file = {"name": "x", "plan": [{"list": []}], "claims": [{"id": "x", "says": "s", "equal": ["a", "b"]}]}
+    jsonschema.validate({**file, "imports": ["equal"]}, schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(file, schema())

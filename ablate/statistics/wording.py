@@ -1,14 +1,14 @@
-"""Comparisons in words and signs, alike in tables, pages and LaTeX."""
+"""Comparisons in words and signs, the same in tables, pages and LaTeX."""
 
 from __future__ import annotations
 
 import math
 
-from ablate.analysis.statistics import Paired
+from ablate.statistics.paired import Paired
 
 
-def told(pair: Paired) -> str:
-    """A comparison in words: by how much lower or higher, and how sure."""
+def describe(pair: Paired) -> str:
+    """A comparison in words: by how much FID is lower or higher, and how sure that is."""
     lost = f"{pair.lost} of {pair.n} pairs decided by a divergence" if pair.lost else ""
     if not math.isfinite(pair.ratio):
         return lost or "nothing to compare"

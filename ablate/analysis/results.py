@@ -1,0 +1,86 @@
+"""What the records of an experiment say. Each part is computed once, when you first ask for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ablate.analysis import frame as frames
+from ablate.analysis import lines as rows
+from ablate.analysis import verdicts
+from ablate.analysis.frame import Column, Records
+from ablate.analysis.lines import Line
+from ablate.analysis.verdicts import Verdict, Versus
+from ablate.statistics.paired import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.planning.experiment import Experiment
+    from ablate.runs.store import Store
+
+
+@dataclass(frozen=True)
+class Results:
+    """An experiment and the store that its cells are read from."""
+
+    experiment: Experiment
+    store: Store
+
+    @cached_property
+    def records(self) -> Records:
+        """The record of every cell by key, None where it has none yet."""
+        return frames.records(self.experiment, self.store)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One line per row, seed and number of evaluations."""
+        return frames.frame(self.experiment, self.records)
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """One line per row: its metrics over seeds."""
+        return rows.lines(self.experiment, self.frame)
+
+    @cached_property
+    def measured(self) -> list[Column]:
+        """The columns in which something was measured."""
+        return frames.columns(self.frame, ())
+
+    @cached_property
+    def scores(self) -> Table:
+        """FID by row, number of evaluations and seed; infinite where training diverged."""
+        return verdicts.scores(self.frame)
+
+    @cached_property
+    def versus(self) -> list[Versus | None]:
+        """Every row against its base."""
+        return verdicts.versus(self.experiment, self.scores)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """The answers to the experiment's claims; without claims no record is read."""
+        return verdicts.answers(self.experiment, self.scores) if self.experiment.claims else []
+
+    def row_means(self) -> dict[str, float]:
+        """Mean one-step FID by label, of every row that has one and lost no seed."""
+        first = next((c for c in self.measured if c.nfe == 1), None)
+        whole = [line for line in self.lines if line.whole] if first else []
+        return {x.row.label: s.mean for x in whole if first and (s := x.stat("fid", first))}
+
+    def metrics(self) -> dict[str, float]:
+        """Mean and standard deviation of every row's FID, by names that MLflow accepts."""
+        found = dict[str, float]()
+        for line in self.lines:
+            for column in self.measured:
+                if stat := line.stat("fid", column):
+                    name, row = _accepted(column.named("fid")), _accepted(line.row.label)
+                    found[f"{name}_mean/{row}"] = stat.mean
+                    found |= {f"{name}_std/{row}": stat.std} if stat.n > 1 else {}
+        return found
+
+
+def _accepted(name: str) -> str:
+    return re.sub(r"[^\w.: /-]", "_", name)

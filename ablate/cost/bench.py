@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.core.lazy import torch
-from ablate.cost.estimate import Group, evaluations
+from ablate.cost.estimate import Group, Timing
 from ablate.cost.timing import answer, asked, clock, peak, stepped
 from ablate.planning.cells import Cell
 from ablate.runs.store import Folder, restore
@@ -50,9 +50,8 @@ def placed(group: Group, said: dict[str, Any]) -> dict[str, Any]:
     cell = group.cells[0]
     batch, seconds = cell.profile.batch, said["step_s"]
     rate = 4 * group.flops_forward * batch / seconds / 1e12
-    samples = cell.profile.evaluation.samples * evaluations(cell)
-    cell_s = cell.profile.steps * (seconds + said["parts"]["log"])
-    cell_s += samples * said["parts"]["teacher"] / batch  # a sample is a forward pass without a gradient
+    # a sample is a forward pass without a gradient; images are made up, and no features are computed
+    timing = Timing(step_s=seconds + said["parts"]["log"], sample_s=said["parts"]["teacher"] / batch)
     return {
         "network": cell.recipe.network.name,
         "precision": cell.recipe.precision.name,
@@ -66,7 +65,7 @@ def placed(group: Group, said: dict[str, Any]) -> dict[str, Any]:
         "share": rate / said["matmul_tflops"],
         "peak_memory_mb": said["peak_memory_mb"],
         "parts": said["parts"],
-        "hours": group.missing * cell_s / 3600,
+        "hours": group.missing * timing.cell_s(cell) / 3600,
     }
 
 

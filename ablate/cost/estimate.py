@@ -59,21 +59,21 @@ class Timing:
     process, or of the GPU's memory; checkpoint_mb, model_mb: on disk; in 10^6 bytes.
     """
 
-    start_s: float
     step_s: float
     sample_s: float
-    measure_s: float
-    peak_mb: float
-    checkpoint_mb: float
-    model_mb: float
+    measure_s: float = 0.0
+    start_s: float = 0.0
+    peak_mb: float = 0.0
+    checkpoint_mb: float = 0.0
+    model_mb: float = 0.0
 
     def cell_s(self, cell: Cell) -> float:
         """Seconds of one cell."""
         e, nfe = cell.profile.evaluation, evaluations(cell)
-        rungs = cell.profile.images // e.every if e.every else 1
-        sheets = 1 + bool(e.sigma_mid)
-        evaluation = e.samples * (self.sample_s * nfe + self.measure_s * sheets)
-        return self.start_s + cell.profile.steps * self.step_s + evaluation * rungs
+        points = cell.profile.images // e.every if e.every else 1
+        schedules = 1 + bool(e.sigma_mid)
+        evaluation = e.samples * (self.sample_s * nfe + self.measure_s * schedules)
+        return self.start_s + cell.profile.steps * self.step_s + evaluation * points
 
 
 def evaluations(cell: Cell) -> int:

@@ -31,7 +31,9 @@ plan:
     priority: 2
 """
 SMALL = {"profile.images": 512, "profile.evaluation.samples": 64}
-TIMING = Timing(1.0, 0.5, 0.01, 0.02, 100.0, 5.0, 2.0)
+TIMING = Timing(
+    start_s=1.0, step_s=0.5, sample_s=0.01, measure_s=0.02, peak_mb=100.0, checkpoint_mb=5.0, model_mb=2.0
+)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`index.html`: the page as one file that needs no network, its figures inside."""
+"""`index.html`: the page in one file, with its figures inside; it needs no network."""
 
 from __future__ import annotations
 
@@ -12,43 +12,42 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-    from ablate.planning.experiment import Experiment
-    from ablate.runs.store import Store
+    from ablate.analysis.results import Results
 
 MOST = 1_200_000  # bytes of all pictures over training
-WHOLE = 2_900_000  # bytes of a page; pictures over training get what the rest leaves
+WHOLE = 2_900_000  # bytes of a page; pictures over training get what the rest of it leaves
 STEP = re.compile(r"images_(\d+)_1step\.png")
 
 
 @dataclass(frozen=True)
 class Film:
-    """A row's one-step samples over training, as addresses that hold the pictures."""
+    """A row's one-step samples over training, as data URLs."""
 
     label: str
     frames: tuple[str, ...]
 
 
-def html(experiment: Experiment, store: Store, markdown: str, folder: Path) -> str:
+def html(results: Results, markdown: str, folder: Path) -> str:
     """The page.
 
     Args:
         markdown: the text of `table.md`.
-        folder: where the figures are that it names.
+        folder: the folder of its figures.
     """
-    body, sections = rendered(markdown, folder)
-    times, film = _film(experiment, store, min(MOST, WHOLE - len(body.encode())))
-    return _page(experiment.name, body, sections, times, film)
+    body, sections = render(markdown, folder)
+    times, film = _film(results, min(MOST, WHOLE - len(body.encode())))
+    return _page(results.experiment.name, body, sections, times, film)
 
 
 def page(name: str, markdown: str, folder: Path) -> str:
-    """A text as a page in one file."""
-    return _page(name, *rendered(markdown, folder), [], [])
+    """Any Markdown text as a page in one file."""
+    return _page(name, *render(markdown, folder), [], [])
 
 
 def _page(
     name: str, body: str, sections: list[tuple[str, str]], times: Sequence[int], film: Sequence[Film]
 ) -> str:
-    """`film` is shown at `times`, in images seen."""
+    """Fill in the template; `times` are the images seen at each frame of `film`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     sections = sections + ([("film", "Samples over training")] if film else [])
@@ -59,10 +58,10 @@ def _page(
     return template.render(name=name, body=body, sections=sections, times=times, film=film)
 
 
-def rendered(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
-    """Markdown as HTML with its figures inside; (id, text) of its sections. HTML in the text stays text.
+def render(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Markdown as HTML with its figures inside, and (id, text) of its sections.
 
-    A table's caption is the heading above it.
+    HTML in the text stays text. A table's caption is the heading above it.
     """
     from markdown_it import MarkdownIt
     from mdit_py_plugins.anchors import anchors_plugin
@@ -96,22 +95,22 @@ def _captioned(tokens: Sequence[Token]) -> Iterator[Token]:
 
 
 def _inside(folder: Path, name: str) -> str:
-    """A figure of the folder as an address that holds it; nothing else of the disk, whatever a record calls itself."""
+    """A figure as a data URL; empty for a file outside the folder, whatever name a record gives."""
     file = (folder / name).resolve()
     if file.suffix != ".png" or not file.is_relative_to(folder.resolve()) or not file.is_file():
         return ""
-    return _held(file)
+    return _data_url(file)
 
 
-def _held(picture: Path) -> str:
+def _data_url(picture: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
 
 
-def _film(experiment: Experiment, store: Store, room: int) -> tuple[list[int], list[Film]]:
-    """Pictures of the rows that were looked at more than once while training; as many rows as have room, in bytes."""
+def _film(results: Results, room: int) -> tuple[list[int], list[Film]]:
+    """Times and pictures of the rows that were sampled more than once; as many rows as fit into `room` bytes."""
     found: list[tuple[str, dict[int, Path]]] = []
-    for keys, label in {row.keys: row.label for row in reversed(experiment.rows)}.items():
-        files = sorted(store.folder(keys[0]).samples.glob("images_*_1step.png"))
+    for keys, label in {row.keys: row.label for row in reversed(results.experiment.rows)}.items():
+        files = sorted(results.store.folder(keys[0]).samples.glob("images_*_1step.png"))
         found.append((label, {int(m[1]): file for file in files if (m := STEP.fullmatch(file.name))}))
     shared = [times for _, times in found if len(times) > 1]
     times = sorted(set.intersection(*map(set, shared))) if shared else []
@@ -120,7 +119,7 @@ def _film(experiment: Experiment, store: Store, room: int) -> tuple[list[int], l
     film, left = list[Film](), room
     for label, pictures in reversed(found):
         if set(times) <= set(pictures):
-            frames = tuple(_held(pictures[t]) for t in times)
+            frames = tuple(_data_url(pictures[t]) for t in times)
             left -= sum(map(len, frames))
             if left < 0:
                 break

@@ -1,68 +1,66 @@
-"""Every row once more: what differs, whether one run of it beats one of its base, what a cell costs, its keys."""
+"""Every row once more: what differs, how often it beats its base, what a cell costs, its keys."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablate.analysis import aggregate
-from ablate.analysis.choices import shown
+from ablate.analysis.choices import format_value
 from ablate.analysis.lines import Line
-from ablate.analysis.verdicts import Table, Versus
-from ablate.analysis.wording import percent
+from ablate.analysis.results import Results
 from ablate.core.formats import count, duration
 from ablate.report.markdown import table
-
-if TYPE_CHECKING:
-    from ablate.planning.experiment import Experiment
+from ablate.statistics.bootstrap import Estimate, pair_improvement
+from ablate.statistics.wording import percent
 
 MOST = 6  # fields that a row names
 
 
-def listing(lines: Sequence[Line], versus: Sequence[Versus | None], scores: Table) -> str:
+def listing(results: Results) -> str:
     """A line per row."""
-    headings = ["row", "what differs", "against", "a run beats the base's", "time of a cell", "keys"]
+    headings = ["row", "what differs", "against", "a run beats the base's", "time per cell", "keys"]
     rows = [
         [
             line.row.label,
             _differs(line.row.changed),
             line.row.base if line.row.changed else "-",
-            _beats(line, versus[line.index], scores),
+            _beats(line, results),
             duration(line.seconds) if line.seconds else "-",
             " ".join(line.row.keys),
         ]
-        for line in lines
+        for line in results.lines
     ]
     return table(headings, rows, left=len(headings))
 
 
 def _differs(changed: Any) -> str:
-    told = [f"{field} {shown(value)}" for field, value in changed.items()]
-    more = [f"and {len(told) - MOST} fields more"] if len(told) > MOST else []
-    return ", ".join(told[:MOST] + more) or "-"
+    fields = [f"{field} {format_value(value)}" for field, value in changed.items()]
+    more = [f"and {len(fields) - MOST} more fields"] if len(fields) > MOST else []
+    return ", ".join(fields[:MOST] + more) or "-"
 
 
-def _beats(line: Line, versus: Versus | None, scores: Table) -> str:
-    pair = aggregate.scores_of(line.index, versus, scores) if versus else None
-    found = aggregate.pair_improvement(*pair) if pair else None
-    return "-" if found is None else f"{found:.2f}"
+def _beats(line: Line, results: Results) -> str:
+    versus = results.versus[line.index]
+    pair = aggregate.scores_of(line.index, versus, results.scores) if versus else None
+    probability = pair_improvement(*pair) if pair else None
+    return "-" if probability is None else f"{probability:.2f}"
 
 
-def together(
-    experiment: Experiment, group: Sequence[int], versus: Sequence[Versus | None], scores: Table
-) -> str:
-    """A sentence on all rows of a section that have one base; a ladder's rows have one each, and so none."""
-    told = []
-    for base, *rows in aggregate.section(group, versus, scores):
-        mean, middle, beats = aggregate.together([base, *rows], versus, scores)
-        told.append(
-            f"All {count(len(rows), 'row')} against {experiment.rows[base].label}: FID {_ratio(mean)} in the mean "
-            f"over rows, {_ratio(middle)} in the middle half of all runs; a run of them is below one of "
-            f"{experiment.rows[base].label} with probability {beats[0]:.2f} [{beats[1]:.2f}, {beats[2]:.2f}]."
+def together(results: Results, group: Sequence[int]) -> str:
+    """A sentence about all rows of a section that share a base; empty for a ladder, whose rows have a base each."""
+    sentences = []
+    for base, *rows in aggregate.section(group, results.versus, results.scores):
+        mean, middle, beats = aggregate.together([base, *rows], results.versus, results.scores)
+        label = results.experiment.rows[base].label
+        sentences.append(
+            f"All {count(len(rows), 'row')} against {label}: FID changes by {_ratio(mean)} in the mean over rows and "
+            f"by {_ratio(middle)} in the interquartile mean over runs; a run of these rows has a lower FID than a run "
+            f"of {label} with probability {beats[0]:.2f} [{beats[1]:.2f}, {beats[2]:.2f}]."
         )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
-def _ratio(estimate: aggregate.Estimate) -> str:
+def _ratio(estimate: Estimate) -> str:
     value, low, high = map(percent, estimate)
     return f"{value} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""Pieces of Markdown: tables, footnotes, numbers."""
+"""Pieces of Markdown: tables and footnotes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1)
 
 
 def plain(text: str) -> str:
-    """`text` on one line, and no bar in it that would end a table's cell."""
+    """`text` on one line, its bars escaped: a bar ends a table's cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 class Footnotes:
-    """Notes numbered in the order in which they were first called for."""
+    """Notes, numbered in the order of their first use."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

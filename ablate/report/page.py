@@ -1,182 +1,137 @@
-"""The report as a page of Markdown: what was tried, what came out, what it cost, where it comes from."""
+"""`table.md`: what was tried, what came out, what it cost, where it comes from."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ablate.analysis import choices, fid_noise, verdicts
-from ablate.analysis.frame import Records, columns, floors
-from ablate.analysis.lines import groups, lines
+from ablate.analysis import choices, fid_noise
+from ablate.analysis.frame import Records, columns, real_fid
+from ablate.analysis.lines import groups
 from ablate.analysis.reference import Methods, load
-from ablate.analysis.verdicts import Verdict, Versus
-from ablate.analysis.wording import probability
+from ablate.analysis.results import Results
+from ablate.analysis.verdicts import Verdict
 from ablate.core.formats import count, duration, number
-from ablate.report.figures import curves, levels, samples, style
+from ablate.planning.experiment import Experiment
+from ablate.report.figure import Figure, figures
 from ablate.report.listing import listing, together
 from ablate.report.markdown import Footnotes, table
-from ablate.report.results import Results
+from ablate.report.sections import Sections
+from ablate.statistics.wording import probability
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ablate.planning.experiment import Experiment
-
-FIGURES = {  # file: title, most rows, caption
-    "fid.png": (
-        "FID of every row",
-        style.MOST,
-        "Diamonds are means, dots single seeds, the dashed line is real against real.",
-    ),
-    "effects.png": (
-        "Changes",
-        style.MOST,
-        "What each row changes, with the 95 % interval of few seeds; grey is not told apart. In a ladder each bar "
-        "starts where the one above ended.",
-    ),
-    "sweeps.png": (
-        "Sweeps",
-        1000,
-        "Means over seeds, with bootstrapped 95 % intervals; dashed is the value of the recipe that the rows are diffs "
-        "of, as this profile scales it: the paper's where that recipe is.",
-    ),
-    "tradeoff.png": (
-        "Two steps, and cost",
-        style.MOST,
-        "Means; a number is a row of the table, counted from its first. Above the dashed line a second step makes "
-        "it worse. Wall times are of the machines that computed the cells.",
-    ),
-    "curves.png": (
-        "Training",
-        curves.PANELS,
-        "A colour is a seed. Losses of unlike metrics or weightings share no scale.",
-    ),
-    "levels.png": (
-        "Noise levels",
-        levels.ROWS,
-        "By the student's noise level, over the last quarter of training: where a row's loss lies, and how far its "
-        "two passes are apart, in its metric's units, and how strongly it pulls at the network's output.",
-    ),
-    "samples.png": (
-        "Samples",
-        samples.MOST,
-        "Every row starts from the same sampling noise; its first finished seed is shown.",
-    ),
-}
-READING = """Lower is better. Bold is the lowest mean of a column, and every other that the paired t-test, uncorrected,
-does not tell apart from it over the seeds that both have: no bold number is shown to be better than another. ± is the
-standard deviation over seeds (n of them), not an interval. Seeds are paired: the same seed means the same initial
-weights, images, noise and sampling noise in every row, so a change is the geometric mean of the ratios over the seeds
-that a row shares with its base (×52 is 52 times as high), with its 95 % interval in brackets. p is of the paired t-test
-on log FID, or of the sign test where training diverged, corrected by Holm for all changes of this page: bold ones, at
-most 0.05, are told apart. "Seeds to decide" is how many would do so in four of five repetitions, were the change and
-its spread as seen. A diverged or failed seed enters no mean, and its row is never bold. What is said of all rows of a
-section, and the bands of sweeps, have 95 % intervals of a bootstrap over runs, stratified by rows. With what
-probability a run beats its base's is the share of all pairs of their runs, whatever the seeds, in which its FID is
-lower."""
-CLAIMED = """A claim is supported or contradicted where its test says so at 5 % over all claims of this page, corrected
-by Holm; else it is undecided, which is not a no."""
+READING = """Lower is better. Bold is the lowest mean of a column, and every mean that is not significantly different
+from it (paired t-test, uncorrected, over the seeds that both rows have): no bold number is shown to be better than
+another. ± is the standard deviation over the n seeds, not an interval. Seeds are paired: the same seed gives every
+row the same initial weights, images, noise and sampling noise. A change is the geometric mean of the ratios over the
+seeds that a row shares with its base (×52 is 52 times as high), with its 95 % interval in brackets. p is from the
+paired t-test on log FID, or from the sign test where training diverged, with Holm's correction over all changes on
+this page; a bold p, at most 0.05, is significant. "Seeds to decide" is the number of seeds that would make a change
+significant in four of five repetitions, if the change and its spread are as observed. A diverged or failed seed
+enters no mean, and its row is never bold. Statements about all rows of a section, and the bands of sweeps, have 95 %
+intervals from a bootstrap over runs, stratified by rows. "A run beats the base's" is the share of all pairs of runs,
+one of the row and one of its base, in which the row's FID is lower."""
+CLAIMED = """A claim is supported or contradicted if its test says so at 5 % over all claims on this page, with Holm's
+correction. Otherwise it is undecided, which does not mean that it is false."""
 
 
-def page(
-    experiment: Experiment,
-    frame: pd.DataFrame,
-    known: Records,
-    figures: Sequence[str],
-    versus: Sequence[Versus | None],
-) -> str:
-    """`table.md`; `figures` are the names of those that were drawn."""
+def page(results: Results, drawn: Sequence[str]) -> str:
+    """The page; `drawn` are the names of the figures' files."""
+    experiment, records = results.experiment, results.records
     notes, reference = Footnotes(), load()
     methods = Methods(reference, experiment.profile) if reference else None
-    planned = (1, len(experiment.profile.evaluation.sigma_mid) + 1)
-    shown = columns(frame, tuple(dict.fromkeys(planned)))
-    seen, found = verdicts.scores(frame), lines(experiment, frame)
-    results = Results(experiment, found, shown, methods, notes, versus)
-    below = _floors(known)
-    parts = [f"# {experiment.name}", experiment.summary, _budget(experiment, known)]
-    parts += [*_claims(experiment, verdicts.answers(experiment, seen)), *_choices(experiment)]
+    planned = dict.fromkeys((1, len(experiment.profile.evaluation.sigma_mid) + 1))
+    sections = Sections(results, columns(results.frame, tuple(planned)), methods, notes)
+    parts = [f"# {experiment.name}", experiment.summary, _budget(experiment, records)]
+    parts += [*_claims(experiment, results.verdicts), *_choices(experiment)]
     for group in groups(experiment.rows):
-        parts += [*results.section(group), together(experiment, group, versus, seen), below]
+        parts += [*sections.section(group), together(results, group), _real(records)]
     if reference is None:
-        parts.append("No reference.yaml was found, so no published numbers stand beside these.")
-    drawn = [part for name in figures if name in FIGURES for part in _figure(name, len(experiment.rows))]
-    parts += ["## Figures", *drawn] if drawn else []
-    parts += [
-        "## How to read this",
-        READING,
-        fid_noise.told(experiment, known),
-        "## Cost",
-        _cost(known),
-        "## Provenance",
-        *_provenance(known),
-    ]
-    parts += [_noted(experiment.notes), "## Rows and keys", listing(found, versus, seen), str(notes)]
+        parts.append("No reference.yaml was found, so the tables show no published numbers.")
+    shown = [part for f in figures() if f.FILE in drawn for part in _figure(f, len(experiment.rows))]
+    parts += ["## Figures", *shown] if shown else []
+    parts += ["## How to read this", READING, _noise(fid_noise.noise(experiment, records))]
+    parts += ["## Cost", _cost(records), "## Provenance", *_provenance(records)]
+    parts += [_noted(experiment.notes), "## Rows and keys", listing(results), str(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _budget(experiment: Experiment, known: Records) -> str:
     profile, states = experiment.profile, Counter((r or {}).get("state", "missing") for r in known.values())
-    told = {"finished": "finished", "diverged": "diverged", "failed": "failed", "missing": "not run"}
-    went = ", ".join(f"{states[state]:,} {words}" for state, words in told.items() if states[state])
+    words = {"finished": "finished", "diverged": "diverged", "failed": "failed", "missing": "not run"}
+    ended = ", ".join(f"{states[state]:,} {word}" for state, word in words.items() if states[state])
     seeds = ", ".join(map(str, experiment.seeds))
     grown = len({len(row.keys) for row in experiment.rows}) > 1
-    seeds += " (the later ones where a claim was open)" if grown else ""
+    seeds += " (the later ones only where a claim was undecided)" if grown else ""
     plural = "s" if len(experiment.seeds) > 1 else ""
     return (
         f"Profile `{profile.name}` (data {profile.data.name}), seed{plural} {seeds}, "
         f"{profile.images:,} images per cell in batches of {profile.batch:,} ({profile.steps:,} steps); "
-        f"{count(len(known), 'cell')}: {went}."
+        f"{count(len(known), 'cell')}: {ended}."
     )
 
 
-def _figure(name: str, rows: int) -> list[str]:
-    title, most, caption = FIGURES[name]
-    return [
-        f"![{title}]({name})",
-        caption + (f" At most {most} of the {rows:,} rows are shown." if rows > most else ""),
-    ]
+def _figure(figure: Figure, rows: int) -> list[str]:
+    more = f" At most {figure.MOST} of the {rows:,} rows are shown." if rows > figure.MOST else ""
+    return [f"![{figure.TITLE}]({figure.FILE})", figure.CAPTION + more]
 
 
 def _choices(experiment: Experiment) -> list[str]:
-    found = choices.ends(experiment.rows)
-    if not found:
+    ends = choices.ends(experiment.rows)
+    if not ends:
         return []
-    left, before, right, after = found
+    left, before, right, after = ends
     differing, common = choices.side_by_side(before, after)
     body = table(["axis", left, right], differing, left=3)
     return ["## Design choices", body, f"Common to both: {common}."]
 
 
-def _claims(experiment: Experiment, found: Sequence[Verdict]) -> list[str]:
-    if not found:
+def _claims(experiment: Experiment, verdicts: Sequence[Verdict]) -> list[str]:
+    if not verdicts:
         return []
-    looks = experiment.looks
+    n = experiment.analyses
     more = (
-        f" Seeds are added until the claims are decided, so each is held to 5 % / {looks}."
-        if looks > 1
+        f" Seeds are added until the claims are decided, so each interim analysis uses 5 % / {n}."
+        if n > 1
         else ""
     )
-    rows = [[v.claim.id, v.claim.says, v.state, str(v.n), probability(v.p), _because(v)] for v in found]
+    rows = [[v.claim.id, v.claim.says, v.state, str(v.n), probability(v.p), _because(v)] for v in verdicts]
     headings = ["", "claim", "verdict", "n", "p (Holm)", "what was seen"]
     return ["## Claims", table(headings, rows, left=6), CLAIMED + more]
 
 
 def _because(verdict: Verdict) -> str:
-    """What was seen, and what would decide it."""
+    """The evidence, and the seeds that would decide an open claim."""
     return verdict.because + (f"; {verdict.seeds} seeds would decide" if verdict.seeds else "")
 
 
-def _floors(known: Records) -> str:
-    """What no model is expected to get below."""
-    told = [f"FID {number(fid)} ({extractor}, n={n})" for (extractor, n, _), fid in floors(known).items()]
-    return f"Real against held-out real: {'; '.join(told)}." if told else ""
+def _real(known: Records) -> str:
+    """The FID of real images, below which no model is expected."""
+    values = [f"{number(fid)} ({extractor}, n={n})" for (extractor, n, _), fid in real_fid(known).items()]
+    return f"FID of real images against held-out ones: {'; '.join(values)}." if values else ""
+
+
+def _noise(noise: fid_noise.Noise | None) -> str:
+    """How much of FID is the noise and the bias of its samples."""
+    if noise is None:
+        return ""
+    seeds = (
+        f" Seeds change it by {noise.seeds:.1%}, and by {noise.seeds_alone:.1%} without that noise."
+        if noise.seeds
+        else ""
+    )
+    return (
+        f"Half of the samples give a one-step FID that is {noise.bias:+.1%} off (median over cells); with infinitely "
+        f"many samples, the lowest cell's {number(noise.lowest)} would be {number(noise.unlimited)}. The choice of "
+        f"samples changes a cell's FID by {noise.noise:.1%} (one standard deviation, from the halves of "
+        f"{count(noise.cells, 'cell')}).{seeds}"
+    )
 
 
 def _cost(known: Records) -> str:
     done = [r for r in known.values() if r and r.get("wall_s")]
     if not done:
-        return "Nothing was computed yet."
+        return "Nothing has been computed yet."
     seconds = sorted(r["wall_s"] for r in done)
     sizes = sorted({r["parameters"] for r in done if r.get("parameters")})
     size = (
@@ -196,10 +151,10 @@ def _provenance(known: Records) -> list[str]:
         return ["No record yet."]
     commits = Counter(str(o.get("commit") or "unknown") for o in origins)
     dirty = sum(bool(o.get("dirty")) for o in origins)
-    told = ", ".join(f"`{c}`" + (f" ({n:,} cells)" if len(commits) > 1 else "") for c, n in commits.items())
-    lines = [f"- Commit: {told}" if len(commits) == 1 else f"- Mixed commits: {told}"]
+    names = ", ".join(f"`{c}`" + (f" ({n:,} cells)" if len(commits) > 1 else "") for c, n in commits.items())
+    lines = [f"- Commit: {names}" if len(commits) == 1 else f"- Mixed commits: {names}"]
     lines += (
-        [f"- Uncommitted changes were in place for {dirty:,} of {count(len(origins), 'cell')}"]
+        [f"- Uncommitted changes were present for {dirty:,} of {count(len(origins), 'cell')}"]
         if dirty
         else []
     )

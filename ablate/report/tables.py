@@ -1,37 +1,29 @@
-"""The table as CSV: one line per row of the experiment, full precision."""
+"""`table.csv`: one line per row of the experiment, with full precision."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablate.analysis.frame import Column, columns
-from ablate.analysis.lines import Line, lines, varied
+from ablate.analysis.lines import Line, varied
+from ablate.analysis.results import Results
 
-if TYPE_CHECKING:
+EXTRA = {"kid": (1, 2), "precision": (1,), "recall": (1,)}  # metrics after the fields, and their nfe
+
+
+def csv(results: Results) -> str:
+    """`row, n`, mean and std of FID, the fields that differ, then how the cells ended, other metrics and keys."""
     import pandas as pd
 
-    from ablate.planning.experiment import Experiment
-
-EXTRA = (
-    ("kid", (1, 2)),
-    ("precision", (1,)),
-    ("recall", (1,)),
-)  # metrics that follow the settings, of these nfe
-
-
-def csv(experiment: Experiment, table: pd.DataFrame) -> str:
-    """`row, n`, mean and std of FID at one and two steps, the fields that differ, then how it went."""
-    import pandas as pd
-
-    shown, flats = columns(table), [row.recipe.flat() for row in experiment.rows]
+    shown, flats = columns(results.frame), [row.recipe.flat() for row in results.experiment.rows]
     fields = varied(flats)
     content = [
         {"row": line.row.label, "n": line.n, **_fid(line, shown)}
         | {name: _plain(flat.get(name)) for name in fields}
         | _rest(line, shown)
-        for line, flat in zip(lines(experiment, table), flats, strict=True)
+        for line, flat in zip(results.lines, flats, strict=True)
     ]
     return str(pd.DataFrame(content, dtype=object).to_csv(index=False, lineterminator="\n"))
 
@@ -49,7 +41,7 @@ def _rest(line: Line, shown: Sequence[Column]) -> dict[str, Any]:
     states = {state: line.states[state] for state in ("diverged", "failed", "missing")}
     further = {
         column.named(metric): stat.mean if (stat := line.stat(metric, column)) else None
-        for metric, steps in EXTRA
+        for metric, steps in EXTRA.items()
         for column in shown
         if column.nfe in steps
     }

@@ -1,72 +1,87 @@
-"""reports/<experiment>/: a table, a page and figures, made of records alone. pandas comes when needed."""
+"""reports/<experiment>/: tables, figures and a page, made from records alone."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ablate.analysis.frame import Records
-    from ablate.analysis.verdicts import Verdict, Versus
+    from ablate.analysis.results import Results
     from ablate.planning.experiment import Experiment
     from ablate.runs.store import Store
 
-MARK = ".written.json"  # what the report was made of
-TABLES = ("table.csv", "table.md", "table.tex", "index.html", "records.jsonl")
+PACKAGE = Path(__file__).parents[1]
+SHOWN_BY = "analysis", "statistics", "report"  # folders of code that a report depends on
+MARK = ".written.json"  # a hash of what the report shows, and its figures
+PAGE = "table.md", "index.html"
 
 
 def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
-    """Write the tables, the page and the figures of an experiment; what is up to date is left alone.
+    """Write an experiment's report, unless it is up to date.
+
+    The tables come first, then the figures, then the page that shows both. A figure that cannot be drawn costs one line
+    of warning and is tried again next time.
 
     Returns:
         The report's folder.
     Raises:
-        SpecError: the folder can not be made.
+        SpecError: the folder cannot be made.
     """
-    from ablate.analysis import frame, verdicts
+    from ablate.analysis.results import Results
     from ablate.core.files import read_json, write_json
+    from ablate.report import figure
 
-    folder = _folder(Path(reports_dir) / experiment.name)
-    known = frame.records(experiment, store)
-    mark, before = _mark(experiment, store, known), read_json(folder / MARK) or {}
-    same = before.get("mark") == mark
-    drawn = same and "means" in before and all((folder / name).is_file() for name in before["figures"])
-    if drawn and all((folder / name).is_file() for name in TABLES):
+    folder, results = _folder(Path(reports_dir) / experiment.name), Results(experiment, store)
+    mark, before = _mark(results), read_json(folder / MARK) or {}
+    old, names = before.get("figures", []), before.get("figures", [])
+    same = before.get("mark") == mark and all((folder / name).is_file() for name in old)
+    if same and all((folder / name).is_file() for name in (*tables(), *PAGE)):
         return folder
-    table = frame.frame(experiment, known)
-    versus = verdicts.versus(experiment, verdicts.scores(table))
-    old = before.get("figures", [])
-    figures = old if drawn else _draw(experiment, store, known, table, versus, folder, old)
-    _write_tables(experiment, store, known, table, versus, figures, folder)
-    write_json(folder / MARK, {"mark": mark, "figures": figures, "means": _means(experiment, table)})
+    for name, render in tables().items():
+        _text(folder / name, render(results, folder))
+    if not same:
+        names, whole = figure.draw(results, folder)
+        mark = mark if whole else ""
+        for name in set(old) - set(names):
+            (folder / name).unlink(missing_ok=True)
+    _write_page(results, names, folder)
+    write_json(folder / MARK, {"mark": mark, "figures": names})
     return folder
 
 
-def means(folder: Path) -> dict[str, float]:
-    """Mean and standard deviation of every row's FID in a report, by names that MLflow takes."""
-    from ablate.core.files import read_json
+def tables() -> dict[str, Callable[[Results, Path], str]]:
+    """File name -> its text, from the results and the report's folder."""
+    from ablate.report.latex import latex
+    from ablate.report.tables import csv
+    from ablate.runs import records_file
 
-    found: dict[str, float] = (read_json(folder / MARK) or {}).get("means") or {}
-    return found
+    return {
+        "table.csv": lambda results, _: csv(results),
+        "table.tex": lambda results, _: latex(results),
+        records_file.FILE: lambda results, folder: records_file.text(
+            results.experiment, results.store, folder / records_file.FILE
+        ),
+    }
 
 
-def _means(experiment: Experiment, table: Any) -> dict[str, float]:
-    from ablate.analysis.frame import columns
-    from ablate.analysis.lines import lines
+def _write_page(results: Results, figures: list[str], folder: Path) -> None:
+    from ablate.report.html import html
+    from ablate.report.page import page
 
-    found, shown = dict[str, float](), columns(table, ())
-    for line in lines(experiment, table):
-        row = re.sub(r"[^\w.: /-]", "_", line.row.label)
-        for column in shown:
-            if stat := line.stat("fid", column):
-                name = re.sub(r"[^\w.: /-]", "_", column.named("fid"))
-                found |= {f"{name}_mean/{row}": stat.mean}
-                found |= {f"{name}_std/{row}": stat.std} if stat.n > 1 else {}
-    return found
+    markdown, whole = PAGE
+    text = page(results, figures)
+    _text(folder / markdown, text)
+    _text(folder / whole, html(results, text, folder))
+
+
+def _text(path: Path, text: str) -> None:
+    from ablate.core.files import atomic_write
+
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _folder(path: Path) -> Path:
@@ -79,100 +94,23 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _mark(experiment: Experiment, store: Store, known: Records) -> str:
-    """A hash of all that a report shows, the code that shows it included."""
+def _mark(results: Results) -> str:
+    """A hash of everything that a report shows, and of the code that makes it."""
     from ablate.analysis import reference
+    from ablate.report.figure import figures
 
-    e, published = experiment, reference.location()
+    e, records = results.experiment, results.records
     rows = [[r.label, r.section, dict(r.changed), list(r.keys), r.base] for r in e.rows]
-    plan = [
-        e.name,
-        e.summary,
-        e.profile.model_dump(mode="json"),
-        list(e.seeds),
-        rows,
-        e.notes,
-        [c.model_dump() for c in e.claims],
+    claims = [c.model_dump() for c in e.claims]
+    plan = [e.name, e.summary, e.profile.model_dump(mode="json"), list(e.seeds), rows, e.notes, claims]
+    curves = [
+        key for key in records if results.store.folder(key).metrics.exists()
+    ]  # not all records have some
+    digest = hashlib.sha256(json.dumps([plan, records, curves], sort_keys=True, default=str).encode())
+    code = [
+        file for name in SHOWN_BY for file in (PACKAGE / name).rglob("*") if file.suffix in (".py", ".j2")
     ]
-    logged = [key for key in known if store.folder(key).metrics.exists()]  # records may come without curves
-    digest = hashlib.sha256(json.dumps([plan, known, logged], sort_keys=True, default=str).encode())
-    for file in [*sorted(Path(__file__).parent.rglob("*.[pj]*")), *([published] if published else [])]:
+    published = reference.location()
+    for file in sorted({*code, *(f.source() for f in figures())}) + ([published] if published else []):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _draw(
-    experiment: Experiment,
-    store: Store,
-    known: Records,
-    table: Any,
-    versus: Sequence[Versus | None],
-    folder: Path,
-    old: list[str],
-) -> list[str]:
-    """Draw all figures anew, and remove those that have nothing to show any more; the names of the drawn."""
-    from ablate.report.figures import curves, effects, levels, samples, style, sweeps, tradeoff
-
-    drawn = ["fid.png"] if style.fid(experiment, table, known, folder / "fid.png") else []
-    drawn += ["effects.png"] if effects.effects(experiment, versus, folder / "effects.png") else []
-    drawn += ["sweeps.png"] if sweeps.sweeps(experiment, table, folder / "sweeps.png") else []
-    drawn += ["tradeoff.png"] if tradeoff.tradeoff(experiment, table, folder / "tradeoff.png") else []
-    drawn += ["curves.png"] if curves.curves(experiment, store, table, folder / "curves.png") else []
-    drawn += ["levels.png"] if levels.levels(experiment, store, table, folder / "levels.png") else []
-    drawn += samples.draw(samples.grids(experiment, store, known), folder)
-    for name in set(old) - set(drawn):
-        (folder / name).unlink(missing_ok=True)
-    return drawn
-
-
-def _write_tables(
-    experiment: Experiment,
-    store: Store,
-    known: Records,
-    table: Any,
-    versus: Sequence[Versus | None],
-    figures: list[str],
-    folder: Path,
-) -> None:
-    from ablate.analysis.frame import columns
-    from ablate.analysis.lines import lines
-    from ablate.core.files import whole
-    from ablate.report import html
-    from ablate.report.latex import latex
-    from ablate.report.page import page
-    from ablate.report.tables import csv
-    from ablate.runs import records_file
-
-    text = page(experiment, table, known, figures, versus)
-    contents = (
-        csv(experiment, table),
-        text,
-        latex(experiment, lines(experiment, table), columns(table), versus),
-        html.html(experiment, store, text, folder),
-        records_file.text(experiment, store, folder / records_file.FILE),
-    )
-    for name, content in zip(TABLES, contents, strict=True):
-        with whole(folder / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-
-
-def answers(experiment: Experiment, store: Store) -> list[Verdict]:
-    """The experiment's claims, answered from what is recorded."""
-    from ablate.analysis import frame, verdicts
-
-    if not experiment.claims:  # reading a thousand records again takes a while
-        return []
-    return verdicts.answers(
-        experiment, verdicts.scores(frame.frame(experiment, frame.records(experiment, store)))
-    )
-
-
-def row_means(experiment: Experiment, store: Store) -> dict[str, float]:
-    """Mean one-step FID of every row that has one and lost no seed, by the row's label."""
-    from ablate.analysis import frame
-    from ablate.analysis.lines import lines
-
-    table = frame.frame(experiment, frame.records(experiment, store))
-    first = next((c for c in frame.columns(table, ()) if c.nfe == 1), None)
-    found = lines(experiment, table) if first else []
-    return {x.row.label: s.mean for x in found if first and x.whole and (s := x.stat("fid", first))}

@@ -1,125 +1,26 @@
-"""Reports from synthetic records: nothing is trained here."""
+"""Tables and pages from synthetic records: nothing is trained here."""
 
 from __future__ import annotations
 
-import io
-import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from PIL import Image
+from helpers.made import CLASSIFIER, LADDER, LIST, Made
 
-from ablate.analysis import choices, reference, verdicts
-from ablate.analysis.frame import columns, frame, records
-from ablate.analysis.lines import bases, groups, lines, varied
+from ablate.analysis import choices, reference
+from ablate.analysis.frame import columns
+from ablate.analysis.lines import bases, distinct, groups, lowest, sweeps, varied
 from ablate.core.formats import duration, number
-from ablate.planning.planner import load
-from ablate.report import writer
+from ablate.report import figure
+from ablate.report.figures.fid import Fid
 from ablate.report.markdown import Footnotes, table
 from ablate.report.page import page
 from ablate.report.tables import csv
-from ablate.runs.store import Store
 
-LADDER = """
-  - ladder: {from: ct, to: ict, order: [weighting, teacher, metric]}
-  - leave_one_out: {from: ict, to: ct}
-"""
-LIST = """
-  - list: [{label: plain}, {label: wide, set: {metric.c: 0.1}}, {label: wider, set: {metric.c: 0.2}}]
-"""
 NAMES = ["row", "n", "fid_1step", "fid_1step_std", "fid_2step", "fid_2step_std"]
-CLASSIFIER = "classifier-1a2b3c4d"
-
-
-def measured(value, nfes=(1, 2), **facts):
-    """Entries of one metric, as a worker writes them."""
-    common = {
-        "n": 1000,
-        "extractor": CLASSIFIER,
-        "reference": "heldout-797-0a0b0c0d",
-        "weights": "ema",
-    } | facts
-    levels = [80.0, 0.821, 0.3]
-    return [{**common, "nfe": nfe, "sigmas": levels[:nfe], "value": value / nfe} for nfe in nfes]
-
-
-class Made:
-    """An experiment with records as a test says them."""
-
-    def __init__(self, folder: Path, plan: str, seeds: str = "[0, 1]"):
-        folder.mkdir(exist_ok=True)
-        file = folder / "made.yaml"
-        file.write_text(f"name: made\nsummary: A made table.\nseeds: {seeds}\nplan:{plan}")
-        self.experiment, self.store, self.reports = load(file), Store(folder / "runs"), folder / "reports"
-
-    def put(self, index, *values, state="finished", reason=None, **more):
-        """Records of a row's first seeds; a value is the one-step FID."""
-        row = self.experiment.rows[index]
-        for seed, (key, value) in enumerate(zip(row.keys, values, strict=False)):
-            record = self.record(key, row, seed) | {"state": state}
-            record |= {"reason": reason} if reason else {}
-            if state == "finished":
-                record |= {"fid": measured(value, **more), "kid": measured(value / 1000, **more)}
-            folder = self.store.folder(key)
-            folder.samples.mkdir(parents=True, exist_ok=True)
-            folder.record.write_text(json.dumps(record))
-        return self
-
-    def record(self, key, row, seed):
-        provenance = {"commit": "c0ffee", "dirty": False, "versions": {"torch": "2.11"}, "device": "A CPU"}
-        floor = {
-            "fid": 7.3,
-            "kid": 0.0,
-            "n": 1000,
-            "extractor": CLASSIFIER,
-            "reference": "heldout-797-0a0b0c0d",
-        }
-        sizes = {"images": 32000, "wall_s": 60.0, "parameters": 430000, "seed": seed, "profile": "digits"}
-        return {"key": key, "recipe": row.recipe.flat(), **sizes, "provenance": provenance, "floor": floor}
-
-    def pictures(self, index):
-        for key in self.experiment.rows[index].keys:
-            for nfe in (1, 2):
-                grid = Image.linear_gradient("L").resize((274, 274))
-                grid.save(self.store.folder(key).samples / f"images_000032000_{nfe}step.png")
-            for step in range(1, 20):
-                self.store.folder(key).append(step, step * 64, {"loss": 1 / step, "N": 11})
-
-    @property
-    def known(self):
-        return records(self.experiment, self.store)
-
-    @property
-    def frame(self):
-        return frame(self.experiment, self.known)
-
-    @property
-    def versus(self):
-        return verdicts.versus(self.experiment, verdicts.scores(self.frame))
-
-    @property
-    def csv(self):
-        return pd.read_csv(io.StringIO(csv(self.experiment, self.frame)))
-
-    @property
-    def page(self):
-        return page(self.experiment, self.frame, self.known, [], self.versus)
-
-    def line(self, label, section=0):
-        """The cells of a row in the section's table of results."""
-        tables = [t for t in self.page.split("\n\n") if t.startswith("| row ") and "FID" in t]
-        rows = [[c.strip() for c in line.strip("|").split(" | ")] for line in tables[section].splitlines()]
-        return next(dict(zip(rows[0], row, strict=True)) for row in rows[2:] if row[0] == label)
-
-    def one_step(self, label, section=0):
-        return next(v for k, v in self.line(label, section).items() if k.startswith("FID 1 step"))
-
-    def write(self):
-        return writer.write(self.experiment, self.store, self.reports)
 
 
 @pytest.fixture
@@ -176,9 +77,9 @@ def test_more_evaluations_have_columns_of_their_own(listed):
 
 def test_the_frame_is_tidy(listed):
     made = listed.put(0, 300.0, 310.0).put(1, 200.0, 200.0, state="diverged")
-    assert len(made.frame) == 2 * 2 + 2 + 2
-    assert list(made.frame.query("row == 'plain' and nfe == 1")["fid"]) == [300.0, 310.0]
-    assert set(made.frame["state"]) == {"finished", "diverged", "missing"}
+    assert len(made.results.frame) == 2 * 2 + 2 + 2
+    assert list(made.results.frame.query("row == 'plain' and nfe == 1")["fid"]) == [300.0, 310.0]
+    assert set(made.results.frame["state"]) == {"finished", "diverged", "missing"}
 
 
 def test_the_best_is_bold(listed):
@@ -187,9 +88,9 @@ def test_the_best_is_bold(listed):
     assert made.one_step("plain") == "305.0 ± 7.07"
 
 
-def test_what_is_not_told_apart_from_the_best_is_bold_too(listed):
+def test_what_is_not_significantly_different_from_the_best_is_bold_too(listed):
     made = listed.put(0, 300.0, 310.0).put(1, 290.0, 315.0).put(2, 250.0)
-    assert made.one_step("wider") == "**250.0**"  # the lowest, from one seed: nothing is told apart from it
+    assert made.one_step("wider") == "**250.0**"  # the lowest, from one seed: no test is possible
     assert made.one_step("plain") == "305.0 ± 7.07"
     made.put(2, 250.0, 400.0)
     assert [made.one_step(label)[:2] for label in ("plain", "wide", "wider")] == ["**", "**", "**"]
@@ -206,7 +107,7 @@ def test_a_row_that_lost_a_seed_is_not_the_best(listed):
     assert made.one_step("plain").startswith("**305.0**")
 
 
-def test_diverged_failed_and_missing_are_told(listed):
+def test_diverged_failed_and_missing_rows_say_so(listed):
     made = listed.put(0, 0, 0, state="diverged", reason="the loss is not finite at step 120")
     made.put(1, 0, 0, state="failed", reason="MemoryError: a | b\nc")
     assert made.one_step("plain") == "diverged (step 120)"
@@ -218,31 +119,31 @@ def test_diverged_failed_and_missing_are_told(listed):
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "name"),
     [
         ({"n": 500}, "n=500"),
         ({"extractor": "inception-x"}, "inception-x"),
         ({"weights": "raw"}, "weights=raw"),
     ],
 )
-def test_unlike_records_never_share_a_column(listed, facts, told):
+def test_values_measured_differently_get_separate_columns(listed, facts, name):
     made = listed.put(0, 300.0, 310.0).put(1, 200.0, 220.0, **facts)
     names = [c for c in made.csv.columns if c.startswith("fid_1step (")]
     assert "fid_1step" not in made.csv
     assert len(names) == 2
-    assert any(told in name for name in names)
+    assert any(name in column for column in names)
     assert made.csv[names].notna().sum(axis=1).tolist() == [1, 1, 0]
-    assert sum("FID 1 step" in heading and told in heading for heading in made.line("wide")) == 1
+    assert sum("FID 1 step" in heading and name in heading for heading in made.line("wide")) == 1
 
 
-def test_seeds_of_unlike_measurement_are_not_averaged(listed):
+def test_seeds_that_were_measured_differently_are_not_averaged(listed):
     made = listed.put(0, 300.0, 310.0, n=500).put(0, 100.0)
     row = made.csv.filter(regex=r"fid_1step \(").iloc[0]
     assert sorted(row) == [100.0, 310.0]
 
 
 def test_the_metric_is_named_by_its_extractor(listed):
-    heading = columns(listed.put(0, 300.0).frame)[0].heading
+    heading = columns(listed.put(0, 300.0).results.frame)[0].heading
     assert heading == f"FID 1 step ({CLASSIFIER}, n=1000)"
     assert heading in listed.page
 
@@ -301,15 +202,15 @@ def test_design_choices_of_a_leave_one_out_are_joined_from_its_rows(tmp_path):
     assert choices.ends(made.experiment.rows)[1] == choices.ends(full.experiment.rows)[1]
 
 
-def test_floor_cost_and_provenance_are_told(listed):
+def test_the_page_states_the_real_fid_cost_and_provenance(listed):
     text = listed.put(0, 300.0, 310.0).page
-    assert f"Real against held-out real: FID 7.30 ({CLASSIFIER}, n=1000)." in text
+    assert f"FID of real images against held-out ones: 7.30 ({CLASSIFIER}, n=1000)." in text
     assert "2 cells took 2 min 00 s of worker time in all" in text
     assert "- Commit: `c0ffee`" in text
     assert "6 cells: 2 finished, 4 not run" in text
 
 
-def test_mixed_commits_are_said(listed):
+def test_the_page_states_mixed_commits(listed):
     listed.put(0, 300.0, 310.0)
     file = listed.store.folder(listed.experiment.rows[0].keys[0]).record
     file.write_text(file.read_text().replace("c0ffee", "decaf"))
@@ -323,25 +224,11 @@ def test_equal_cells_cost_once(ladder):
     assert made.one_step("ict", 0) == made.one_step("ict", 1) == "**305.0** ± 7.07"
 
 
-def test_figures_are_small_pngs_of_every_row(ladder):
-    ladder.put(0, 2000.0, 1900.0).put(1, 0, 0, state="diverged", reason="at step 3").put(2, 150.0, 160.0)
-    ladder.pictures(0), ladder.pictures(2)
-    folder = ladder.write()
-    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.png")}
-    assert {"fid.png", "curves.png", "samples.png", "samples/ct.png", "samples/teacher-none.png"} <= set(
-        found
-    )
-    for file in found.values():
-        assert file.read_bytes().startswith(b"\x89PNG")
-        assert file.stat().st_size < 500_000
-    assert "![FID of every row](fid.png)" in (folder / "table.md").read_text()
-
-
 def test_a_second_write_redraws_nothing(listed, monkeypatch):
     folder = listed.put(0, 300.0, 310.0).write()
     assert {p.name for p in folder.iterdir()} >= {"table.md", "table.csv", "fid.png"}
     before = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
-    monkeypatch.setattr(writer, "_draw", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(figure, "draw", lambda *_: pytest.fail("drawn again"))
     listed.write()
     assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == before
     (folder / "table.md").unlink()
@@ -351,7 +238,7 @@ def test_a_second_write_redraws_nothing(listed, monkeypatch):
 def test_a_new_record_is_drawn(listed, monkeypatch):
     listed.write()
     seen = []
-    monkeypatch.setattr(writer, "_draw", lambda *_: seen.append(1) or [])
+    monkeypatch.setattr(figure, "draw", lambda *_: (seen.append(1) or [], True))
     listed.put(0, 300.0).write()
     assert seen == [1]
     assert "**300.0**" in (listed.reports / "made" / "table.md").read_text()
@@ -373,25 +260,49 @@ def test_nothing_measured_has_tables_and_no_fid_figure(listed, state):
     ]
 
 
-def test_a_thousand_rows_are_shortened_on_the_page_alone(tmp_path):
-    values = [round(0.001 * i, 3) for i in range(1, 101)]
-    plan = f"\n  - grid: {{metric.c: {values}, noise.p_mean: {[-0.1 * i for i in range(1, 11)]}}}\n"
-    made = Made(tmp_path, plan, "[0]")
-    for i in range(1000):
-        made.put(i, 100.0 + i)
-    folder = made.write()
-    assert "At most 40 of the 1,000 rows" in (folder / "table.md").read_text()
-    assert len((folder / "table.csv").read_text().splitlines()) == 1001
+def test_a_long_table_is_shortened_on_the_page_alone(tmp_path):
+    values = [round(0.001 * i, 3) for i in range(1, 13)]
+    made = Made(
+        tmp_path, f"\n  - grid: {{metric.c: {values}, noise.p_mean: [-1.1, -1.0, -0.9, -0.8]}}\n", "[0]"
+    )
+    for i in range(48):
+        made.put(i, 148.0 - i)
+    results = made.results
+    assert "At most 40 of the 48 rows are shown." in page(results, ["fid.png"])
+    assert len(csv(results).splitlines()) == 49
+    assert [line.index for line in lowest(results.lines, 40)] == [*range(8, 48)]
+    assert Fid().draw(results, tmp_path / "fid.png")
+
+
+def test_equal_rows_are_drawn_once_the_first_of_them(ladder):
+    lines = ladder.results.lines
+    shown = [line.index for line in distinct(lines)]
+    assert shown == sorted(shown)
+    assert (
+        len({lines[i].row.keys for i in shown})
+        == len(shown)
+        == len({row.keys for row in ladder.experiment.rows})
+    )
+    assert all(lines[i].row.keys not in {line.row.keys for line in lines[:i]} for i in shown)
+
+
+def test_a_sweep_is_four_values_of_a_number_that_rows_vary_alone(tmp_path):
+    grid = "\n  - grid: {metric.c: [0.001, 0.01, 0.1, 1.0], noise.p_mean: [-1.0, -0.9, -0.8]}\n"
+    found = sweeps(Made(tmp_path, grid).experiment.rows)
+    assert {field: sorted(rows.values()) for field, rows in found.items()} == {
+        "metric.c": [0.001, 0.01, 0.1, 1.0]
+    }
 
 
 def test_lines_count_states(listed):
     listed.put(0, 300.0).put(1, 0, 0, state="failed", reason="x")
-    assert [dict(line.states) for line in lines(listed.experiment, listed.frame)][1] == {"failed": 2}
+    assert [dict(line.states) for line in listed.results.lines][1] == {"failed": 2}
 
 
-def test_importing_the_report_is_light():
+def test_importing_the_report_and_all_figures_is_light():
     heavy = "pandas", "matplotlib", "seaborn", "PIL", "torch"
-    code = f"import sys, ablate.report; print([m for m in {heavy} if m in sys.modules])"
+    code = "import sys, ablate.report.writer, ablate.report.figure as f; assert len(f.figures()) >= 7; "
+    code += f"print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

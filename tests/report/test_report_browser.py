@@ -6,8 +6,8 @@ import re
 
 import pytest
 from helpers.browser import chromium, page  # noqa: F401
+from helpers.made import LADDER, Made
 from PIL import Image
-from test_report import LADDER, Made
 
 from ablate.report import html
 from ablate.report import page as text_page
@@ -29,9 +29,9 @@ def file(tmp_path_factory):
             samples = made.store.folder(row.keys[0]).samples
             Image.new("RGB", (8, 8), colour).save(samples / f"images_{seen:09d}_1step.png")
     Image.new("RGB", (900, 300), "green").save(made.reports.parent / "fid.png")
-    text = text_page.page(made.experiment, made.frame, made.known, ["fid.png"], made.versus)
+    text = text_page.page(made.results, ["fid.png"])
     place = made.reports.parent / "index.html"
-    place.write_text(html.html(made.experiment, made.store, text, place.parent))
+    place.write_text(html.html(made.results, text, place.parent))
     return place
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_report import LADDER, Made
+from helpers.made import LADDER, Made
 
 PLAN = LADDER + "\n  - grid: {metric.c: [0.001, 0.01, 0.1, 1.0]}\n"
 CLAIMS = """

@@ -1,1 +1,1 @@
-"""One module per figure."""
+"""One module per figure: a subclass of `ablate.report.figure.Figure`."""

@@ -2,50 +2,56 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ablate.analysis.lines import lines
-from ablate.report.figures.style import blank, chosen, house, logarithmic, save
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ablate.planning.experiment import Experiment
-    from ablate.runs.store import Store
+from ablate.analysis.lines import distinct, lowest
+from ablate.analysis.results import Results
+from ablate.report.figure import Figure
+from ablate.report.style import blank, logarithmic, save, short, theme
+from ablate.runs.store import Store
 
 PANELS, POINTS = 12, 300  # rows that are shown, points of a curve
 
+Curve = tuple[str, list[float], list[float]]  # metric, images, values
 
-def curves(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path) -> bool:
-    """FID in training if measured more than once, else the loss; a panel per row, a line per seed."""
-    distinct = {line.row.keys: line for line in reversed(lines(experiment, table))}  # equal rows, one panel
-    results = sorted(distinct.values(), key=lambda line: line.index)
-    at = {line.index: line for line in results}
-    shown = [at[i] for i in chosen(results, PANELS)]
-    found = {line.index: [p for key in line.row.keys if (p := _curve(store, key))] for line in shown}
-    shown = [line for line in shown if found[line.index]]
-    if not shown:
-        return False
+
+class Curves(Figure):
+    """FID during training if it was measured more than once, else the loss; nothing where no cell has a curve."""
+
+    ORDER, FILE, TITLE, MOST = 50, "curves.png", "Training", PANELS
+    CAPTION = "A colour is a seed. Losses of different metrics or weightings do not share a scale."
+
+    def draw(self, results: Results, path: Path) -> bool:
+        """A panel per row, a line per seed."""
+        shown = [
+            (line.row.label, curves)
+            for line in lowest(distinct(results.lines), PANELS)
+            if (curves := [c for key in line.row.keys if (c := _curve(results.store, key))])
+        ]
+        if shown:
+            _draw(shown, path)
+        return bool(shown)
+
+
+def _draw(shown: Sequence[tuple[str, Sequence[Curve]]], path: Path) -> None:
     across = min(4, len(shown))
     down = -(-len(shown) // across)
-    with house():
+    with theme():
         figure, axes = blank(down, 2.9 * across, [1.9] * down, across)
-        for ax, line in zip(axes.flat, shown, strict=False):
-            _curves(ax, line.row.label, found[line.index])
+        for ax, (label, curves) in zip(axes.flat, shown, strict=False):
+            _panel(ax, label, curves)
         for place in range(len(shown), axes.size):
             axes.flat[place].set_visible(False)
             axes.flat[place - across].tick_params(labelbottom=True)
         for ax in axes[:, 1:].flat:
             ax.set_ylabel("")
         save(figure, path)
-    return True
 
 
-def _curve(store: Store, key: str) -> tuple[str, list[float], list[float]] | None:
-    """Name, images and values of the metric that tells most about a cell that has ended."""
+def _curve(store: Store, key: str) -> Curve | None:
+    """The curve of a cell that has ended: one-step FID if there are two values, else the loss."""
     if not store.record(key):
         return None
     written = store.folder(key).lines()
@@ -57,13 +63,13 @@ def _curve(store: Store, key: str) -> tuple[str, list[float], list[float]] | Non
     return None
 
 
-def _curves(ax: Any, label: str, found: Sequence[tuple[str, list[float], list[float]]]) -> None:
+def _panel(ax: Any, label: str, curves: Sequence[Curve]) -> None:
     import seaborn as sns
 
-    for (_, images, values), colour in zip(found, sns.color_palette("colorblind", len(found)), strict=True):
+    for (_, images, values), colour in zip(curves, sns.color_palette("colorblind", len(curves)), strict=True):
         ax.plot(images, values, color=colour, linewidth=0.9)
-    ax.set_title(textwrap.shorten(label, 34, placeholder=" ..."), fontsize="small")
+    ax.set_title(short(label, 34), fontsize="small")
     ax.grid(color="0.92")
-    ax.set(ylabel="FID, 1 step" if found[0][0] == "fid_1step" else "loss", xlabel="images")
-    if all(value > 0 for _, _, values in found for value in values):
+    ax.set(ylabel="FID, 1 step" if curves[0][0] == "fid_1step" else "loss", xlabel="images")
+    if all(value > 0 for _, _, values in curves for value in values):
         logarithmic(ax, "y")

@@ -3,73 +3,82 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablate.analysis.lines import groups, title
+from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus
-from ablate.report.figures.style import MOST, blank, house, save
-
-if TYPE_CHECKING:
-    from ablate.planning.experiment import Experiment
+from ablate.report.figure import Figure
+from ablate.report.style import ROWS, blank, save, short, theme
 
 Bar = tuple[str, Versus, float]  # label, comparison, where it starts
+WORDS = "significantly worse", "significantly better", "not significant"
 
 
-def effects(experiment: Experiment, versus: Sequence[Versus | None], path: Path) -> bool:
-    """Ratios of one-step FID with 95 % intervals, a panel per section; False where no row has a base."""
-    panels = [
-        (title([experiment.rows[i] for i in group]), _bars(experiment, versus, group))
-        for group in groups(experiment.rows)
-    ]
-    panels = [(name, bars[:MOST]) for name, bars in panels if bars]
-    if not panels:
-        return False
-    with house():
-        figure, axes = blank(len(panels), 9.0, [0.27 * len(bars) + 0.6 for _, bars in panels], below=0.6)
-        for ax, (name, bars) in zip(axes[:, 0], panels, strict=True):
-            _panel(ax, name, bars)
-        _scale(axes[-1, 0], [v for _, bars in panels for _, e, s in bars for v in (s, s * e.paired.ratio)])
-        axes[-1, 0].set_xlabel("times the base's FID; in a ladder, times the first row's")
-        _legend(figure)
-        save(figure, path)
-    return True
+class Effects(Figure):
+    """Ratios of one-step FID with 95 % intervals, a panel per section; nothing where no row has a base."""
+
+    ORDER, FILE, TITLE, MOST = 20, "effects.png", "Changes", ROWS
+    CAPTION = (
+        "What each row changes, with its 95 % interval over seeds; grey is not significant. In a ladder, each bar "
+        "starts where the one above it ended."
+    )
+
+    def draw(self, results: Results, path: Path) -> bool:
+        """A bar from the base to the row."""
+        rows = results.experiment.rows
+        panels = [(title([rows[i] for i in group]), _bars(results, group)) for group in groups(rows)]
+        panels = [(name, bars[:ROWS]) for name, bars in panels if bars]
+        if not panels:
+            return False
+        with theme():
+            heights = [0.27 * len(bars) + 0.6 for _, bars in panels]
+            figure, axes = blank(len(panels), 9.0, heights, below=0.6)
+            for ax, (name, bars) in zip(axes[:, 0], panels, strict=True):
+                _panel(ax, name, bars)
+            _scale(
+                axes[-1, 0], [v for _, bars in panels for _, e, s in bars for v in (s, s * e.paired.ratio)]
+            )
+            axes[-1, 0].set_xlabel("times the base's FID; in a ladder, times the first row's")
+            _legend(figure)
+            save(figure, path)
+        return True
 
 
-def _bars(experiment: Experiment, versus: Sequence[Versus | None], group: Sequence[int]) -> list[Bar]:
+def _bars(results: Results, group: Sequence[int]) -> list[Bar]:
     """The rows that have a base; each step of a ladder starts where the one before it ended."""
-    found, reached = list[Bar](), dict[int, float]()
+    bars, reached = list[Bar](), dict[int, float]()
     for i in group:
-        entry, row = versus[i], experiment.rows[i]
+        entry, row = results.versus[i], results.experiment.rows[i]
         if entry is None or not 0 < entry.paired.ratio < math.inf:
             continue
         start = reached.get(entry.base, 1.0) if row.section == "ladder" else 1.0
         reached[i] = start * entry.paired.ratio
-        found.append((row.label, entry, start))
-    return found
+        bars.append((row.label, entry, start))
+    return bars
 
 
 def _panel(ax: Any, name: str, bars: Sequence[Bar]) -> None:
-    worse, better, open_ = _colours()
+    worse, better, neither = _colours()
     for y, (_, entry, start) in enumerate(bars):
         pair = entry.paired
-        colour = open_ if not entry.decided else worse if pair.ratio > 1 else better
+        colour = neither if not entry.decided else worse if pair.ratio > 1 else better
         ax.plot([start, start * pair.ratio], [y, y], color=colour, linewidth=7, solid_capstyle="butt")
         if pair.low > 0 and pair.high < 1e6:
             ax.plot([start * pair.low, start * pair.high], [y, y], color="0.2", linewidth=1)
         ax.plot(start * pair.ratio, y, marker="|", color="black", markersize=9)
     ax.axvline(1.0, color="0.3", linewidth=1, linestyle="--", zorder=0)
     ax.set_xscale("log")
-    ax.set_yticks(range(len(bars)), [textwrap.shorten(label, 60, placeholder=" ...") for label, *_ in bars])
+    ax.set_yticks(range(len(bars)), [short(label, 60) for label, *_ in bars])
     ax.set(ylim=(len(bars) - 0.5, -0.5), axisbelow=True)
     ax.grid(color="0.92")
     ax.set_title(name, loc="left", fontsize="medium")
 
 
 def _scale(ax: Any, ends: Sequence[float]) -> None:
-    """One axis for all panels; an interval from two seeds can be wider than any figure."""
+    """One axis for all panels, by the bars alone: an interval from two seeds can be wider than any figure."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = min(ends) / 2, max(ends) * 2
@@ -80,6 +89,7 @@ def _scale(ax: Any, ends: Sequence[float]) -> None:
 
 
 def _colours() -> tuple[Any, Any, str]:
+    """Of worse, better and not significant."""
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")
@@ -89,7 +99,6 @@ def _colours() -> tuple[Any, Any, str]:
 def _legend(figure: Any) -> None:
     from matplotlib.lines import Line2D
 
-    words = ("told apart: worse", "told apart: better", "not told apart")
-    handles = [Line2D([], [], color=c, linewidth=7, label=w) for c, w in zip(_colours(), words, strict=True)]
+    handles = [Line2D([], [], color=c, linewidth=7, label=w) for c, w in zip(_colours(), WORDS, strict=True)]
     handles.append(Line2D([], [], color="0.2", linewidth=1, label="95 % interval"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

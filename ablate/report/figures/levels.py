@@ -1,84 +1,65 @@
-"""Where along the noise levels the loss lies, a line of squares per row."""
+"""Where along the noise levels the loss lies: a line of squares per row."""
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.analysis.lines import lines
-from ablate.report.figures.style import blank, chosen, house, save
-from ablate.training import noise_bins
+from ablate.analysis.lines import distinct, lowest
+from ablate.analysis.loss_levels import binned
+from ablate.analysis.results import Results
+from ablate.report.figure import Figure
+from ablate.report.style import blank, save, short, theme
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.planning.cells import Row
-    from ablate.planning.experiment import Experiment
-    from ablate.runs.store import Store
-
-ROWS, LAST = 16, 0.75  # rows that are shown; from which part of training on
+ROWS = 16
 MEASURES = {
     "share": "share of the loss",
-    "gap": "distance of student and teacher",
-    "gradient": "gradient by the network's output",
+    "gap": "distance between student and teacher",
+    "gradient": "gradient with respect to the output",
 }
 
 
-def levels(experiment: Experiment, store: Store, table: pd.DataFrame, path: Path) -> bool:
-    """Share of the loss, student-teacher gap and gradient by sigma, over the last quarter of training and all seeds."""
-    import pandas as pd
+class Levels(Figure):
+    """Share of the loss, student-teacher gap and gradient by sigma; nothing where no cell has diagnostics."""
 
-    distinct = {line.row.keys: line for line in reversed(lines(experiment, table))}  # equal rows once
-    results = sorted(distinct.values(), key=lambda line: line.index)
-    at = {line.index: line for line in results}
-    found = {at[i].row.label: binned(at[i].row, store) for i in chosen(results, ROWS)}
-    found = {label: bins for label, bins in found.items() if len(bins)}
-    if not found:
-        return False
-    table = pd.concat(found, names=["row"]).reset_index()
-    _draw(table, path)
-    return True
+    ORDER, FILE, TITLE, MOST = 60, "levels.png", "Noise levels", ROWS
+    CAPTION = (
+        "Over the last quarter of training, by the student's noise level: the share of a row's loss, the distance "
+        "between student and teacher in the row's metric, and the gradient with respect to the network's output."
+    )
 
+    def draw(self, results: Results, path: Path) -> bool:
+        """The last quarter of training, over all seeds."""
+        import pandas as pd
 
-def binned(row: Row, store: Store) -> pd.DataFrame:
-    """A row's cells by the middle of a bin: sigma, share (of the row's loss), gap (in the metric's units), gradient."""
-    import pandas as pd
-
-    bounds = row.recipe.levels.sigma_min, row.recipe.levels.sigma_max
-    cells = [noise_bins.frame(store.folder(key).lines(), *bounds) for key in row.keys]
-    cells = [cell[cell["images"] >= LAST * cell["images"].max()] for cell in cells if len(cell)]
-    if not cells:
-        return pd.DataFrame(columns=["sigma", *MEASURES])
-    joined = pd.concat(cells)
-    for name, source in (("share", "loss"), ("gap", "gap"), ("gradient", "gradient")):
-        joined[name] = joined["count"] * joined[source]
-    sums = joined.groupby("sigma")[["count", *MEASURES]].sum(min_count=1)
-    sums["share"] /= sums["share"].sum()
-    for name in ("gap", "gradient"):
-        sums[name] /= sums["count"]
-    return sums[[*MEASURES]].reset_index()
+        rows = [line.row for line in lowest(distinct(results.lines), ROWS)]
+        bins = {row.label: found for row in rows if len(found := binned(row, results.store))}
+        if bins:
+            _draw(pd.concat(bins, names=["row"]).reset_index(), path)
+        return bool(bins)
 
 
 def _draw(table: pd.DataFrame, path: Path) -> None:
     order = list(dict.fromkeys(table["row"]))
-    shown = [v for v in MEASURES if table[v].notna().any()]  # what older records lack is left out
-    found = {v: table.pivot(index="row", columns="sigma", values=v).loc[order] for v in shown}
-    with house():
+    shown = [v for v in MEASURES if table[v].notna().any()]  # older records lack some
+    pivots = {v: table.pivot(index="row", columns="sigma", values=v).loc[order] for v in shown}
+    with theme():
         height, below = 1.4 + 0.3 * len(order), 0.5
         figure, axes = blank(1, 1.5 + 5.2 * len(shown), [height], len(shown), below)
-        for ax, (name, values) in zip(axes[0], found.items(), strict=True):
+        for ax, (name, values) in zip(axes[0], pivots.items(), strict=True):
             _squares(ax, values, name == "share")
             ax.set(title=MEASURES[name], xlabel="sigma of the student")
-        labels = [textwrap.shorten(row, 48, placeholder=" ...") for row in order]
-        axes[0, 0].set_yticks(range(len(order)), labels)
+        axes[0, 0].set_yticks(range(len(order)), [short(row, 48) for row in order])
         for ax in axes[0, 1:]:
             ax.set_yticks([])
         save(figure, path)
 
 
 def _squares(ax: Any, values: pd.DataFrame, share: bool) -> None:
-    """A coloured square per number, logarithmic but for a share; what is zero has a number and no colour."""
+    """A square per number; colours are logarithmic except for a share. Zero has no colour."""
     import numpy as np
 
     numbers = values.to_numpy(dtype=float)
@@ -87,9 +68,9 @@ def _squares(ax: Any, values: pd.DataFrame, share: bool) -> None:
     known = colours[np.isfinite(colours)]
     middle = (known.min() + known.max()) / 2 if len(known) else 0.0
     for y, x in np.argwhere(np.isfinite(numbers)):
-        told = f"{numbers[y, x]:.0%}" if share else f"{numbers[y, x]:.0e}"
+        text = f"{numbers[y, x]:.0%}" if share else f"{numbers[y, x]:.0e}"
         ink = "white" if colours[y, x] < middle else "black"  # a zero has no colour: black on white
-        ax.text(x, y, told, ha="center", va="center", color=ink, fontsize="small", in_layout=False)
+        ax.text(x, y, text, ha="center", va="center", color=ink, fontsize="small", in_layout=False)
     ax.set_xticks(range(len(values.columns)), [f"{sigma:.2g}" for sigma in values.columns])
     ax.grid(False)
     ax.spines[:].set_visible(False)

@@ -1,4 +1,4 @@
-"""Sample grids of all rows below each other, and each row's whole grid as a file of its own."""
+"""Sample grids of all rows below each other, and each row's whole grid in a file of its own."""
 
 from __future__ import annotations
 
@@ -7,30 +7,44 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ablate.analysis.frame import Records
-    from ablate.planning.cells import Row
-    from ablate.planning.experiment import Experiment
-    from ablate.runs.store import Store
+from ablate.analysis.results import Results
+from ablate.planning.cells import Row
+from ablate.report.figure import Figure
 
-MOST = 24  # rows of the combined figure
+ROWS = 24  # of the combined figure
 LARGEST = 500_000  # bytes of a PNG
 MARGIN, GAP, TALL = 250, 12, 24  # pixels: the labels' width, between grids, of a row without samples
 ACROSS, PADDING = 8, 2  # images of a strip, pixels between images of a grid
-PALETTES = (
-    (3, 0),
-    (3, 64),
-    (2, 64),
-    (1, 64),
-    (1, 16),
-)  # rows of images, colours (0: all); the first that fits
+PALETTES = (3, 0), (3, 64), (2, 64), (1, 64), (1, 16)  # rows of images, colours (0: all); the first that fits
+
+
+class Samples(Figure):
+    """`samples.png` and `samples/<row>.png`; nothing where no cell has samples."""
+
+    ORDER, FILE, TITLE, MOST = 70, "samples.png", "Samples", ROWS
+    CAPTION = "Every row starts from the same sampling noise; its first finished seed is shown."
+
+    def draw(self, results: Results, path: Path) -> bool:
+        """The top of every grid, and the whole grids beside it."""
+        grids = _grids(results)
+        showing = [g for g in grids if g.files][:ROWS]
+        if not showing:
+            return False
+        last = grids.index(showing[-1])
+        for rows, colours in PALETTES:
+            if _save(_combined(grids[: last + 1], rows), path, colours) <= LARGEST:
+                break
+        path.with_suffix("").mkdir()
+        for grid, name in zip(showing, _names(showing), strict=True):
+            _whole(grid, path.with_suffix("") / f"{name}.png")
+        return True
 
 
 @dataclass(frozen=True)
 class Grids:
-    """A row's sample grids of its first seed that has some, by number of evaluations."""
+    """A row's sample grids, one per number of evaluations, of its first seed that has some; else its state."""
 
     row: Row
     files: tuple[Path, ...]
@@ -38,47 +52,30 @@ class Grids:
     state: str
 
 
-def grids(experiment: Experiment, store: Store, known: Records) -> list[Grids]:
-    """What every row has to show."""
-    asked = experiment.profile.evaluation.grid
-    columns = max(1, round(min(asked, experiment.profile.evaluation.samples) ** 0.5))
-    result = []
-    distinct = {
-        (row.label, row.keys): row for row in experiment.rows
-    }  # iCT ends a ladder and begins a leave-one-out
+def _grids(results: Results) -> list[Grids]:
+    """The sample grids of every row."""
+    evaluation = results.experiment.profile.evaluation
+    columns = max(1, round(min(evaluation.grid, evaluation.samples) ** 0.5))
+    # the last row of a ladder can be the first of a leave-one-out
+    distinct = {(row.label, row.keys): row for row in results.experiment.rows}
+    grids = []
     for row in distinct.values():
-        files = next((found for key in row.keys if (found := _files(store, key, known))), ())
-        states = [(known.get(key) or {}).get("state", "not run") for key in row.keys]
-        result.append(Grids(row, files, columns, next((s for s in states if s != "finished"), "no samples")))
-    return result
+        files = next((found for key in row.keys if (found := _files(results, key))), ())
+        states = [(results.records.get(key) or {}).get("state", "not run") for key in row.keys]
+        grids.append(Grids(row, files, columns, next((s for s in states if s != "finished"), "no samples")))
+    return grids
 
 
-def _files(store: Store, key: str, known: Records) -> tuple[Path, ...]:
-    record = known.get(key)
+def _files(results: Results, key: str) -> tuple[Path, ...]:
+    record = results.records.get(key)
     if not record or record.get("state") != "finished":
         return ()
-    found = store.folder(key).samples.glob(f"images_{record.get('images', 0):09d}_*step.png")
-    return tuple(sorted(found, key=_steps))
-
-
-def draw(found: Sequence[Grids], folder: Path) -> list[str]:
-    """Write `samples.png` and `samples/<row>.png` into `folder`; the names of what was written."""
-    showing = [g for g in found if g.files][:MOST]
-    if not showing:
-        return []
-    last = found.index(showing[-1])
-    for rows, colours in PALETTES:
-        if _save(_combined(found[: last + 1], rows), folder / "samples.png", colours) <= LARGEST:
-            break
-    (folder / "samples").mkdir(exist_ok=True)
-    return [
-        "samples.png",
-        *(_whole(grid, name, folder) for grid, name in zip(showing, _names(showing), strict=True)),
-    ]
+    samples = results.store.folder(key).samples
+    return tuple(sorted(samples.glob(f"images_{record.get('images', 0):09d}_*step.png"), key=_steps))
 
 
 def _names(showing: Sequence[Grids]) -> Iterator[str]:
-    """A file name for each row; rows of equal labels and cells share it."""
+    """A file name for each row; rows with the same label and the same cells share it."""
     taken: dict[str, tuple[str, ...]] = {}
     for grid in showing:
         slug = re.sub(r"[^a-z0-9]+", "-", grid.row.label.lower()).strip("-")[:60] or "row"
@@ -88,36 +85,34 @@ def _names(showing: Sequence[Grids]) -> Iterator[str]:
         yield name
 
 
-def _whole(grid: Grids, name: str, folder: Path) -> str:
-    file = f"samples/{name}.png"
-    strip = _beside([_open(path) for path in grid.files])
-    if _save(strip, folder / file, 0) > LARGEST:
-        _save(strip, folder / file, 64)
-    return file
+def _whole(grid: Grids, path: Path) -> None:
+    strip = _beside([_open(file) for file in grid.files])
+    if _save(strip, path, 0) > LARGEST:
+        _save(strip, path, 64)
 
 
-def _combined(found: Sequence[Grids], rows: int) -> Any:
-    """Label on the left, the top of every grid on the right."""
+def _combined(grids: Sequence[Grids], rows: int) -> Any:
+    """Labels on the left, the top of every grid on the right."""
     from PIL import Image, ImageDraw
 
-    strips = [_beside([_top(_open(p), g.columns, rows) for p in g.files]) if g.files else None for g in found]
+    strips = [_beside([_top(_open(p), g.columns, rows) for p in g.files]) if g.files else None for g in grids]
     heights = [(s.height if s else TALL) + GAP for s in strips]
     size = MARGIN + max(s.width for s in strips if s), TALL + sum(heights)
-    sheet = Image.new("RGB", size, "white")
-    pen, y = ImageDraw.Draw(sheet), TALL
-    _head(pen, next(g for g in found if g.files), rows)
-    for grid, strip, height in zip(found, strips, heights, strict=True):
+    page = Image.new("RGB", size, "white")
+    pen, y = ImageDraw.Draw(page), TALL
+    _head(pen, next(g for g in grids if g.files), rows)
+    for grid, strip, height in zip(grids, strips, heights, strict=True):
         _write(pen, grid.row.label, y, height - GAP)
         if strip:
-            sheet.paste(strip, (MARGIN, y))
+            page.paste(strip, (MARGIN, y))
         else:
             pen.text((MARGIN, y + 4), grid.state, fill="gray", font=_font())
         y += height
-    return sheet
+    return page
 
 
 def _head(pen: Any, grid: Grids, rows: int) -> None:
-    """Above each strip, in how many steps it was made."""
+    """The number of steps above each strip."""
     x = MARGIN
     for file in grid.files:
         steps = _steps(file)
@@ -169,8 +164,8 @@ def _beside(images: Sequence[Any]) -> Any:
 
 def _save(image: Any, path: Path, colours: int) -> int:
     """Write a PNG; its size in bytes."""
-    from ablate.core.files import whole
+    from ablate.core.files import atomic_write
 
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         (image.quantize(colours) if colours else image).save(temporary, format="PNG")
     return path.stat().st_size

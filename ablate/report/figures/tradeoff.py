@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ablate.analysis.frame import columns
-from ablate.analysis.lines import lines
-from ablate.report.figures.style import MOST, chosen, house, logarithmic, save
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ablate.planning.experiment import Experiment
+from ablate.analysis.lines import lowest
+from ablate.analysis.results import Results
+from ablate.report.figure import Figure
+from ablate.report.style import ROWS, blank, logarithmic, save, theme
 
 Point = tuple[int, float, float]  # number of the row in the table, x, y
 
 
-def tradeoff(experiment: Experiment, table: pd.DataFrame, path: Path) -> bool:
-    """Two panels of the rows' means, each row by its number in the table; False where fewer than two have both."""
-    results, seen = lines(experiment, table), columns(table, ())
-    one, two = (next((c for c in seen if c.nfe == nfe), None) for nfe in (1, 2))
-    rows = [results[i] for i in chosen(results, MOST)]
-    if one is None or two is None:
-        return False
-    steps = [
-        (x.index + 1, a.mean, b.mean) for x in rows if (a := x.stat("fid", one)) and (b := x.stat("fid", two))
-    ]
-    costs = [(x.index + 1, x.seconds, a.mean) for x in rows if x.wall_s and (a := x.stat("fid", one))]
-    if len(steps) < 2 or len(costs) < 2:
-        return False
-    _draw(steps, costs, path)
-    return True
+class Tradeoff(Figure):
+    """Two panels of the rows' means, a number for each row; nothing where fewer than two rows have both."""
+
+    ORDER, FILE, TITLE, MOST = 40, "tradeoff.png", "Two steps, and cost", ROWS
+    CAPTION = (
+        "Means over seeds; the numbers count the rows of the table from the top. Above the dashed line, a second step "
+        "makes a row worse. Wall time depends on the machine that computed a cell."
+    )
+
+    def draw(self, results: Results, path: Path) -> bool:
+        """One-step FID against two-step FID, and seconds per cell against one-step FID."""
+        one, two = (next((c for c in results.measured if c.nfe == nfe), None) for nfe in (1, 2))
+        if one is None or two is None:
+            return False
+        rows = [(x, a, x.stat("fid", two)) for x in lowest(results.lines, ROWS) if (a := x.stat("fid", one))]
+        steps = [(x.index + 1, a.mean, b.mean) for x, a, b in rows if b]
+        costs = [(x.index + 1, x.seconds, a.mean) for x, a, _ in rows if x.wall_s]
+        if len(steps) < 2 or len(costs) < 2:
+            return False
+        _draw(steps, costs, path)
+        return True
 
 
 def _draw(steps: list[Point], costs: list[Point], path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with house():
-        figure = Figure(figsize=(10.0, 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2)
+    with theme():
+        figure, axes = blank(1, 10.0, [4.6], 2, share=False)
+        left, right = axes[0]
         _scatter(left, steps, "FID, 1 step", "FID, 2 steps")
         logarithmic(left, "x", "y")
         ends = [min(v for _, *xy in steps for v in xy), max(v for _, *xy in steps for v in xy)]

@@ -1,39 +1,36 @@
-"""The result tables of a page: a table per section, a line per row."""
+"""The result tables of a page: one per section, a line per row."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ablate.analysis.frame import Column
 from ablate.analysis.lines import Line, best, title
 from ablate.analysis.reference import Methods, Published
+from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus
-from ablate.analysis.wording import interval, percent, probability
 from ablate.core.formats import number
 from ablate.report.markdown import Footnotes, table
-
-if TYPE_CHECKING:
-    from ablate.planning.experiment import Experiment
+from ablate.statistics.wording import interval, percent, probability
 
 
-class Results:
-    """Lines as cells of text."""
+class Sections:
+    """Sections of a page.
+
+    Args:
+        columns: the columns of FID.
+        methods: the published methods, None without a reference file.
+        notes: the page's footnotes, which the tables add to.
+    """
 
     def __init__(
-        self,
-        experiment: Experiment,
-        lines: Sequence[Line],
-        columns: Sequence[Column],
-        methods: Methods | None,
-        notes: Footnotes,
-        versus: Sequence[Versus | None],
+        self, results: Results, columns: Sequence[Column], methods: Methods | None, notes: Footnotes
     ):
-        self.experiment, self.lines, self.columns, self.notes = experiment, lines, columns, notes
-        self.versus = versus
+        self.experiment, self.lines, self.versus = results.experiment, results.lines, results.versus
+        self.columns, self.notes = columns, notes
         self.protocol = methods.reference.protocol if methods else None
-        self.published = [methods.of(row) if methods else {} for row in experiment.rows]
+        self.published = [methods.of(row) if methods else {} for row in self.experiment.rows]
 
     def section(self, group: Sequence[int]) -> list[str]:
         """Heading, a sentence and the table of the rows in `group`."""
@@ -53,14 +50,14 @@ class Results:
         return [f"## {heading}", self._against(group), table(headings, rows)]
 
     def _against(self, group: Sequence[int]) -> str:
-        """What the changes of a section are against."""
+        """The base of a section's changes."""
         rows = [self.experiment.rows[i] for i in group]
         if rows[0].section == "ladder":
             return "Each row is the row above with one axis changed."
         if rows[0].section == "leave_one_out":
             return f"Each row is {rows[0].label} with one axis changed."
         named = " and ".join(dict.fromkeys(r.base for r in rows))
-        return f"Changes are against {named}, where the experiment has it as a row."
+        return f"Each change is relative to the row's base ({named}), if the experiment has that row."
 
     def _row(self, i: int, bold: dict[Column, set[int]]) -> list[str]:
         line = self.lines[i]
@@ -69,7 +66,7 @@ class Results:
 
     @staticmethod
     def _change(versus: Versus | None) -> list[str]:
-        """By how much a row is above its base, how sure that is, and how many seeds would make it sure."""
+        """The change against the base, its p, and the seeds that would make it significant."""
         if versus is None:
             return ["-", "-", "-"]
         pair = versus.paired
@@ -79,8 +76,8 @@ class Results:
             return [", ".join(filter(None, [by, lost])), "-", "-"]
         p = probability(versus.corrected)
         seeds = str(versus.seeds) if versus.seeds else "-" if pair.lost else ">100"
-        told = [f"**{p}**", "-"] if versus.decided else [p, seeds]
-        return [", ".join(filter(None, [by, lost])), *told]
+        rest = [f"**{p}**", "-"] if versus.decided else [p, seeds]
+        return [", ".join(filter(None, [by, lost])), *rest]
 
     def _fid(self, line: Line, column: Column, bold: bool) -> str:
         stat = line.stat("fid", column)
@@ -91,17 +88,17 @@ class Results:
 
     def _absent(self, line: Line) -> str:
         """Why a row has no number in a column."""
-        told = {state: reason for state, reason in reversed(line.reasons)}
+        reasons = {state: reason for state, reason in reversed(line.reasons)}
         if line.states["diverged"]:
-            reason = told.get("diverged", "")
+            reason = reasons.get("diverged", "")
             step = re.search(r"step (\d+)", reason)
             return f"diverged (step {step[1]})" if step else f"diverged ({reason})" if reason else "diverged"
         if line.states["failed"]:
-            return "failed" + (self.notes(told["failed"]) if "failed" in told else "")
+            return "failed" + (self.notes(reasons["failed"]) if "failed" in reasons else "")
         return "not run" if line.states["missing"] else "-"
 
     def _seeds(self, line: Line) -> str:
-        """How many seeds entered, and what became of the others."""
+        """How many seeds entered the means, and how the others ended."""
         words = {"diverged": "diverged", "failed": "failed", "missing": "not run"}
         lost = [f"{line.states[state]} {word}" for state, word in words.items() if line.states[state]]
         return f"{line.n} ({', '.join(lost)})" if line.n and lost else str(line.n)
@@ -114,31 +111,31 @@ class Results:
         return f"{next(iter(numbers.values())).method} {fids}" + self.notes(self._compared(i, numbers))
 
     def _compared(self, i: int, numbers: dict[int, Published]) -> str:
-        """Where the published number comes from, and in what it was measured otherwise than this table."""
+        """The source of a published number, and how its measurement differs from this table's."""
         first, flat = next(iter(numbers.values())), self.lines[i].row.recipe.flat()
         steps = " / ".join(f"{nfe}" for nfe in sorted(numbers))
         but = ", ".join(f"{k} {v} instead of {flat.get(k)}" for k, v in first.but.items() if flat.get(k) != v)
-        told = f"{first.method} on {first.dataset} as published, at {steps} steps ({first.source})."
+        text = f"{first.method} on {first.dataset} as published, at {steps} steps ({first.source})."
         differing = "; ".join([*self._otherwise(first), *([f"the published run has {but}"] if but else [])])
-        return f"{told} Not comparable with this table: {differing}." if differing else told
+        return f"{text} Not comparable with this table: {differing}." if differing else text
 
     def _otherwise(self, published: Published) -> list[str]:
-        """The facts in which this table differs from a published number."""
+        """How this table differs from a published number."""
         profile, found = self.experiment.profile, []
         if profile.data.name.replace("-", "") != published.dataset.lower().replace("-", ""):
-            found.append(f"the data are {profile.data.name}")
+            found.append(f"this table uses {profile.data.name}")
         seen = (published.batch or 0) * (published.steps or 0)
         if seen and profile.images != seen:
-            found.append(f"{profile.images:,} images seen in training instead of {seen:,}")
+            found.append(f"it trains on {profile.images:,} images instead of {seen:,}")
         return [*found, *self._measure(), *self._adapted()]
 
     def _measure(self) -> list[str]:
         e, p, by = self.experiment.profile.evaluation, self.protocol, [c.by for c in self.columns if c.by]
         ours = " and ".join(dict.fromkeys(by)) or f"{e.extractor}, n={e.samples}"
-        there = f"{p.extractor}, n={p.samples} against {p.against}" if p else "others"
-        return [f"the FID here is of {ours} against held-out images, there of {there}"]
+        there = f"{p.extractor}, n={p.samples} against {p.against}" if p else "another protocol"
+        return [f"its FID uses {ours} against held-out images, the published one {there}"]
 
     def _adapted(self) -> list[str]:
-        """What the profile does to the recipe."""
+        """The fields of a recipe that the profile sets."""
         fields = ", ".join(self.experiment.profile.adapt)
         return [f"profile {self.experiment.profile.name} sets {fields}"] if fields else []

@@ -1,0 +1,83 @@
+"""The look that all figures share. pyplot is not used, so no display is needed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DPI = 110
+ROWS = 40  # rows of a figure with a line per row
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Apply the look of all figures; your own settings come back afterwards."""
+    import matplotlib
+    import seaborn as sns
+
+    with (
+        matplotlib.rc_context(),
+        sns.axes_style("whitegrid"),
+        sns.plotting_context("notebook", font_scale=0.8),
+    ):
+        yield
+
+
+def blank(
+    rows: int,
+    width: float,
+    heights: Sequence[float],
+    across: int = 1,
+    below: float = 0.0,
+    share: bool = True,
+) -> tuple[Any, Any]:
+    """An empty figure and its axes, an array (rows, across).
+
+    Args:
+        width, heights: of the figure and of each row of axes, in inches.
+        below: room for a legend under the axes, in inches.
+        share: whether all axes have the same x axis.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, sum(heights) + below), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, across, squeeze=False, height_ratios=heights, sharex=share)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as a PNG of 128 colours, a third of the bytes.
+
+    It is drawn once, on its canvas: `savefig` draws everything twice, the first time only for the layout.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from ablate.core.files import atomic_write
+
+    figure.set_dpi(DPI)
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+    with atomic_write(path) as temporary:
+        picture.quantize(128, dither=Image.Dither.NONE).save(temporary, format="PNG")
+
+
+def logarithmic(ax: Any, *names: str) -> None:
+    """Make the axes `names`, "x" or "y", logarithmic with plain numbers, even where they span less than a decade."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    for name in names:
+        axis = {"x": ax.xaxis, "y": ax.yaxis}[name]
+        ax.set(**{f"{name}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def short(label: str, width: int) -> str:
+    """A label cut to `width` characters, between words."""
+    return textwrap.shorten(label, width, placeholder=" ...")

@@ -1,0 +1,141 @@
+"""The contract of figures: found, not listed; one that fails costs itself alone."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.metadata
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.made import LIST, Made
+
+from ablate.core import plugins
+from ablate.report import figure, figures
+
+EXAMPLE = Path(__file__).with_name("parameters.py")
+SHIPPED = [f.FILE for f in figure.figures()]
+
+
+@pytest.fixture
+def made(tmp_path):
+    return Made(tmp_path, LIST).put(0, 300.0, 310.0).put(1, 200.0, 220.0)
+
+
+@pytest.fixture
+def anew():
+    """Plugins are looked for again; what the test added is forgotten afterwards."""
+    plugins.load.cache_clear()
+    yield
+    plugins.load.cache_clear()
+    for name in ("ablate.report.figures.parameters", "parameters"):
+        sys.modules.pop(name, None)
+    vars(figures).pop("parameters", None)
+    gc.collect()  # a class is in a circle with itself
+    assert [f.FILE for f in figure.figures()] == SHIPPED
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Draw these figures and no others."""
+    return lambda *chosen: monkeypatch.setattr(figure, "figures", lambda: [*chosen])
+
+
+def test_every_module_is_a_figure_of_its_name():
+    modules = {file.stem for file in Path(figures.__path__[0]).glob("*.py")} - {"__init__"}
+    assert (
+        modules
+        == {Path(f.FILE).stem for f in figure.figures()}
+        == {f.source().stem for f in figure.figures()}
+    )
+
+
+def test_figures_are_ordered_and_described():
+    found = figure.figures()
+    orders = [f.ORDER for f in found]
+    assert orders == sorted(set(orders))
+    assert len({f.TITLE for f in found}) == len(found)
+    assert all(f.CAPTION.endswith(".") and f.MOST > 0 for f in found)
+
+
+def added_to_the_folder(folder, monkeypatch):
+    shutil.copy(EXAMPLE, folder)
+    monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(folder)])
+
+
+def named_by_an_entry_point(folder, monkeypatch):
+    point = importlib.metadata.EntryPoint("parameters", "parameters", "ablate.figures")
+    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
+    monkeypatch.setattr(plugins, "_installed", lambda: importlib.metadata.EntryPoints((point,)))
+
+
+@pytest.mark.parametrize("add", [added_to_the_folder, named_by_an_entry_point])
+def test_a_figure_in_one_file_is_drawn_and_shown(add, anew, made, tmp_path, monkeypatch):
+    assert len(EXAMPLE.read_text().splitlines()) < 30
+    (tmp_path / "figures").mkdir()
+    add(tmp_path / "figures", monkeypatch)
+    importlib.invalidate_caches()
+    at = [f.ORDER for f in figure.figures()].index(45)
+    assert [f.FILE for f in figure.figures()] == [*SHIPPED[:at], "parameters.png", *SHIPPED[at:]]
+    monkeypatch.setattr(figure, "figures", lambda every=figure.figures: [f for f in every() if f.ORDER == 45])
+    folder = made.write()
+    assert (folder / "parameters.png").read_bytes().startswith(b"\x89PNG")
+    assert "One-step FID against the number of parameters" in (folder / "table.md").read_text()
+
+
+def test_files_beside_a_figure_are_kept_and_stale_ones_removed(made, only):
+    class Several:
+        FILE, names = "made.png", ("made.png", "made/a.png", "made/b.png")
+
+        def source(self):
+            return EXAMPLE
+
+        def draw(self, results, path):
+            for name in self.names:
+                (path.parent / name).parent.mkdir(exist_ok=True)
+                (path.parent / name).write_text(name)
+            return bool(self.names)
+
+    several = Several()
+    only(several)
+    folder = made.write()
+    assert {p.relative_to(folder).as_posix() for p in folder.rglob("*.png")} == {*several.names}
+    several.names = ("made.png", "made/b.png")
+    made.put(2, 100.0).write()
+    assert {p.relative_to(folder).as_posix() for p in folder.rglob("*.png")} == {*several.names}
+    several.names = ()
+    made.put(2, 100.0, 110.0).write()
+    assert not [*folder.rglob("*.png")]
+
+
+def test_a_figure_that_fails_costs_itself_and_a_line(made, only, capsys):
+    class Broken:
+        FILE, broken = "broken.png", True
+
+        def source(self):
+            return EXAMPLE
+
+        def draw(self, results, path):
+            path.write_text("half")
+            assert (path.parents[1] / "table.csv").exists()  # tables come first
+            if self.broken:
+                raise ValueError("no such\ncolour")
+            return True
+
+    class Fine(Broken):
+        FILE, broken = "fine.png", False
+
+    broken = Broken()
+    only(broken, Fine())
+    folder = made.write()
+    assert capsys.readouterr().err == "warning: broken.png is left out: ValueError: no such colour\n"
+    assert [p.name for p in folder.rglob("*.png")] == ["fine.png"]
+    assert {"table.csv", "table.md", "table.tex", "index.html", "records.jsonl"} <= {
+        p.name for p in folder.iterdir()
+    }
+    broken.broken = False
+    made.write()  # nothing new is recorded, and yet it is tried again
+    assert sorted(p.name for p in folder.rglob("*.png")) == ["broken.png", "fine.png"]
+    assert not [p for p in folder.iterdir() if p.name.startswith(".figure-")]

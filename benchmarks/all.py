@@ -7,7 +7,6 @@ known from the last time, else guessed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -15,6 +14,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from support.command import parser
 
 HERE = Path(__file__).parent
 GUESSES = {  # minutes on two cores, the ones that matter most first; used until a row has been measured
@@ -56,11 +57,10 @@ def measured(name: str, limit_s: float, quick: bool) -> str:
 
 def main() -> int:
     """The number of rows that failed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--only", nargs="+", choices=GUESSES, default=list(GUESSES))
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, nothing is kept")
-    given, began, failures = parser.parse_args(), time.monotonic(), 0
+    command = parser(__doc__)
+    command.add_argument("--minutes", type=float, default=30.0, help="time for all rows together")
+    command.add_argument("--only", nargs="+", choices=GUESSES, default=list(GUESSES), help="rows to measure")
+    given, began, failures = command.parse_args(), time.monotonic(), 0
     for number, name in enumerate(given.only, 1):
         left, needs = given.minutes - (time.monotonic() - began) / 60, minutes_of(name)
         head = f"[{number}/{len(given.only)}] {name}"

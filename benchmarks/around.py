@@ -9,15 +9,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from results import QUICK, Row, save, seconds, spread
+from support.command import QUICK, parser
+from support.results import Row, save, seconds, spread
 
 from ablate.core.hardware import use
 from ablate.data import datasets
 from ablate.planning import planner
 from ablate.runs.heartbeat import Heartbeat
-from ablate.runs.loop import Run
 from ablate.runs.store import Store
-from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "table1.yaml"
 PAIRS = 1 if QUICK else 7
@@ -26,6 +25,9 @@ CHANGES = {"profile.images": 320 if QUICK else 2240, "profile.checkpoint_every":
 
 def main() -> None:
     """Pairs of trainings without their evaluation."""
+    from ablate.runs.loop import Run
+    from ablate.training.trainer import Trainer
+
     use(1)
     cell = list(planner.load(FILE, overrides=CHANGES).cells.values())[-1]
     images = datasets.load(cell.profile.data)
@@ -51,4 +53,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import torch
-import torch_fidelity.metrics as metrics
-from results import QUICK, Row, save, seconds, spread
+from support.command import QUICK, parser
+from support.results import Row, save, seconds, spread
 
 from ablate.core.hardware import use
+from ablate.core.lazy import torch
 from ablate.data import datasets
-from ablate.evaluation import classifier
-from ablate.evaluation import fid as evaluate
+from ablate.evaluation import classifier, evaluate
 from ablate.planning import planner
-from ablate.runs.assess import assess, samples, schedules
 from ablate.runs.store import Store
-from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "table1.yaml"
 PAIRS = 1 if QUICK else 5
@@ -44,6 +41,11 @@ def clocked(work: Callable[..., Any]) -> Callable[..., Any]:
 
 def main() -> None:
     """Pairs, alternating, after one evaluation that makes what is kept for ever."""
+    import torch_fidelity.metrics as metrics
+
+    from ablate.runs.assess import assess, samples, schedules
+    from ablate.training.trainer import Trainer
+
     use(1)
     small = {"profile.evaluation.samples": 64} if QUICK else {}
     cell = next(iter(planner.load(FILE, overrides=small).cells.values()))
@@ -87,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from results import NO_GPU, QUICK, Row, save, seconds
+from support.command import QUICK, parser
+from support.results import NO_GPU, Row, save, seconds
 
 from ablate.core.errors import SpecError
 from ablate.core.hardware import cores, devices
@@ -133,4 +134,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

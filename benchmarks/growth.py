@@ -11,16 +11,20 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 from planning import SETS, ablate
-from results import QUICK, Row, save, seconds
+from support.command import QUICK, parser
+from support.results import Row, save, seconds
 
 from ablate.core.hardware import use
 from ablate.data import datasets
 from ablate.planning import planner
-from ablate.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "table1.yaml"
 PICTURE = Path(__file__).parents[1] / "docs" / "growth.png"
@@ -33,6 +37,8 @@ Curve = dict[int, float]
 
 def trainer(images: int, batch: int = 16) -> Trainer:
     """Of the iCT row on digits, for so many images in all."""
+    from ablate.training.trainer import Trainer
+
     changes = {"profile.images": images, "profile.batch": batch}
     cell = list(planner.load(FILE, overrides=changes).cells.values())[-1]
     return Trainer(cell.recipe, cell.profile, datasets.load(cell.profile.data), cell.seed)
@@ -139,4 +145,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

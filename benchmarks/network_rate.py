@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from results import QUICK, Row, save
+from support.command import QUICK, parser
+from support.results import Row, save
 
 from ablate.core.hardware import cores
 from ablate.cost import bench, estimate
@@ -57,4 +58,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

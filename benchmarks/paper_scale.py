@@ -7,9 +7,8 @@ GPU's peak that are assumed, as are the bandwidths. The exchange of gradients is
 
 from __future__ import annotations
 
-import sys
-
-from results import Row, save
+from support.command import parser
+from support.results import Row, save
 
 from ablate.config.profile import load_profile
 from ablate.config.recipe import build, read_specs
@@ -70,5 +69,6 @@ def main(rate: float | None) -> None:
 
 
 if __name__ == "__main__":
-    given = [float(a) for a in sys.argv[1:] if not a.startswith("--")]
-    main(given[0] if given else None)
+    command = parser(__doc__)
+    command.add_argument("rate", nargs="?", type=float, help="TFLOP/s that a GPU reaches, measured")
+    main(command.parse_args().rate)

@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from support.command import parser
+
 from ablate.core.files import read_json, write_json
 from ablate.core.hardware import cores, processor
 from ablate.planning import planner
-from ablate.runs.store import Store, describe
+from ablate.runs.store import Store
 
 SMALL = ["profile.images=512", "profile.evaluation.samples=64", "network.width=8", "network.attention=[]"]
 SETS = [part for pair in SMALL for part in ("--set", pair)]
@@ -50,11 +52,11 @@ def finished(place: Path, cells: int) -> Path:
     done = next(r for r in map(store.record, store.keys()) if r)
     source = store.folder(done["key"])
     for cell in experiment.cells.values():
-        folder, config = store.prepare(cell), describe(cell)
+        folder = store.prepare(cell)
         folder.metrics.write_bytes(source.metrics.read_bytes())
         for image in source.samples.iterdir():
             (folder.samples / image.name).write_bytes(image.read_bytes())
-        record = read_json(source.record) | {"key": cell.key, "seed": cell.seed, "recipe": config["recipe"]}
+        record = read_json(source.record) | {"key": cell.key, "seed": cell.seed}
         write_json(folder.record, record)
     return file
 
@@ -91,4 +93,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__, quick=False).parse_args()
     main()

@@ -7,12 +7,13 @@ in the middle (0.08).
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
+from support.command import parser
 
-from ablate.analysis.statistics import ALPHA, holm, paired
+from ablate.statistics.paired import paired
+from ablate.statistics.significance import ALPHA, holm
 
 SPREAD, CLAIMS, TABLES = 0.08, 10, 400
 SEEDS = (2, 3, 4, 5, 6, 8, 10)
@@ -70,4 +71,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    command = parser(__doc__, quick=False)
+    command.add_argument("folder", nargs="?", type=Path, default=Path("."), help="where power.png goes")
+    main(command.parse_args().folder)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from results import QUICK, Row, save, seconds
+from support.command import QUICK, parser
+from support.results import Row, save, seconds
 
 TEACHER = "name: some_teachers\nplan: [{grid: {teacher: [none, adaptive]}}]\nseeds: [0, 1]\n"
 NOISE = "name: some_noise\nplan: [{grid: {noise.p_mean: [-1.1, 0.0]}}]\nseeds: [2, 3]\n"
@@ -89,4 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from planning import SETS, ablate, finished
-from results import QUICK, Row, save, seconds, spread
+from support.command import QUICK, parser
+from support.results import Row, save, seconds, spread
 
 CELLS, REPEATS = (20, 1) if QUICK else (1000, 5)
 
@@ -26,4 +27,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

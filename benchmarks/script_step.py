@@ -18,15 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from results import QUICK, Row, save, seconds, spread
+from support.command import QUICK, parser
+from support.results import Row, save, seconds, spread
 
 from ablate.core.hardware import cores, use
+from ablate.core.lazy import torch
 from ablate.cost import bench
 from ablate.cost.timing import peak
 from ablate.planning import planner
 from ablate.planning.cells import Cell
-from ablate.training.trainer import Trainer
 
 FILE = Path(__file__).parents[1] / "experiments" / "bench_script_unet.yaml"
 PAIRS = 1 if QUICK else 5
@@ -46,6 +46,8 @@ def cell(precision: str) -> Cell:
 
 def ours(of: Cell) -> Callable[[], object]:
     """Our step, its loss read every time too."""
+    from ablate.training.trainer import Trainer
+
     trainer = Trainer(of.recipe, of.profile, bench.made_up(of, "cpu"), 0)
     return lambda: trainer.step().loss.item()
 
@@ -150,10 +152,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    arguments = [a for a in sys.argv[1:] if not a.startswith("--")]
-    if arguments:
+    command = parser(__doc__)
+    command.add_argument("side", nargs="?", choices=SIDES, help="measure the memory of one side only")
+    command.add_argument("precision", nargs="?", choices=("fp32", "bf16"), default="fp32")
+    given = command.parse_args()
+    if given.side:
         use(cores())
-        one = SIDES[arguments[0]](cell(arguments[1]))
+        one = SIDES[given.side](cell(given.precision))
         one(), one()
         print(json.dumps(peak("cpu") / 1e6))
     else:

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from planning import SETS, ablate, finished
-from results import QUICK, Row, save, seconds, spread
+from support.command import QUICK, parser
+from support.results import Row, save, seconds, spread
 
 REPEATS = 1 if QUICK else 5
 CELLS = 10 if QUICK else 40  # of the finished table
@@ -79,4 +80,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from results import QUICK, Row, save, seconds
+from support.command import QUICK, parser
+from support.results import Row, save, seconds
 
 from ablate.core.hardware import cores
 from ablate.planning import planner
@@ -43,7 +44,7 @@ def plainly(place: Path) -> float:
 
 def one_by_one() -> None:
     """What that process does."""
-    import plain
+    from support import plain
 
     small = {"profile.images": 320, "profile.evaluation.samples": 64} if QUICK else {}
     for cell in planner.load("subset.yaml", overrides=small).cells.values():
@@ -69,4 +70,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

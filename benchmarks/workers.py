@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from support.command import parser
+
 from ablate.core.hardware import cores, processor
 
 FILE = "name: equal\nseeds: [0, 1, 2, 3]\nplan: [{grid: {metric.c: [0.01, 0.1]}}]\n"
@@ -56,4 +58,6 @@ def main(workers: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+    command = parser(__doc__, quick=False)
+    command.add_argument("workers", nargs="?", type=int, default=2, help="processes of the faster side")
+    main(command.parse_args().workers)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import os
+import shutil
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 import torch
+from filelock import FileLock
 
 torch.set_num_threads(1)
 # a shell starts what runs in the background with Ctrl-C ignored, and what the tests start would inherit that
@@ -19,3 +24,65 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _same_seed() -> None:
     torch.manual_seed(0)
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one process of the test run makes and all of them read."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, begun = root / name, root / f"{name}.begun"
+    with FileLock(root / f"{name}.lock"):
+        if not folder.exists():
+            begun.mkdir(exist_ok=True)
+            make(begun)
+            begun.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 digits."""
+    from ablate.config.profile import Data
+    from ablate.data import datasets
+
+    return datasets.load(Data(name="digits"))
+
+
+@pytest.fixture(scope="session")
+def extractor_cache(tmp_path_factory, digits) -> Path:
+    """A cache that holds the extractor of the digits, which takes seconds to train. Copy it where you write."""
+    from ablate.evaluation import classifier
+
+    return _made_once(tmp_path_factory, "extractor", lambda folder: classifier.train(digits, folder))
+
+
+@pytest.fixture(scope="session")
+def mlflow_db(tmp_path_factory) -> Path:
+    """An empty MLflow store, which takes seconds to create. Copy it where you write."""
+    from ablate.tracking import tracker
+    from ablate.tracking.backend import Backend
+
+    return (
+        _made_once(tmp_path_factory, "mlflow", lambda folder: Backend(folder).create(tracker._mlflow()))
+        / "mlflow.db"
+    )
+
+
+@pytest.fixture(scope="session")
+def warmed(extractor_cache, mlflow_db) -> Callable[[Path], Path]:
+    """Gives a folder a runs directory that holds the extractor and an MLflow store; returns the folder."""
+
+    def warm(place: Path) -> Path:
+        shutil.copytree(extractor_cache, place / "runs" / "cache")
+        shutil.copy(mlflow_db, place / "runs")
+        return place
+
+    return warm
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped and why, a line for each reason; the reason names what to install."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = collections.Counter(str(r.longrepr[2]).removeprefix("Skipped: ") for r in reports)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {count}: {reason}")

@@ -17,7 +17,7 @@ def test_a_busy_process_is_seen_as_busy():
     usage, began = Usage(), time.process_time()
     while time.process_time() - began < 0.2:
         pass
-    found = usage.look()
+    found = usage.measure()
     assert found[CPU] > 0
     assert 1 < found[MEMORY] < 1e6
 

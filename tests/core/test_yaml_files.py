@@ -15,14 +15,14 @@ def test_plain_data_comes_back():
     ("text", "said"),
     [
         ("", "empty"),
-        ("a: [1", "no valid YAML"),
+        ("a: [1", "not valid YAML"),
         ("a: 1\na: 2", "twice"),
-        ("a: !!python/object/apply:os.system [ls]", "no valid YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "not valid YAML"),
         ("? [1, 2]\n: x\n? {a: 1}\n: y", "key"),
         ("&a [*a]", "itself"),
         ("[" * 100 + "]" * 100, "deeper"),
-        ("a: 2001-99-99", "no valid YAML"),
-        ("\x00", "no valid YAML"),
+        ("a: 2001-99-99", "not valid YAML"),
+        ("\x00", "not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(text, said):

@@ -152,7 +152,7 @@ def test_wrong_paths_are_one_line_each(tmp_path):
     empty = packed(tmp_path / "empty.zip", [])
     assert "profile.data.path: zip needs a path" in refused(Data(name="zip"))
     assert "no such file" in refused(zipped(tmp_path / "missing.zip"))
-    assert "no readable zip" in refused(zipped(tmp_path / "text.zip"))
+    assert "not a readable zip" in refused(zipped(tmp_path / "text.zip"))
     assert "no images" in refused(zipped(empty))
     assert "no images" in refused(Data(name="folder", path=str(tmp_path)))
     assert "a folder" in refused(zipped(tmp_path))
@@ -170,7 +170,7 @@ def test_damaged_images_are_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
         out.writestr("good.png", whole)
         out.writestr("short.png", whole[: len(whole) // 2])
-    assert "short.png: no readable image" in refused(zipped(tmp_path / "a.zip"))
+    assert "short.png: not a readable image" in refused(zipped(tmp_path / "a.zip"))
 
 
 def test_images_that_explode_are_refused_before_they_are_decoded(tmp_path, monkeypatch):

@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.cli import call
 from typer.testing import CliRunner
 
 import ablate
@@ -249,20 +249,24 @@ def file(tmp_path):
     return tmp_path / "two.yaml"
 
 
-def command(*arguments, cwd):
-    line = [sys.executable, "-m", "ablate", *arguments]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False)
+@pytest.fixture(autouse=True)
+def _plugins(monkeypatch):
+    """Forget afterwards what an experiment imported."""
+    monkeypatch.setattr(ablate.AXES["input_precond"], "options", dict(ablate.AXES["input_precond"].options))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("unscaled_option", None)
 
 
-def test_doctor_prints_json_and_its_exit_code_tells(file):
-    done = command("doctor", file.name, "--json", cwd=file.parent)
+def test_doctor_prints_json_and_exits_with_1_where_a_recipe_fails(file):
+    done = call("doctor", file.name, "--json", cwd=file.parent)
     rows = json.loads(done.stdout)
     assert done.returncode == 1, done.stderr
     assert [(r["recipe"], r["defect"]) for r in rows if not r["ok"]] == [("wrong", "D8")]
 
 
 def test_run_stops_at_a_failing_check(file):
-    done = command("run", file.name, cwd=file.parent)
+    done = call("run", file.name, cwd=file.parent)
     assert done.returncode == 2
     assert "wrong: 3 input std" in done.stderr
     assert "this is D8" in done.stderr

@@ -2,30 +2,31 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from unittest import mock
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from helpers.examples import example
+from helpers.made import LIST, Made
 
-from ablate.config.profile import Data
+from ablate.analysis.results import Results
+from ablate.core import plugins
 from ablate.core.errors import SpecError
-from ablate.data import datasets
 from ablate.evaluation import classifier, evaluate, extractors
 from ablate.evaluation.metrics import METRICS
+from ablate.report import tables
+from ablate.tracking import notes
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def digits() -> datasets.Images:
-    return datasets.load(Data(name="digits"))
+def cache(tmp_path_factory, extractor_cache):
+    return shutil.copytree(extractor_cache, tmp_path_factory.mktemp("evaluate") / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +152,34 @@ def test_every_metric_is_measured(digits, ours, held_out, cache):
     assert list(found.metrics) == list(METRICS) == ["fid", "kid", "precision", "recall"]
 
 
+def test_a_metric_in_one_file_is_measured_and_has_a_column(
+    digits, ours, held_out, cache, tmp_path, monkeypatch
+):
+    (tmp_path / "mean_distance.py").write_text(example("A metric"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mean_distance", raising=False)
+    point = EntryPoint("mean_distance", "mean_distance", "ablate.metrics")
+    monkeypatch.setattr(plugins, "_installed", lambda: EntryPoints([point]))
+    plugins.load.__wrapped__("ablate.evaluation.metrics", "ablate.metrics")
+    try:
+        found = evaluate.measure(noisy(digits.train[:60], 30), held_out, ours, cache)
+        net = classifier.restore(ours.weights)
+        with torch.no_grad():
+            means = [
+                classifier.features(net, x).mean(0) for x in (noisy(digits.train[:60], 30), held_out.images)
+            ]
+        assert found["mean_distance"] == pytest.approx(float((means[0] - means[1]).norm()), rel=1e-4)
+        made = Made(tmp_path, LIST).put(0, 300.0)
+        assert "mean_distance_1step" in tables.csv(Results(made.experiment, made.store)).splitlines()[0]
+        assert notes.results({"mean_distance": [{"nfe": 1, "value": 2.0}]}) == {"mean_distance_1step": 2.0}
+    finally:
+        del METRICS["mean_distance"]
+
+
 def test_names_are_checked_without_torch():
-    code = "import sys; from ablate.evaluation.evaluate import check; check('classifier'); check('inception'); "
+    code = (
+        "import sys; from ablate.evaluation.evaluate import check; check('classifier'); check('inception'); "
+    )
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     evaluate.check("dinov2-vit-b-14")

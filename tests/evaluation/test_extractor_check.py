@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from ablate.config.profile import Data, load_profile
-from ablate.data import datasets
+from ablate.config.profile import load_profile
 from ablate.evaluation import extractor_check
 from ablate.evaluation.extractor_check import DAMAGES, blurred, fewer, noisy
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load(Data(name="digits"))
 
 
 def test_no_damage_is_the_image_itself(digits):
@@ -43,9 +38,10 @@ def test_the_last_classes_are_left_out_and_the_rest_repeated(digits):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(tmp_path_factory, extractor_cache):
     profile = load_profile("digits", {"evaluation.samples": 400})
-    return extractor_check.examine(profile, tmp_path_factory.mktemp("cache"))
+    cache = shutil.copytree(extractor_cache, tmp_path_factory.mktemp("check") / "cache")
+    return extractor_check.examine(profile, cache)
 
 
 def test_more_damage_is_further_away(found):

@@ -1,4 +1,4 @@
-"""Wherever a cell is computed: the same record; stopped, it saves; ended, it stands alone; impossible, it is said."""
+"""Wherever a cell is computed: the same record; stopped, it saves; killed, it resumes; impossible, an error says so."""
 
 from __future__ import annotations
 
@@ -7,79 +7,90 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
-import tempfile
 import time
+import types
 from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from helpers import cli
 
+from ablate.core import plugins
 from ablate.core.errors import SpecError
 from ablate.execution import executors
-from ablate.execution.executors import mirror
-from ablate.execution.executors.command import Command
+from ablate.execution.command import Command
+from ablate.execution.executors import slurm as slurm_module
 from ablate.execution.executors.local import Local
-from ablate.execution.executors.mirror import Mirror
 from ablate.execution.executors.ray import Ray, _fit
 from ablate.execution.executors.slurm import Slurm
 from ablate.planning import planner
-from ablate.runs.record import INTERRUPTED, NO_DISK
+from ablate.runs.record import INTERRUPTED
 from ablate.runs.store import Folder, Store
 
-FILE = "name: tiny\nset: {network.width: 8, network.attention: []}\nplan: [{list: [{label: a}]}]\n"
-BUDGET = {"profile.batch": 16, "profile.evaluation.samples": 64, "profile.checkpoint_every": 160}
+FILE = """
+name: tiny
+imports: [holding_metric]
+set: {network.width: 8, network.attention: []}
+plan: [{list: [{label: short}, {label: long, set: {metric: holding}}]}]
+"""
+BUDGET = {
+    "profile.images": 480,
+    "profile.batch": 16,
+    "profile.evaluation.samples": 64,
+    "profile.checkpoint_every": 160,
+}
+# where a file `hold` names another file, the first step after that other file appeared takes until SIGTERM arrives
+HOLDING = """
+import pathlib, signal, time
+from dataclasses import dataclass
+import ablate
+from ablate.ingredients.metric import PseudoHuber
 
+HOLD = pathlib.Path(__file__).with_name("hold")
 
-def work(folder, device, threads):
-    from ablate.runs.worker import work
+@ablate.AXES["metric"]("holding")
+@dataclass(frozen=True)
+class Holding(PseudoHuber):
+    "The default metric, which takes its time once."
 
-    work(folder, device, threads)
-
-
-def cells(place, images=512, seeds=(0,)):
-    (place / "tiny.yaml").write_text(FILE)
-    planned = planner.load(place / "tiny.yaml", overrides={**BUDGET, "profile.images": images}, seeds=seeds)
-    return list(planned.cells.values())
-
-
-def computed(executor, folders, timeout=150):
-    """The exit codes of all folders, submitted as there is room."""
-    waiting, codes, deadline = list(folders), {}, time.monotonic() + timeout
-    while (waiting or executor.running or len(codes) < len(folders)) and time.monotonic() < deadline:
-        while waiting and executor.free():
-            executor.submit(waiting.pop())
-        codes |= executor.ended()
-        time.sleep(0.05)
-    return codes
-
-
-def until(true, timeout=90):
-    deadline = time.monotonic() + timeout
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert true()
-
-
-def record(folder):
-    found = json.loads((folder / "record.json").read_text())
-    del found["wall_s"]
-    for name in ("device", "commit", "dirty"):  # the checkout may change while a test runs
-        del found["provenance"][name]
-    return found
+    def __call__(self, x, y):
+        if HOLD.exists() and pathlib.Path(HOLD.read_text()).exists():
+            seen, before = [], signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *what: (seen.append(1), before(*what)))
+            HOLD.unlink()
+            while not seen:
+                time.sleep(0.01)
+        return super().__call__(x, y)
+"""
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    """A runs directory where `Local` has computed a short cell with two seeds and a longer one."""
-    place = tmp_path_factory.mktemp("local")
-    store = Store(place / "runs")
-    planned = cells(place, seeds=(0, 1)) + cells(place, images=2400)
-    pool = Local(work, 1, ["cpu"], 1)
-    folders = [store.prepare(cell).path for cell in planned]
-    assert set(computed(pool, folders).values()) == {0}
+def place(tmp_path_factory):
+    """The folder of the experiment file and of its plugin, which workers find too."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "holding_metric.py").write_text(HOLDING)
+    (place / "tiny.yaml").write_text(FILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(place)
+        yield place
+
+
+@pytest.fixture(scope="module")
+def cells(place):
+    """The short cell with seeds 0 and 1, and the long one."""
+    experiment = planner.load(place / "tiny.yaml", overrides=BUDGET, seeds=(0, 1))
+    short, long = experiment.rows
+    return [experiment.cells[key] for key in (*short.keys, long.keys[0])]
+
+
+@pytest.fixture(scope="module")
+def local(cells, tmp_path_factory):
+    """A runs directory where `Local` has computed the first short cell and the long one, undisturbed."""
+    store = Store(tmp_path_factory.mktemp("local") / "runs")
+    folders = [store.prepare(cell).path for cell in (cells[0], cells[-1])]
+    assert computed(Local(1, ["cpu"], 1), folders) == dict.fromkeys(folders, 0)
     return store
 
 
@@ -90,79 +101,65 @@ def fresh(local, tmp_path):
     return Store(tmp_path / "runs")
 
 
-def short(store, seeds=(0,)):
-    return [store.prepare(cell).path for cell in cells(store.path.parent, seeds=seeds)]
-
-
-def long(store):
-    return store.prepare(cells(store.path.parent, images=2400)[0]).path
-
-
-def collected(executor, timeout=60):
-    """The next exit codes."""
+def collected(executor, cells=1, timeout=90):
+    """The exit codes of so many cells that end."""
     codes, deadline = {}, time.monotonic() + timeout
-    while not codes and time.monotonic() < deadline:
+    while len(codes) < cells and time.monotonic() < deadline:
         codes |= executor.ended()
         time.sleep(0.05)
     return codes
 
 
-def equal(executor, store, local):
-    """Every cell ends in the record that `Local` gives it."""
-    folders = short(store, seeds=(0, 1))
-    assert computed(executor, folders) == dict.fromkeys(folders, 0)
-    for folder in folders:
+def computed(executor, folders):
+    """The exit codes of all folders, submitted while there is room."""
+    codes, waiting = {}, list(folders)
+    while waiting:
+        while waiting and executor.has_room():
+            executor.submit(waiting.pop())
+        codes |= collected(executor)
+    return codes | collected(executor, len(folders) - len(codes))
+
+
+def held(executor, place, folder):
+    """Submit a long cell, and wait until it stands still in a step with a checkpoint behind it."""
+    (place / "hold").write_text(str(folder / "checkpoint.previous.pt"))
+    executor.submit(folder)
+    cli.wait_for(lambda: not (place / "hold").exists())
+
+
+def record(folder):
+    """A record without what differs between two undisturbed runs."""
+    found = json.loads((folder / "record.json").read_text())
+    del found["wall_s"]
+    for name in ("device", "commit", "dirty"):  # the checkout may change while a test runs
+        del found["provenance"][name]
+    return found
+
+
+def killed_stopped_and_resumed(executor, store, local, cells, place):
+    """What ends a cell ends no other, and a cell resumes from its checkpoint to the undisturbed record."""
+    short, other, long = (store.prepare(cell).path for cell in cells)
+    held(executor, place, long)
+    executor.submit(other)
+    cli.wait_for((other / "pid").exists)
+    os.kill(int((other / "pid").read_text()), signal.SIGKILL)
+    assert collected(executor) == {other: -signal.SIGKILL}
+
+    executor.submit(other)
+    executor.stop(long)
+    assert collected(executor) == {long: INTERRUPTED}
+    assert Folder(long).load("cpu")
+    executor.cancel(30)  # what has not begun never does
+    codes = executor.ended()
+    assert codes.keys() == {other}
+    assert set(codes.values()) <= {INTERRUPTED, -signal.SIGTERM}
+    assert not any((f / "record.json").exists() or Folder(f).held() for f in (long, other))
+
+    assert computed(executor, [long, short]) == {long: 0, short: 0}
+    assert "from step" in (long / "log.txt").read_text()
+    for folder in (short, long):
         assert record(folder) == record(local.path / folder.name)
 
-
-def goes_on(executor, store, local):
-    """Stopped in the middle a cell leaves a checkpoint and 130; submitted again it ends in the undisturbed record."""
-    folder = long(store)
-    executor.submit(folder)
-    until((folder / "checkpoint.previous.pt").exists)
-    executor.stop(folder)
-    assert collected(executor) == {folder: INTERRUPTED}
-    assert not (folder / "record.json").exists()
-    assert Folder(folder).load("cpu")
-    assert computed(executor, [folder]) == {folder: 0}
-    assert record(folder) == record(local.path / folder.name)
-    assert "goes on from step" in (folder / "log.txt").read_text()
-
-
-def dies_alone(executor, store, kill):
-    """A cell that is killed has a code that says so, and its neighbour ends as ever."""
-    folder, (other,) = long(store), short(store)
-    executor.submit(folder)
-    executor.submit(other)
-    until((folder / "checkpoint.pt").exists)
-    kill(int((folder / "pid").read_text()))
-    assert computed(executor, []) | collected(executor, 0) == {folder: -signal.SIGKILL, other: 0}
-    assert not (folder / "record.json").exists()
-
-
-def ends(executor, store):
-    """Cancelled, nothing runs on, and what had not begun never does."""
-    folders = [long(store), *short(store, seeds=(2, 3))]
-    for folder in folders:
-        executor.submit(folder)
-    until((folders[0] / "checkpoint.pt").exists)
-    executor.cancel(30)
-    codes = executor.ended()
-    assert codes[folders[0]] == INTERRUPTED
-    assert set(codes.values()) <= {INTERRUPTED, -signal.SIGTERM}
-    assert not any((f / "record.json").exists() or Folder(f).held() for f in folders)
-
-
-BEHAVIOURS = pytest.mark.parametrize(
-    "behaves",
-    [
-        equal,
-        goes_on,
-        lambda e, store, _: dies_alone(e, store, lambda pid: os.kill(pid, signal.SIGKILL)),
-        lambda e, store, _: ends(e, store),
-    ],
-    ids=["equal", "goes_on", "dies_alone", "ends"],
-)
 
 CLUSTER = """#!{python}
 # What Slurm's commands do, for one user on one machine: a job is a session whose leader is the batch script.
@@ -207,41 +204,43 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
-@BEHAVIOURS
 @pytest.mark.parametrize("cluster", ["local", pytest.param("slurm", marks=pytest.mark.slow)])
-def test_slurm(cluster, behaves, slurm, fresh, local):
+def test_slurm(cluster, slurm, fresh, local, cells, place, monkeypatch):
     pytest.importorskip("submitit", reason="needs the extra slurm")
-    behaves(Slurm(fresh.path / "submitit", workers=3, cluster=cluster), fresh, local)
+    monkeypatch.setattr(slurm_module, "RESULTS_S", 0.1)
+    executor = Slurm(Slurm.Options(cluster=cluster), fresh.path / "submitit", workers=3)
+    killed_stopped_and_resumed(executor, fresh, local, cells, place)
 
 
-def test_what_slurm_can_not_do_is_said_at_once(slurm, tmp_path):
+def test_what_slurm_cannot_do_is_refused_at_once(slurm, tmp_path):
     pytest.importorskip("submitit", reason="needs the extra slurm")
-    for wrong, said in [
+    for wrong, message in [
         ({"gpus": 1}, "slurm: gpus: 1: the cluster has none"),
         ({"gpus": 1, "cluster": "local"}, "slurm: gpus: 1: this machine has none"),
         ({"partition": "mian"}, "slurm: partition: 'mian'; did you mean 'main'?"),
-        ({"cluster": "slrum"}, "slurm: cluster: 'slrum'; did you mean 'slurm'?"),
     ]:
         with pytest.raises(SpecError) as caught:
-            Slurm(tmp_path, **wrong)
-        assert str(caught.value) == said
+            Slurm(Slurm.Options(**wrong), tmp_path)
+        assert str(caught.value) == message
     with pytest.raises(SpecError, match="sbatch refuses the job: error: invalid account gone"):
-        Slurm(tmp_path, extra={"account": "gone"}).submit(tmp_path)
+        Slurm(Slurm.Options(extra={"account": "gone"}), tmp_path).submit(tmp_path)
 
 
 def test_no_slurm_on_this_machine(tmp_path, monkeypatch):
     pytest.importorskip("submitit", reason="needs the extra slurm")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SpecError, match="there is no sbatch on this machine"):
-        Slurm(tmp_path)
+        Slurm(Slurm.Options(), tmp_path)
 
 
-@pytest.mark.parametrize(("extra", "make"), [("ray", Ray), ("slurm", lambda: Slurm(Path("logs")))])
-def test_a_package_that_is_not_installed_is_named_with_its_extra(extra, make, monkeypatch):
-    monkeypatch.setitem(sys.modules, {"ray": "ray", "slurm": "submitit"}[extra], None)
+@pytest.mark.parametrize(("extra", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_package_that_is_not_installed_is_named_with_its_extra(extra, package, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, package, None)
+    kind = executors.named(extra)
     with pytest.raises(SpecError) as caught:
-        make()
-    assert str(caught.value) == f"{extra} needs the extra {extra}: pip install ablate[{extra}]"
+        kind(kind.Options(), *([tmp_path] if extra == "slurm" else []))
+    wanted = f"{extra} needs the extra {extra!r}: in your clone, run pip install -e '.[{extra}]'"
+    assert str(caught.value) == wanted
 
 
 @pytest.fixture(scope="module")
@@ -254,67 +253,115 @@ def ray():
     small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=small)
     cluster.add_node(**small)
-    Ray(address=cluster.address)  # connects this process
+    Ray(Ray.Options(address=cluster.address))  # connects this process
     yield cluster
     ray.shutdown()
     cluster.shutdown()
 
 
 @pytest.mark.slow
-@BEHAVIOURS
-def test_ray_on_two_nodes(behaves, ray, fresh, local):
-    behaves(Ray(), fresh, local)
-
-
-@pytest.mark.slow
-def test_ray_on_nodes_that_share_a_url_only(ray, fresh, local, tmp_path):
-    equal(Ray(mirror=f"file://{tmp_path}/mirror"), fresh, local)
-    assert {p.name for p in (tmp_path / "mirror").iterdir()} == {p.name for p in fresh.path.iterdir()}
-
-
-@pytest.mark.slow
-def test_stopped_behind_a_mirror_a_cell_goes_on(ray, fresh, local, tmp_path):
-    folder, executor = long(fresh), Ray(mirror=f"file://{tmp_path}/mirror")
-    executor.submit(folder)
-    assert Folder(folder).held()
-    time.sleep(9)
-    executor.stop(folder)
-    assert collected(executor) == {folder: INTERRUPTED}
-    assert not Folder(folder).held()
-    assert Folder(folder).load("cpu")
-    assert computed(executor, [folder]) == {folder: 0}
-    assert record(folder) == record(local.path / folder.name)
-    assert not list(folder.glob("checkpoint*"))
+def test_ray_on_two_nodes(ray, fresh, local, cells, place):
+    killed_stopped_and_resumed(Ray(Ray.Options()), fresh, local, cells, place)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dies", ["worker", "node"])
-def test_a_worker_or_a_node_that_dies_is_a_code_and_nothing_is_repeated(dies, ray, fresh):
+def test_a_worker_or_a_node_that_dies_is_a_code_and_nothing_is_repeated(dies, ray, fresh, cells, place):
     node = ray.add_node(num_cpus=2, object_store_memory=100 * 2**20)
-    executor, folder = Ray(cpus=2), long(fresh)
-    executor.submit(folder)
-    until((folder / "checkpoint.pt").exists)
+    executor, folder = Ray(Ray.Options(cpus=2)), fresh.prepare(cells[-1]).path
+    held(executor, place, folder)
     if dies == "worker":
         psutil.Process(int((folder / "pid").read_text())).parent().kill()
     ray.remove_node(node, allow_graceful=False)
     assert collected(executor) == {folder: -signal.SIGKILL}
     assert "ray: " in (folder / "log.txt").read_text()
-    until(lambda: not Folder(folder).held())
+    cli.wait_for(lambda: not Folder(folder).held())
 
 
 @pytest.mark.slow
-def test_what_no_node_can_hold_is_said_at_once(ray):
+def test_what_no_node_can_hold_is_refused_at_once(ray):
     started = time.monotonic()
-    for wrong, said in [
+    for wrong, message in [
         ({"gpus": 0.5}, "ray: a cell needs 1 CPU and 0.5 GPU on one node, but the cluster has "),
         ({"cpus": 3}, "ray: a cell needs 3 CPU on one node, but the cluster has "),
-        ({"gpus": 1.5}, "gpus: 1.5: whole GPUs, or a fraction of one"),
-        ({"mirror": "nope://x"}, "mirror: 'nope://x': it can not be written: Protocol not known: nope"),
     ]:
-        with pytest.raises(SpecError) as caught:
-            Ray(**wrong)
-        assert said in str(caught.value)
+        with pytest.raises(SpecError, match=message):
+            Ray(Ray.Options(**wrong))
     assert time.monotonic() - started < 10
+
+
+class RayError(Exception):
+    """The base of ray's errors, of a module that stands for ray below."""
+
+
+class RayTaskError(RayError):
+    """A task raised."""
+
+
+class TaskCancelledError(RayError):
+    """A task was cancelled before it began, or ended."""
+
+
+@pytest.fixture
+def made_up_ray(monkeypatch):
+    """A module like ray with room for two cells; a task's reference is its folder, `results` has how it ends."""
+    made = types.ModuleType("ray")
+    made.results, made.cancelled = {}, []
+
+    def get(task):
+        if isinstance(made.results[task], Exception):
+            raise made.results[task]
+        return made.results[task]
+
+    made.exceptions = types.SimpleNamespace(
+        RayError=RayError, RayTaskError=RayTaskError, TaskCancelledError=TaskCancelledError
+    )
+    made.is_initialized = lambda: True
+    made.nodes = lambda: [{"Alive": True, "Resources": {"CPU": 2}}, {"Alive": False, "Resources": {"CPU": 9}}]
+    made.cluster_resources = lambda: {"CPU": 2}
+    made.remote = lambda **wishes: lambda function: types.SimpleNamespace(remote=lambda c: c.folder)
+    made.wait = lambda tasks, num_returns, timeout: ([t for t in tasks if t in made.results], [])
+    made.get, made.cancel = get, lambda task, force: made.cancelled.append((task, force))
+    monkeypatch.setitem(sys.modules, "ray", made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("result", "at_once", "code", "line"),
+    [
+        (0, None, 0, ""),
+        (-11, None, -11, ""),
+        (RayTaskError("no such module"), None, 1, "ray: no such module\n"),
+        (RayError("the node died\nmore"), None, -signal.SIGKILL, "ray: RayError: the node died\n"),
+        (TaskCancelledError(), False, INTERRUPTED, ""),
+        (TaskCancelledError(), True, -signal.SIGKILL, ""),
+    ],
+)
+def test_the_end_of_a_task_of_ray_is_an_exit_code(result, at_once, code, line, made_up_ray, tmp_path):
+    executor = Ray(Ray.Options())
+    executor.submit(tmp_path)
+    assert executor.ended() == {}
+    if at_once is not None:
+        executor.stop(tmp_path, at_once)
+        assert made_up_ray.cancelled == [(str(tmp_path), at_once)]
+    made_up_ray.results[str(tmp_path)] = result
+    assert executor.ended() == {tmp_path: code}
+    assert not executor.running
+    log = tmp_path / "log.txt"
+    assert (log.read_text() if log.exists() else "") == line
+
+
+def test_ray_takes_as_many_cells_as_its_living_nodes_hold(made_up_ray, tmp_path):
+    executor = Ray(Ray.Options())
+    assert executor.workers == 2
+    for name in ("a", "b"):
+        assert executor.has_room()
+        executor.submit(tmp_path / name)
+    assert not executor.has_room()
+    with pytest.raises(
+        SpecError, match="a cell needs 3 CPU on one node, but the cluster has 2 CPU and 0 GPU"
+    ):
+        Ray(Ray.Options(cpus=3))
 
 
 @pytest.mark.parametrize(
@@ -350,186 +397,93 @@ def test_a_command_has_the_threads_and_the_paths_of_a_local_worker(monkeypatch, 
     ]
 
 
-def test_all_executors_have_the_methods_of_the_protocol():
-    wanted = {name for name in vars(executors.Executor) if not name.startswith("_")} - {"running"}
-    assert {"free", "submit", "ended", "cancel"} <= wanted
-    for made in (Local, Ray, Slurm):
-        assert wanted <= vars(made).keys()
+def test_every_executor_implements_the_base_class_and_describes_its_options():
+    assert executors.named("ray") is Ray
+    assert {"local", "ray", "slurm"} <= executors.EXECUTORS.keys()
+    for name, kind in executors.EXECUTORS.items():
+        assert kind.name == name
+        assert not kind.__abstractmethods__
+        assert all(field.description for field in kind.Options.model_fields.values())
 
 
-NAMES = st.sampled_from(
-    ["config.json", "log.txt", "checkpoint.pt", "samples/a.png", "record.json", "a b/ü.txt"]
+def test_finding_the_executors_imports_none_of_their_packages():
+    code = "from ablate.execution import executors; executors.named('local'); import sys; "
+    code += "print(*{'ray', 'submitit', 'fsspec', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("grace_s", "obeys", "stops"), [(30, True, [False]), (0.2, False, [False, True]), (0, True, [True])]
 )
-FILES = st.dictionaries(NAMES, st.binary(max_size=40), max_size=6)
-PROPERTY = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+def test_cancelling_asks_before_it_kills(grace_s, obeys, stops, monkeypatch, tmp_path):
+    monkeypatch.setattr(executors, "EXECUTORS", {})
+
+    class Scripted(executors.Executor, name="scripted"):
+        def start(self, options, request):
+            raise NotImplementedError
+
+        def launch(self, folder):
+            return []  # the requests to stop
+
+        def exit_codes(self):
+            codes = {
+                f: -9 if True in asked else 130 if asked and obeys else None
+                for f, asked in self.running.items()
+            }
+            return {f: code for f, code in codes.items() if code}
+
+        def stop(self, folder, at_once=False):
+            self.running[folder].append(at_once)
+
+    executor = Scripted(1)
+    executor.submit(tmp_path)
+    asked = executor.running[tmp_path]
+    assert not executor.has_room()
+    executor.cancel(grace_s)
+    assert asked == stops
+    assert executor.ended() == {tmp_path: -9 if stops[-1] else 130}
+    assert executor.ended() == {}
+    assert executor.has_room()
 
 
-def written(folder, files):
-    """Exactly these files in a folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
+def test_a_name_belongs_to_one_class():
+    with pytest.raises(
+        ValueError, match=r"local is registered already, by ablate\.execution\.executors\.local"
+    ):
+        type("Other", (executors.Executor,), {}, name="local")
+    assert executors.EXECUTORS["local"] is Local
 
 
-def files(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+def test_an_executor_in_a_file_of_its_own_computes_the_records_of_this_machine(
+    fresh, local, cells, place, tmp_path, monkeypatch
+):
+    """`helpers/niced.py`, put into a folder of executors."""
+    shutil.copy(Path(__file__).parents[1] / "helpers" / "niced.py", tmp_path)
+    monkeypatch.setattr(executors, "__path__", [*executors.__path__, str(tmp_path)])
+    monkeypatch.setattr(executors, "EXECUTORS", dict(executors.EXECUTORS))
+    plugins.load.cache_clear()
+    words = [part for pair in BUDGET.items() for part in ("--set", "{}={}".format(*pair))]
+    shutil.copytree(
+        local.path / cells[-1].key, fresh.path / cells[-1].key
+    )  # the long cell has its record already
+    options = ["--executor", "niced", "--executor-option", "level=3", "--runs-dir", fresh.path]
+    done = cli.call("run", "tiny.yaml", "--seeds", "0", "--no-doctor", "--json", *options, *words, cwd=place)
+    plugins.load.cache_clear()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["computed"] == [cells[0].key]
+    assert record(fresh.path / cells[0].key) == record(local.path / cells[0].key)
 
 
-@pytest.fixture(params=["file", "memory"])
-def url(request, tmp_path):
-    """A URL; what one example left there is removed before the next."""
-
-    def empty():
-        where = f"{request.param}://{tmp_path}/mirror"
-        fs = Mirror(where, tmp_path / "cell").fs
-        if fs.exists(f"{tmp_path}/mirror"):
-            fs.rm(f"{tmp_path}/mirror", recursive=True)
-        return where
-
-    return empty
-
-
-@PROPERTY
-@given(first=FILES, second=FILES)
-def test_what_is_stored_is_fetched(first, second, url, tmp_path):
-    """Whatever changes or vanishes between two stores, the other side gets what is here last, and keeps its own."""
-    where, here = url(), tmp_path / "here" / "cell"
-    sender = Mirror(where, written(here, first))
-    sender.store()
-    written(here, second)
-    for name in second:  # written within one tick of the clock, with the same size: no file system tells
-        os.utime(here / name, (1, 1))
-    sender.store()
-    there = written(tmp_path / "there" / "cell", {"notes.md": b"mine", "checkpoint.pt": b"stale"})
-    Mirror(where, there).fetch()
-    stale = {} if second else {"checkpoint.pt": b"stale"}  # nothing there says nothing about what is here
-    assert files(there) == {"notes.md": b"mine", **stale, **second}
-
-
-@PROPERTY
-@given(here=FILES, there=FILES)
-def test_sharing_gives_both_sides_what_either_has_and_changes_nothing(here, there, url, tmp_path):
-    where = url()
-    Mirror(where, written(tmp_path / "there" / "cache", there)).store()
-    mirror = Mirror(where, written(tmp_path / "here" / "cache", here))
-    mirror.share()
-    assert files(mirror.folder) == {**there, **here}
-    other = Mirror(where, written(tmp_path / "other" / "cache", {}))
-    other.fetch()
-    assert files(other.folder) == {**here, **there}
-
-
-def test_locks_temporary_files_and_process_ids_stay(url, tmp_path):
-    where = url()
-    mirror = Mirror(
-        where,
-        written(tmp_path / "cell", {".lock": b"", ".a.json.x1": b"", "pid": b"1", "b.lock": b"", "c": b""}),
-    )
-    mirror.store()
-    assert mirror.there() == ["c"]
-
-
-def test_a_copy_that_breaks_off_leaves_what_was_there(url, tmp_path, monkeypatch):
-    where = url()
-    mirror = Mirror(where, written(tmp_path / "cell", {"a": b"old"}))
-    mirror.store()
-    (tmp_path / "cell" / "a").write_bytes(b"newer")
-    whole = type(mirror.fs).put_file
-
-    def torn(self, source, target, **more):
-        whole(self, source, target, **more)
-        raise ConnectionError
-
-    monkeypatch.setattr(type(mirror.fs), "put_file", torn)
-    with pytest.raises(ConnectionError):
-        mirror.store()
-    monkeypatch.undo()
-    assert mirror.fs.cat_file(f"{mirror.root}/a") == b"old"
-    assert mirror.there() == ["a"]
-    mirror.store()
-    assert mirror.fs.cat_file(f"{mirror.root}/a") == b"newer"
-
-
-def test_a_cell_is_offered_once_and_what_is_at_the_url_counts(url, tmp_path):
-    where, ours = url(), {"config.json": b"{}", "checkpoint.pt": b"ours"}
-    folder = written(tmp_path / "cell", ours)
-    Mirror(where, folder).offer()
-    node = Mirror(where, written(tmp_path / "node" / "cell", {}))
-    node.fetch()
-    assert files(node.folder) == ours
-    (node.folder / "checkpoint.pt").write_bytes(b"further")
-    node.store()
-    Mirror(where, folder).offer()
-    assert node.fs.cat_file(f"{node.root}/checkpoint.pt") == b"further"
-
-
-@pytest.mark.parametrize(("state", "stays"), [("failed", False), ("finished", True)])
-def test_a_failure_at_the_url_is_forgotten_when_the_cell_is_wanted_again(state, stays, url, tmp_path):
-    where = url()
-    content = {"config.json": b"{}", "record.json": json.dumps({"state": state}).encode()}
-    Mirror(where, written(tmp_path / "node" / "cell", content)).store()
-    mirror = Mirror(where, written(tmp_path / "cell", {"config.json": b"{}"}))
-    mirror.offer()
-    assert ("record.json" in mirror.there()) == stays
-
-
-def on_a_node(monkeypatch, tmp_path, does):
-    """A node's temporary folder, and `does` in the place of the command."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr(mirror, "run", does)
-    monkeypatch.setattr(mirror, "TRIES_S", (0, 0))
-    return mirror.mirrored(Command(str(tmp_path / "cell"), "cpu", 1), f"file://{tmp_path}/mirror")
-
-
-def test_a_node_brings_a_cell_back_and_leaves_nothing(monkeypatch, tmp_path):
-    Mirror(f"file://{tmp_path}/mirror", written(tmp_path / "cell", {"config.json": b"{}"})).offer()
-
-    def does(changed, between):
-        here = Path(changed.folder)
-        (here / "record.json").write_bytes((here / "config.json").read_bytes())
-        (here / "samples" / "a.png").write_bytes(b"x")
-        (here.parent / "cache").joinpath("extractor.pt").write_bytes(b"y")
-        return 3
-
-    assert on_a_node(monkeypatch, tmp_path, does) == (3, "")
-    assert files(tmp_path / "mirror") == {
-        "cell/config.json": b"{}",
-        "cell/record.json": b"{}",
-        "cell/samples/a.png": b"x",
-        "cache/extractor.pt": b"y",
-    }
-    assert not list((tmp_path / "scratch").iterdir())
-
-
-def test_a_checkpoint_is_brought_back_while_the_command_runs(monkeypatch, tmp_path):
-    monkeypatch.setattr(mirror, "EVERY_S", 0)
-    seen = []
-
-    def does(changed, between):
-        for content in (b"1", b"22"):
-            (Path(changed.folder) / "checkpoint.pt").write_bytes(content)
-            between()
-            seen.append((tmp_path / "mirror" / "cell" / "checkpoint.pt").read_bytes())
-        return -9
-
-    assert on_a_node(monkeypatch, tmp_path, does) == (-9, "")
-    assert seen == [b"1", b"22"]
-
-
-def test_what_can_not_be_brought_back_is_kept_and_told(monkeypatch, tmp_path):
-    def does(changed, between):
-        (Path(changed.folder) / "record.json").write_bytes(b"{}")
-        monkeypatch.setattr(Mirror, "put", lambda self, name: 1 / 0)
-        between()
-        return 0
-
-    code, reason = on_a_node(monkeypatch, tmp_path, does)
-    assert code == NO_DISK
-    assert "ZeroDivisionError" in reason
-    assert (Path(reason.split()[-1]) / "cell" / "record.json").exists()
+def test_an_executor_of_an_installed_package_is_found_and_its_options_are_checked(
+    place, tmp_path, monkeypatch
+):
+    package = tmp_path / "niced-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: niced\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[ablate.executors]\nniced = helpers.niced\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
+    wrong = ["--executor", "niced", "--executor-option", "levle=3"]
+    done = cli.launch("run", "tiny.yaml", *wrong, cwd=place)
+    message = "error: --executor-option.levle: unknown key; did you mean 'level'?\n"
+    assert (done.returncode, done.stderr) == (2, message)

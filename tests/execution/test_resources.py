@@ -1,4 +1,4 @@
-"""The same file on every executor: the same records; what can not be is said before anything starts."""
+"""The same file on every executor gives the same records; mistakes are errors before anything starts."""
 
 from __future__ import annotations
 
@@ -31,6 +31,22 @@ SMALL = ["profile.images=512", "profile.batch=16", "profile.evaluation.samples=6
         ),
         ({"executor": "slurm", "options": {"time": "long"}}, "--executor-option.time: 'long'"),
         ({"options": {"gpus": 1}}, "--executor-option gpus: local has no options"),
+        (
+            {"executor": "slurm", "options": {"cluster": "slrum"}},
+            "--executor-option.cluster: 'slrum'; did you mean 'slurm'?",
+        ),
+        (
+            {"executor": "ray", "options": {"gpus": 1.5}},
+            "--executor-option.gpus: 1.5: you can ask for whole GPUs, or for a fraction of one",
+        ),
+        (
+            {"executor": "ray", "options": {"cpus": 0}},
+            "--executor-option.cpus: '0': input should be greater than",
+        ),
+        (
+            {"executor": "ray", "options": {"gpu": 1}, "per_cell": 2},
+            "--devices-per-cell 2: with --executor local only\n--executor-option.gpu: unknown key",
+        ),
         ({"executor": "ray", "per_cell": 2}, "--devices-per-cell 2: with --executor local only"),
     ],
 )
@@ -40,7 +56,7 @@ def test_mistakes_are_one_line_each(changes, words):
     assert str(error.value).startswith(words)
 
 
-def test_a_batch_that_has_no_equal_parts_is_refused():
+def test_a_batch_that_cannot_be_divided_is_refused():
     profile = Profile(name="tiny", data=Data(name="digits"), batch=16, images=64)
     Resources(per_cell=4).check(profile)
     with pytest.raises(SpecError, match="must divide batch"):

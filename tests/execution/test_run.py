@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from helpers.cli import Done, call, command, launch, once, wait_for
+
+from ablate.core.files import read_json
+from ablate.core.registry import AXES
+from ablate.runs.store import restore
 
 EXPERIMENT = """
 name: tiny
@@ -35,11 +38,9 @@ BUDGET = [
 ]
 
 
-def ablate(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ablate", *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
+def run(place: Path, file: str, *arguments: str) -> Done:
+    """`run FILE` with a small budget, in this process; its workers are processes."""
+    return call("run", file, *BUDGET, *arguments, cwd=place)
 
 
 def records(runs: Path) -> dict[str, dict]:
@@ -49,32 +50,37 @@ def records(runs: Path) -> dict[str, dict]:
     return found
 
 
+def recipe(place: Path, key: str) -> dict:
+    """The recipe of a cell, flat: field -> value."""
+    return restore(read_json(place / "runs" / key / "config.json")).recipe.flat()
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """An experiment that has run once."""
-    place = tmp_path_factory.mktemp("run")
+def place(tmp_path_factory, warmed):
+    """An experiment that has run once, as a process of its own."""
+    place = warmed(tmp_path_factory.mktemp("run"))
     (place / "tiny.yaml").write_text(EXPERIMENT)
-    place.joinpath("told.json").write_text(ablate("run", "tiny.yaml", *BUDGET, "--json", cwd=place).stdout)
+    done = launch("run", "tiny.yaml", *BUDGET, "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    (place / "answer.json").write_text(done.stdout)
     return place
 
 
 @pytest.fixture
-def fresh(place, tmp_path):
-    """A folder of its own that shares what costs seconds to make: the extractor and the MLflow store."""
-    shutil.copytree(place / "runs" / "cache", tmp_path / "runs" / "cache")
-    return tmp_path, ["--tracking-uri", f"sqlite:///{place}/runs/mlflow.db"]
+def fresh(tmp_path, warmed):
+    """A folder of its own."""
+    return warmed(tmp_path)
 
 
 def test_every_cell_ends_in_a_record_and_equal_ones_are_computed_once(place):
-    told = json.loads((place / "told.json").read_text())
-    assert len(told["computed"]) == 3
-    assert len(told["states"]) == 3
-    assert sorted(told["states"].values()) == ["diverged", "finished", "finished"]
+    answer = json.loads((place / "answer.json").read_text())
+    assert len(answer["computed"]) == 3
+    assert sorted(answer["states"].values()) == ["diverged", "finished", "finished"]
 
 
 def test_a_record_says_what_was_measured_and_how(place):
-    record = next(r for r in records(place / "runs").values() if r["recipe"]["metric"] == "l1")
-    assert record["recipe"]["optimizer.lr"] == 0.002
+    record = next(r for k, r in records(place / "runs").items() if recipe(place, k)["metric"] == "l1")
+    assert recipe(place, record["key"])["optimizer.lr"] == 0.002
     assert (record["profile"], record["seed"], record["images"]) == ("digits", 0, 512)
     assert [f["nfe"] for f in record["fid"]] == [1, 2]
     assert [f["sigmas"] for f in record["fid"]] == [[80.0], [80.0, 0.821]]
@@ -98,7 +104,9 @@ def test_the_report_has_a_line_for_every_row(place):
 
 def test_a_loss_that_is_not_finite_ends_the_cell_at_a_named_step(place):
     """A level of 70,000 is infinite in float16."""
-    record = next(r for r in records(place / "runs").values() if r["recipe"]["precision.inputs"] == "float16")
+    record = next(
+        r for k, r in records(place / "runs").items() if recipe(place, k)["precision.inputs"] == "float16"
+    )
     assert record["state"] == "diverged"
     assert record["reason"] == "the loss is not finite at step 1"
     assert record["fid"] == []
@@ -106,8 +114,7 @@ def test_a_loss_that_is_not_finite_ends_the_cell_at_a_named_step(place):
 
 def test_a_finished_table_costs_nothing(place):
     before = {p: p.stat().st_mtime_ns for p in (place / "runs").glob("*/*.json")}
-    told = json.loads(ablate("run", "tiny.yaml", *BUDGET, "--json", cwd=place).stdout)
-    assert told["computed"] == []
+    assert json.loads(run(place, "tiny.yaml", "--json").stdout)["computed"] == []
     assert before == {p: p.stat().st_mtime_ns for p in (place / "runs").glob("*/*.json")}
 
 
@@ -125,108 +132,125 @@ def test_mlflow_has_every_cell_with_its_fields_and_results(place):
 
 
 def test_dry_run_trains_nothing(place, tmp_path):
-    said = ablate("run", str(place / "tiny.yaml"), *BUDGET, "--dry-run", cwd=tmp_path).stdout
+    said = run(tmp_path, str(place / "tiny.yaml"), "--dry-run").stdout
     assert "3 cells" in said
     assert "nothing was trained" in said
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sample_sheet_of_a_finished_cell(place):
+def test_a_sample_grid_of_a_finished_cell(place):
     key = next(k for k, r in records(place / "runs").items() if r["state"] == "finished")
-    out = ablate("sample", key[:6], "-n", "4", "--sigmas", "0.821", "--out", "out/four.png", cwd=place).stdout
-    assert out.strip() == "out/four.png"
+    done = call("sample", key[:6], "-n", "4", "--sigmas", "0.821", "--out", "out/four.png", cwd=place)
+    assert done.stdout.strip() == "out/four.png"
     assert (place / "out" / "four.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_cell_that_fails_stops_nothing_and_is_told(fresh):
-    tmp_path, uri = fresh
-    (tmp_path / "broken_option.py").write_text(
+@pytest.fixture
+def _plugins(monkeypatch):
+    """Forget afterwards what an experiment imported."""
+    monkeypatch.setattr(AXES["metric"], "options", dict(AXES["metric"].options))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("broken_option", None)
+
+
+@pytest.mark.usefixtures("_plugins")
+def test_a_cell_that_fails_stops_no_other_and_has_its_reason(fresh):
+    (fresh / "broken_option.py").write_text(
         "from dataclasses import dataclass\nimport ablate\n"
         "@ablate.AXES['metric']('broken')\n@dataclass(frozen=True)\nclass Broken:\n"
         "    '''Fails.'''\n    def __call__(self, x, y):\n        raise RuntimeError('as it should')\n"
     )
-    (tmp_path / "two.yaml").write_text(
+    (fresh / "two.yaml").write_text(
         EXPERIMENT.split("plan:")[0].replace("tiny", "two")
         + "imports: [broken_option]\nplan: [{grid: {metric: [broken, l1]}}]"
     )
-    done = ablate("run", "two.yaml", *BUDGET, *uri, "--json", cwd=tmp_path, check=False)
+    done = run(fresh, "two.yaml", "--json")
     assert done.returncode == 1, done.stderr
     states = json.loads(done.stdout)["states"]
     assert sorted(states.values()) == ["failed", "finished"]
-    failed = next(k for k, s in states.items() if s == "failed")
-    assert json.loads((tmp_path / "runs" / failed / "record.json").read_text())["reason"].endswith(
-        "as it should"
-    )
-    assert "Traceback" in (tmp_path / "runs" / failed / "log.txt").read_text()
-    again = json.loads(ablate("run", "two.yaml", *BUDGET, *uri, "--json", cwd=tmp_path, check=False).stdout)
-    assert again["computed"] == []
+    failed = fresh / "runs" / next(k for k, s in states.items() if s == "failed")
+    assert json.loads((failed / "record.json").read_text())["reason"].endswith("as it should")
+    assert "Traceback" in (failed / "log.txt").read_text()
+    assert json.loads(run(fresh, "two.yaml", "--json").stdout)["computed"] == []
 
 
 def test_two_runs_at_the_same_time_share_the_cells(fresh):
-    tmp_path, uri = fresh
-    (tmp_path / "tiny.yaml").write_text(EXPERIMENT.replace("[0]", "[0, 1]"))
-    command = [sys.executable, "-m", "ablate", "run", "tiny.yaml", *BUDGET, *uri, "--json", "--workers", "1"]
-    reports = [["--reports-dir", name] for name in ("one", "two")]
+    (fresh / "tiny.yaml").write_text(EXPERIMENT.replace("[0]", "[0, 1]"))
+    line = command("run", "tiny.yaml", *BUDGET, "--json", "--workers", "1")
     both = [
-        subprocess.Popen([*command, *r], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for r in reports
+        subprocess.Popen([*line, "--reports-dir", name], cwd=fresh, stdout=subprocess.PIPE, text=True)
+        for name in ("one", "two")
     ]
-    told = [json.loads(process.communicate(timeout=200)[0]) for process in both]
-    assert told[0]["states"] == told[1]["states"]
-    assert len(told[0]["states"]) == 6
-    assert sorted(told[0]["computed"] + told[1]["computed"]) == sorted(told[0]["states"])
+    first, second = (json.loads(process.communicate(timeout=200)[0]) for process in both)
+    assert first["states"] == second["states"]
+    assert len(first["states"]) == 6
+    assert sorted(first["computed"] + second["computed"]) == sorted(first["states"])
 
 
 KILL = "name: kill\nset: {network.width: 8, network.attention: []}\nplan: [{list: [{label: a}]}]\n"
-KILL_BUDGET = [*BUDGET, "--set", "profile.images=2400", "--set", "profile.checkpoint_every=160"]
+LONGER = ["--set", "profile.images=2400", "--set", "profile.checkpoint_every=160"]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(place):
     """The records of a run that nothing disturbs."""
     (place / "kill.yaml").write_text(KILL)
-    ablate("run", "kill.yaml", *KILL_BUDGET, cwd=place)
+    assert run(place, "kill.yaml", *LONGER).returncode == 0
     return records(place / "runs")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_goes_on_and_ends_in_the_same_record(how, fresh, undisturbed):
-    """Killed in the middle, the next run continues from the checkpoint, bit by bit."""
-    tmp_path, uri = fresh
-    (tmp_path / "kill.yaml").write_text(KILL)
-    command = [sys.executable, "-m", "ablate", "run", "kill.yaml", *KILL_BUDGET, *uri]
-    parent = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "runs").glob("*/checkpoint.previous.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    if how != signal.SIGKILL:  # the parent asks its workers to save and stop
-        parent.send_signal(how)
-        assert parent.wait(60) == 130
-        (state,) = (tmp_path / "runs").glob("*/state.json")
-        assert json.loads(state.read_text())["state"] == "interrupted"
-    else:
-        for folder in (tmp_path / "runs").glob("*/pid"):
-            os.kill(int(folder.read_text()), signal.SIGKILL)
-        os.killpg(parent.pid, signal.SIGKILL)
-        parent.wait(30)
-    assert not list((tmp_path / "runs").glob("*/record.json"))
-    ablate("run", "kill.yaml", *KILL_BUDGET, *uri, cwd=tmp_path)
-    ((key, record),) = records(tmp_path / "runs").items()
-    assert record == undisturbed[key]
-    assert "goes on from step" in (tmp_path / "runs" / key / "log.txt").read_text()
+@pytest.fixture
+def kill(fresh):
+    """A folder with an experiment of one cell."""
+    (fresh / "kill.yaml").write_text(KILL)
+    return fresh
 
 
-def test_a_worker_that_dies_is_begun_again_from_its_checkpoint(fresh, undisturbed):
-    """kill -9 of a worker alone: the run goes on, and its record is the undisturbed one."""
-    tmp_path, uri = fresh
-    (tmp_path / "kill.yaml").write_text(KILL)
-    command = [sys.executable, "-m", "ablate", "run", "kill.yaml", *KILL_BUDGET, *uri]
-    parent = subprocess.Popen(command, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "runs").glob("*/checkpoint.previous.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    (pid,) = (tmp_path / "runs").glob("*/pid")
-    os.kill(int(pid.read_text()), signal.SIGKILL)
-    assert parent.wait(100) == 0
-    ((key, record),) = records(tmp_path / "runs").items()
+def saved_twice(place: Path) -> list[Path]:
+    return list((place / "runs").glob("*/checkpoint.previous.pt"))
+
+
+def ends_as_undisturbed(place: Path, undisturbed: dict[str, dict]) -> None:
+    """The next run resumes from the checkpoint and ends in the same record, bit by bit."""
+    assert not list((place / "runs").glob("*/record.json"))
+    assert run(place, "kill.yaml", *LONGER).returncode == 0
+    ((key, record),) = records(place / "runs").items()
     assert record == undisturbed[key]
-    assert json.loads((tmp_path / "runs" / key / "state.json").read_text())["crashes"] == 1
+    assert "from step" in (place / "runs" / key / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_and_the_next_ends_in_the_same_record(how, kill, undisturbed):
+    """A real signal in the middle of a training, to this process, in which the command runs."""
+    with once(lambda: saved_twice(kill), lambda: os.kill(os.getpid(), how)):
+        assert run(kill, "kill.yaml", *LONGER).returncode == 130
+    (state,) = (kill / "runs").glob("*/state.json")
+    assert json.loads(state.read_text())["state"] == "interrupted"
+    ends_as_undisturbed(kill, undisturbed)
+
+
+def test_a_killed_run_resumes_and_ends_in_the_same_record(kill, undisturbed):
+    """kill -9 of the process, its workers and their server."""
+    line = command("run", "kill.yaml", *BUDGET, *LONGER)
+    parent = subprocess.Popen(line, cwd=kill, start_new_session=True, stderr=subprocess.PIPE)
+    wait_for(lambda: saved_twice(kill))
+    for file in (kill / "runs").glob("*/pid"):
+        os.kill(int(file.read_text()), signal.SIGKILL)
+    os.killpg(parent.pid, signal.SIGKILL)
+    parent.wait(30)
+    ends_as_undisturbed(kill, undisturbed)
+
+
+def test_a_worker_that_dies_is_restarted_from_its_checkpoint(kill, undisturbed):
+    """kill -9 of a worker alone: the run continues, and its record is the undisturbed one."""
+
+    def shoot() -> None:
+        (pid,) = (kill / "runs").glob("*/pid")
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    with once(lambda: saved_twice(kill), shoot):
+        assert run(kill, "kill.yaml", *LONGER).returncode == 0
+    ((key, record),) = records(kill / "runs").items()
+    assert record == undisturbed[key]
+    assert json.loads((kill / "runs" / key / "state.json").read_text())["crashes"] == 1

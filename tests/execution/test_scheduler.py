@@ -1,4 +1,4 @@
-"""A crew's rules, with an executor whose workers end as they are told to."""
+"""The rules of the scheduler, with an executor whose workers end as a script says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ablate.core.files import read_json, write_json
-from ablate.execution.scheduler import Crew
+from ablate.execution.scheduler import Scheduler
 from ablate.planning import planner
 from ablate.runs import heartbeat
 from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, blank
@@ -22,7 +22,7 @@ class Scripted:
     def __init__(self, *codes):
         self.codes, self.running, self.started, self.stopped = list(codes), {}, [], []
 
-    def free(self):
+    def has_room(self):
         return not self.running
 
     def submit(self, folder):
@@ -51,32 +51,32 @@ def made(tmp_path):
 
     def make(*codes, n=1, **more):
         executor = Scripted(*codes)
-        crew = Crew(executor, Store(tmp_path / "runs"), **more)
+        scheduler = Scheduler(executor, Store(tmp_path / "runs"), **more)
         for cell in cells[:n]:
-            crew.add(cell)
-        return crew, executor
+            scheduler.add(cell)
+        return scheduler, executor
 
     return make
 
 
-def drained(crew):
+def completed(scheduler):
     found, deadline = [], time.monotonic() + 20
-    while crew.busy:
+    while scheduler.busy:
         assert time.monotonic() < deadline
-        found += crew.poll()
+        found += scheduler.poll()
     return found
 
 
 def test_a_crash_is_retried_and_counted(made):
-    crew, executor = made(-9, 1, 0, retries=2)
-    (ended,) = drained(crew)
-    assert (ended.state, len(executor.started)) == ("finished", 3)
-    assert heartbeat.crashes(ended.folder) == 2
+    scheduler, executor = made(-9, 1, 0, retries=2)
+    (end,) = completed(scheduler)
+    assert (end.state, len(executor.started)) == ("finished", 3)
+    assert heartbeat.crash_count(end.folder) == 2
 
 
 def test_a_cell_that_crashes_again_and_again_leaves_no_record_and_stops_no_other(made):
-    crew, _ = made(-9, 0, 0, -9, n=3, retries=1)
-    states = {e.cell.recipe.metric.c: e for e in drained(crew)}
+    scheduler, _ = made(-9, 0, 0, -9, n=3, retries=1)
+    states = {e.cell.recipe.metric.c: e for e in completed(scheduler)}
     assert [states[c].state for c in (0.1, 0.2, 0.3)] == ["crashed", "finished", "finished"]
     assert states[0.1].record is None
     assert "signal 9" in states[0.1].reason
@@ -84,66 +84,66 @@ def test_a_cell_that_crashes_again_and_again_leaves_no_record_and_stops_no_other
 
 
 def test_a_failure_that_has_a_record_is_not_repeated(made):
-    crew, executor = made(0)
+    scheduler, executor = made(0)
     executor.submit = lambda folder: (
         write_json(folder / "record.json", blank(read_json(folder / "config.json"), "failed", "why")),
         executor.started.append(folder.name),
         executor.running.update({folder: 0}),
     )
-    (ended,) = drained(crew)
-    assert (ended.state, ended.reason, len(executor.started)) == ("failed", "why", 1)
+    (end,) = completed(scheduler)
+    assert (end.state, end.reason, len(executor.started)) == ("failed", "why", 1)
 
 
-def test_a_disk_that_takes_nothing_ends_the_sweep_without_records(made):
-    crew, executor = made(NO_DISK, n=3)
-    found = drained(crew)
+def test_a_disk_that_cannot_be_written_ends_the_sweep_without_records(made):
+    scheduler, executor = made(NO_DISK, n=3)
+    found = completed(scheduler)
     assert sorted(e.state for e in found) == ["crashed", "interrupted", "interrupted"]
     assert len(executor.started) == 1
     assert not any(e.record for e in found)
 
 
-def test_a_worker_without_progress_is_stopped_and_begun_again(made):
-    crew, executor = made(None, 0, stall_s=5.0)
-    crew.poll()
+def test_a_worker_without_progress_is_stopped_and_restarted(made):
+    scheduler, executor = made(None, 0, stall_s=5.0)
+    scheduler.poll()
     (path,) = executor.running
     write_json(Folder(path).state, {"state": "running", "progress": time.time() - 60})
-    assert crew.poll() == []
-    assert executor.stopped == []  # that sign is older than this worker
-    crew.begun[path] -= 60
-    (ended,) = drained(crew)
-    assert (ended.state, executor.stopped, len(executor.started)) == ("finished", [False], 2)
+    assert scheduler.poll() == []
+    assert executor.stopped == []  # that heartbeat is older than this worker
+    scheduler.started[path] -= 60
+    (end,) = completed(scheduler)
+    assert (end.state, executor.stopped, len(executor.started)) == ("finished", [False], 2)
 
 
 def test_a_cell_that_another_run_computes_is_waited_for(made):
-    crew, executor = made(BUSY)
-    crew.poll()
-    (path,) = crew.elsewhere
+    scheduler, executor = made(BUSY)
+    scheduler.poll()
+    (path,) = scheduler.elsewhere
     with Folder(path).lock():
         write_json(Folder(path).record, blank(read_json(Folder(path).config), "finished"))
-        (ended,) = drained(crew)
-    assert (ended.state, ended.computed, len(executor.started)) == ("finished", False, 1)
+        (end,) = completed(scheduler)
+    assert (end.state, end.computed, len(executor.started)) == ("finished", False, 1)
 
 
-def test_a_cell_that_another_run_gave_up_is_computed(made):
-    crew, executor = made(BUSY, 0)
-    (ended,) = drained(crew)
-    assert (ended.state, ended.computed, len(executor.started)) == ("finished", True, 2)
+def test_a_cell_that_another_run_abandoned_is_computed(made):
+    scheduler, executor = made(BUSY, 0)
+    (end,) = completed(scheduler)
+    assert (end.state, end.computed, len(executor.started)) == ("finished", True, 2)
 
 
-def test_a_cell_may_be_stopped_and_begun_later(made):
-    crew, executor = made(None, 0)
-    crew.poll()
+def test_a_cell_may_be_stopped_and_added_again(made):
+    scheduler, executor = made(None, 0)
+    scheduler.poll()
     (path,) = executor.running
-    crew.stop(path.name)
-    (ended,) = drained(crew)
-    assert ended.state == "stopped"
-    crew.add(ended.cell)
-    assert drained(crew)[0].state == "finished"
+    scheduler.stop(path.name)
+    (end,) = completed(scheduler)
+    assert end.state == "stopped"
+    scheduler.add(end.cell)
+    assert completed(scheduler)[0].state == "finished"
 
 
 def test_a_second_ctrl_c_ends_the_workers_at_once(made):
-    crew, executor = made(None)
-    crew.poll()
+    scheduler, executor = made(None)
+    scheduler.poll()
 
     def cancel(grace_s):
         executor.stopped.append(grace_s)
@@ -152,5 +152,5 @@ def test_a_second_ctrl_c_ends_the_workers_at_once(made):
 
     executor.cancel = cancel
     with pytest.raises(KeyboardInterrupt):
-        crew.cancel()
+        scheduler.cancel()
     assert executor.stopped == [30.0, 0]

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import torch
+from helpers.tiny_training import saved, trainer, weights
 from safetensors.torch import save_file
-from test_train import saved, trainer, weights
 
 import ablate
 from ablate.config.recipe import key

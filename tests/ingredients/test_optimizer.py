@@ -31,5 +31,5 @@ def test_a_step_goes_downhill(name):
 def test_an_absent_package_is_told_at_once():
     if importlib.util.find_spec("bitsandbytes"):
         pytest.skip("bitsandbytes is here")
-    with pytest.raises(ablate.SpecError, match=r"pip install 'ablate\[8bit\]'"):
+    with pytest.raises(ablate.SpecError, match=r"pip install -e '\.\[8bit\]'"):
         ablate.build("optimizer", "adamw_8bit")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_train import losses, trainer
+from helpers.tiny_training import losses, trainer
 
 import ablate
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import importlib
+
+import pytest
 import torch
+from helpers.examples import example
 
 import ablate
+from ablate.ingredients import weighting
 
 lo, hi = torch.tensor([0.002, 0.5, 60.0]).double(), torch.tensor([0.004, 1.0, 80.0]).double()
 
@@ -24,3 +29,15 @@ def test_the_largest_weight_of_the_paper():
     sigma = ablate.build("levels", "karras")(1281)
     top = ablate.build("weighting", "inverse_gap")(sigma[:-1], sigma[1:])[0]
     assert 2.5e4 < float(top) < 2.7e4
+
+
+def test_an_option_in_one_file_is_registered_with_its_fields(tmp_path, monkeypatch):
+    monkeypatch.setattr(weighting.weighting, "options", dict(weighting.weighting.options))
+    (tmp_path / "inverse_power.py").write_text(example("An option"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("inverse_power")
+    option = ablate.build("weighting", {"name": "inverse_power", "power": 2.0})
+    sigma = torch.tensor([0.5, 2.0])
+    assert torch.equal(option(sigma, sigma), sigma**-2.0)
+    with pytest.raises(ablate.SpecError, match=r"weighting.power: 5.0: .*less than or equal to 4"):
+        ablate.build("weighting", {"name": "inverse_power", "power": 5.0})

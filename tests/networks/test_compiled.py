@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_train import PROFILE, losses, trainer, weights
+from helpers.tiny_training import PROFILE, losses, trainer, weights
 
 from ablate.networks import compile_blocks
 from ablate.training import trainer as train
@@ -45,7 +45,7 @@ def test_so_it_is_with_one_network_and_with_checkpointing(changes, compiled):
 
 
 def test_a_key_does_not_tell():
-    assert COMPILED.deciding() == PROFILE.deciding()
+    assert COMPILED.keyed() == PROFILE.keyed()
 
 
 def test_each_block_is_compiled_once_and_nothing_within_it(monkeypatch):

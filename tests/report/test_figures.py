@@ -5,17 +5,17 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.metadata
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.examples import example
 from helpers.made import LIST, Made
 
 from ablate.core import plugins
 from ablate.report import figure, figures
 
-EXAMPLE = Path(__file__).with_name("parameters.py")
+EXAMPLE = example("A figure")
 SHIPPED = [f.FILE for f in figure.figures()]
 
 
@@ -61,20 +61,19 @@ def test_figures_are_ordered_and_described():
 
 
 def added_to_the_folder(folder, monkeypatch):
-    shutil.copy(EXAMPLE, folder)
     monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(folder)])
 
 
 def named_by_an_entry_point(folder, monkeypatch):
     point = importlib.metadata.EntryPoint("parameters", "parameters", "ablate.figures")
-    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
+    monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(plugins, "_installed", lambda: importlib.metadata.EntryPoints((point,)))
 
 
 @pytest.mark.parametrize("add", [added_to_the_folder, named_by_an_entry_point])
 def test_a_figure_in_one_file_is_drawn_and_shown(add, anew, made, tmp_path, monkeypatch):
-    assert len(EXAMPLE.read_text().splitlines()) < 30
     (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "parameters.py").write_text(EXAMPLE)
     add(tmp_path / "figures", monkeypatch)
     importlib.invalidate_caches()
     at = [f.ORDER for f in figure.figures()].index(45)
@@ -90,7 +89,7 @@ def test_files_beside_a_figure_are_kept_and_stale_ones_removed(made, only):
         FILE, names = "made.png", ("made.png", "made/a.png", "made/b.png")
 
         def source(self):
-            return EXAMPLE
+            return Path(__file__)
 
         def draw(self, results, path):
             for name in self.names:
@@ -115,7 +114,7 @@ def test_a_figure_that_fails_costs_itself_and_a_line(made, only, capsys):
         FILE, broken = "broken.png", True
 
         def source(self):
-            return EXAMPLE
+            return Path(__file__)
 
         def draw(self, results, path):
             path.write_text("half")

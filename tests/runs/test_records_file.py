@@ -162,8 +162,8 @@ ALTERED = {
     "extra": lambda line: line["config"]["profile"].update(extra=1),
     "needs the module 'antigravity'": lambda line: line["config"].update(imports=["antigravity"]),
     "has the key ": lambda line: line["config"].update(seed="0"),
-    "no line of a records file": lambda line: line["config"].update(key="../../../tmp/x"),
-    "no line": lambda line: line.pop("record"),
+    "not a line of a records file": lambda line: line["config"].update(key="../../../tmp/x"),
+    "not a line": lambda line: line.pop("record"),
 }
 
 
@@ -184,7 +184,7 @@ def test_what_was_altered_is_refused_with_one_line(told, made, tmp_path):
 def test_a_line_that_is_none_is_told_by_its_place(line, made, tmp_path):
     made.records.write_text(f"{line}\n\n" + made.records.read_text())
     brought = sources.bring(str(made.records), Store(tmp_path / "there"))
-    assert brought.problems == [f"{made.records}:1: no line of a records file"]
+    assert brought.problems == [f"{made.records}:1: not a line of a records file"]
     assert len(brought.keys) == 10
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ablate.core.errors import SpecError
-from ablate.core.files import whole, write_json
+from ablate.core.files import atomic_write, write_json
 from ablate.planning import planner
 from ablate.runs.store import Store, describe, restore
 
@@ -28,7 +28,7 @@ def test_a_file_is_whole_or_not_there(tmp_path):
     write_json(path, {"a": 1})
 
     def torn():
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("{")
             raise KeyboardInterrupt
 

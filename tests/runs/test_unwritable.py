@@ -6,10 +6,10 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+from helpers.cli import command, wait_for
 from helpers.processes import workers
 
 from ablate.planning import planner
@@ -23,19 +23,19 @@ BUDGET = {"profile.images": 512, "profile.batch": 16, "profile.evaluation.sample
 LONG = {**BUDGET, "profile.images": 2_000_000}
 
 
-def command(budget):
+def line(budget):
     sets = [part for k, v in budget.items() for part in ("--set", f"{k}={v}")]
-    return [sys.executable, "-m", "ablate", "run", "two.yaml", "--no-doctor", "--workers", "1", *sets]
+    return command("run", "two.yaml", "--no-doctor", "--workers", "1", *sets)
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, warmed):
     (tmp_path / "two.yaml").write_text(FILE)
-    return tmp_path
+    return warmed(tmp_path)
 
 
 def small_disk(place, kilobytes, *arguments):
-    """Run with `runs` on a disk of its own that has so much room left; it is copied to and fro."""
+    """Run with `runs` on a disk of its own that has so much room left, to which and from which it is copied."""
     used = sum(-(-p.stat().st_size // 4096) * 4 + 4 for p in (place / "runs").rglob("*"))
     script = (
         f"set -e; mkdir disk; mount -t tmpfs -o size={used + kilobytes}k none disk; cp -a runs/. disk/;"
@@ -58,32 +58,25 @@ def can_mount():
 def test_a_full_disk_is_one_line_and_what_was_recorded_stays(place):
     first, second = planner.load(place / "two.yaml", overrides=BUDGET).cells.values()
     only = ["--set", "metric.c=0.01"]
-    assert (
-        subprocess.run([*command(BUDGET), *only], cwd=place, capture_output=True, check=False).returncode == 0
-    )
+    assert subprocess.run([*line(BUDGET), *only], cwd=place, capture_output=True, check=False).returncode == 0
     before = (place / "runs" / first.key / "record.json").read_bytes()
-    done = small_disk(place, 200, *command(BUDGET), "--tracking-uri", f"sqlite:///{place}/runs/mlflow.db")
+    done = small_disk(place, 200, *line(BUDGET), "--tracking-uri", f"sqlite:///{place}/runs/mlflow.db")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "no space left on device" in (done.stdout + done.stderr).lower()
     assert "Traceback" not in done.stdout + done.stderr
     assert (place / "runs" / first.key / "record.json").read_bytes() == before
     assert not (place / "runs" / second.key / "record.json").exists()
-    again = subprocess.run(
-        [*command(BUDGET), "--json"], cwd=place, capture_output=True, text=True, check=False
-    )
+    again = subprocess.run([*line(BUDGET), "--json"], cwd=place, capture_output=True, text=True, check=False)
     assert (again.returncode, json.loads(again.stdout)["computed"]) == (0, [second.key])
 
 
 def started(place, budget=LONG):
     """A run whose first cell is in training."""
     process = subprocess.Popen(
-        command(budget), cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line(budget), cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 90
-    while not list((place / "runs").glob("*/metrics.jsonl")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.1)
+    wait_for(lambda: list((place / "runs").glob("*/metrics.jsonl")) or process.poll() is not None)
+    assert process.poll() is None
     return process
 
 
@@ -103,7 +96,7 @@ def test_a_runs_directory_that_vanishes_is_one_line(place):
 def test_a_second_ctrl_c_stops_at_once(place):
     process = started(place)
     (worker,) = workers(process.pid)
-    worker.suspend()  # as if its device never answered: it can not save
+    worker.suspend()  # as if its device never answered: it cannot save
     process.send_signal(signal.SIGINT)
     time.sleep(1.0)
     assert process.poll() is None  # it waits for the checkpoint

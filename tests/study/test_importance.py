@@ -1,13 +1,14 @@
 import itertools
 import json
 import math
-import subprocess
-import sys
 
 import pytest
-from test_report import Made
+from helpers.cli import call
+from helpers.recorded import put
 
 from ablate.core.errors import SpecError
+from ablate.planning.planner import load
+from ablate.runs.store import Store
 from ablate.study.importance import _distribution, _evaluated, importance, shapley
 
 GRID = [{"a": a, "b": b, "c": c} for a, b, c in itertools.product([0, 1], [0, 1, 2], ["x", "y"])]
@@ -44,25 +45,28 @@ def test_optunas_evaluators_find_the_one_that_matters():
     assert found["PED-ANOVA"]["c"] == min(found["PED-ANOVA"].values())
 
 
+def planned(place, plan, seeds):
+    (place / "made.yaml").write_text(f"name: made\nseeds: {seeds}\nplan: [{plan}]\n")
+    return load(place / "made.yaml"), Store(place / "runs")
+
+
 def test_an_experiments_cells_are_compared(tmp_path):
-    made = Made(
-        tmp_path, "\n  - grid: {metric.c: [0.01, 0.1], noise.p_mean: [-2.0, -1.0]}\n", seeds="[0, 1, 2]"
-    )
-    for i in range(4):
-        made.put(i, *(100.0 + 50 * (i // 2) + i + seed for seed in range(3)))
-    found = importance([made.experiment], made.store)
+    made, store = planned(tmp_path, "{grid: {metric.c: [0.01, 0.1], noise.p_mean: [-2.0, -1.0]}}", [0, 1, 2])
+    for i, row in enumerate(made.rows):
+        for seed, key in enumerate(row.keys):
+            put(store, made.cells[key], 100.0 + 50 * (i // 2) + i + seed)
+    found = importance([made], store)
     assert set(found) == {"fANOVA", "MDI", "PED-ANOVA", "Shapley"}
     assert found["Shapley"]["metric.c"] > 0.9
-    command = [sys.executable, "-m", "ablate", "importance", "made.yaml", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = call("importance", "made.yaml", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["Shapley"] == pytest.approx(found["Shapley"])
-    assert importance([made.experiment] * 2, made.store) == found  # a cell counts once
+    assert importance([made] * 2, store) == found  # a cell counts once
 
 
-def test_too_little_is_said(tmp_path):
-    made = Made(tmp_path, "\n  - grid: {metric.c: [0.01, 0.1]}\n")
+def test_too_few_cells_are_an_error(tmp_path):
+    made, store = planned(tmp_path, "{grid: {metric.c: [0.01, 0.1]}}", [0, 1])
     with pytest.raises(SpecError, match="4 finished cells"):
-        importance([made.experiment], made.store)
+        importance([made], store)
 
 
 def test_numbers_are_a_range_and_the_rest_a_choice():

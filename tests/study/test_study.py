@@ -12,82 +12,18 @@ import time
 
 import optuna
 import pytest
+from helpers.instant_cells import FILE, Instant, valley
 from typer.testing import CliRunner
 
 import ablate
 from ablate.cli import app
 from ablate.core.errors import SpecError
-from ablate.core.files import read_json, write_json
-from ablate.execution.scheduler import Crew
+from ablate.execution.scheduler import Scheduler
 from ablate.planning.planner import load as load_experiment
-from ablate.runs.record import INTERRUPTED, blank
-from ablate.runs.store import Folder, Store
+from ablate.runs.store import Store
 from ablate.study import result
 from ablate.study import search as studies
 from ablate.study.trials import OWNER, counts, revive
-
-FILE = """
-name: some
-search: {metric.c: {low: 0.001, high: 1.0, log: true}, noise.p_mean: {low: -2.5, high: 1.0}}
-trials: 12
-sampler: {name: TPESampler, multivariate: true}
-"""
-
-
-def valley(recipe, share=1.0):
-    """FID with its minimum at c = 0.03, P_mean = -1; in the middle of training the whole valley stands higher."""
-    c, p = recipe["metric.c"], recipe["noise.p_mean"]
-    return 2 + math.log(c / 0.03) ** 2 + (p + 1) ** 2 + 10 * (1 - share)
-
-
-class Instant:
-    """Cells that end at once, at most `room` at a time; with `rungs` they stand still at every part of training."""
-
-    def __init__(self, room=1, rungs=1, dies_after=10**9, states=None):
-        self.room, self.rungs, self.left, self.states = room, rungs, dies_after, states or {}
-        self.running, self.at, self.done, self.computed = {}, {}, {}, []
-
-    def free(self):
-        return len(self.running) < self.room
-
-    def submit(self, folder):
-        self.running[folder], self.at[folder] = True, 0
-
-    def ended(self):
-        for folder in list(self.running):
-            self._advance(folder)
-        codes, self.done = self.done, {}
-        return codes
-
-    def _advance(self, path):
-        folder, config = Folder(path), read_json(path / "config.json")
-        self.at[path] += 1
-        images, share = config["profile"]["images"], self.at[path] / self.rungs
-        value = valley(config["recipe"], share)
-        if share < 1:
-            folder.append(1, int(images * share), {"fid_1step": value, "fid_2step": value / 2})
-            return
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        record = blank(config, self.states.get(len(self.computed), "finished"))
-        record["fid"] = [
-            {"nfe": 1, "value": value},
-            {"nfe": 2, "value": 1 + config["recipe"]["noise.p_mean"] ** 2},
-        ]
-        write_json(folder.record, record)
-        self.computed.append(config["key"])
-        self._end(path, 0)
-
-    def _end(self, path, code):
-        del self.running[path]
-        self.done[path] = code
-
-    def stop(self, folder, at_once=False):
-        self._end(folder, INTERRUPTED)
-
-    def cancel(self, grace_s=30.0):
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +48,7 @@ def search(place, text=None, executor=None, **changes):
         executor or Instant(),
     )
     study = studies.opened(plan, store.path)
-    studies.run(plan, study, store, lambda s, follow, n: Crew(executor, s, follow))
+    studies.run(plan, study, store, lambda s, follow, n: Scheduler(executor, s, follow))
     return plan, study, executor
 
 
@@ -367,7 +303,7 @@ def test_a_database_serves_two_processes(place):
         plan = studies.load(place / "some.yaml", overrides={"trials": trials})
         study = studies.opened(plan, store.path, url)
         executor = Instant()
-        studies.run(plan, study, store, lambda s, follow, n, e=executor: Crew(e, s, follow))
+        studies.run(plan, study, store, lambda s, follow, n, e=executor: Scheduler(e, s, follow))
         found.append(len(executor.computed))
     assert found == [5, 7]
 

@@ -12,14 +12,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from test_study import FILE, Instant
+from helpers.instant_cells import FILE, share
 
-from ablate.execution.scheduler import Crew
-from ablate.runs.store import Store
 from ablate.study import search as studies
 from ablate.study.trials import counts
 
-pytest.importorskip("psycopg2", reason="psycopg2 is not installed (extra postgresql)")
+pytest.importorskip("psycopg2", reason="psycopg2 is missing: pip install 'ablate-ct[postgresql]'")
 SERVER = shutil.which("postgres") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/postgres")), None)
 
 
@@ -33,7 +31,7 @@ def user():
 @pytest.fixture(scope="module")
 def url():
     if SERVER is None or user() is None:
-        pytest.skip("there is no PostgreSQL server on this machine, or nobody who may run it")
+        pytest.skip("no PostgreSQL server, or only root who may not run it: apt-get install postgresql")
     programs, owner = Path(SERVER).resolve().parent, user()
     home = Path(tempfile.mkdtemp(prefix="ablate-pg-"))
     os.chown(home, owner.pw_uid, owner.pw_gid)
@@ -52,14 +50,6 @@ def url():
     yield f"postgresql+psycopg2://ablate@127.0.0.1:{port}/postgres"
     call("pg_ctl", "-w", "-s", "-m", "immediate", "stop")
     shutil.rmtree(home)
-
-
-def share(place, url):
-    """Run the study of `place` until no trial is wanted; the keys that this process computed."""
-    plan, store, executor = studies.load(place / "some.yaml"), Store(place / "runs"), Instant()
-    study = studies.opened(plan, store.path, url)
-    studies.run(plan, study, store, lambda s, follow, n: Crew(executor, s, follow))
-    return executor.computed
 
 
 def test_two_processes_share_the_trials(url, tmp_path):

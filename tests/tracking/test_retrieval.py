@@ -13,7 +13,7 @@ import time
 import urllib.request
 
 import pytest
-from helpers.recorded import put
+from helpers.recorded import decide
 
 from ablate.analysis import sequential
 from ablate.core.errors import SpecError
@@ -39,15 +39,7 @@ class Made:
         self.place, self.file, self.store = place, place / "made.yaml", Store(place / "runs")
         self.file.write_text(TEXT)
         self.experiment = load(self.file)
-        values = iter(VALUES)
-
-        def compute():
-            for cell in self.experiment.cells.values():
-                if not self.store.record(cell.key):
-                    put(self.store, cell, next(values))
-            return True
-
-        sequential.decide(self.experiment, self.store, compute, sequential.Budget(None, 1), lambda said: None)
+        decide(self.experiment, self.store, VALUES)
         self.folder = writer.write(self.experiment, self.store, place / "reports")
 
     def shown(self, uri):
@@ -83,8 +75,10 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def database(made):
+def database(made, mlflow_db):
     """A store with the experiment in it."""
+    (made.place / "store").mkdir()
+    shutil.copy(mlflow_db, made.place / "store")
     return made.shown(f"sqlite:///{made.place}/store/mlflow.db")
 
 
@@ -130,15 +124,16 @@ def test_a_picture_that_is_none_is_told_by_its_cell(made, database, tmp_path):
     assert re.match("cell [0-9a-f]{12}: cannot identify image", problem)
 
 
-def test_a_network_of_which_no_model_can_be_made_hinders_no_other(made, monkeypatch, tmp_path):
+def test_a_network_of_which_no_model_can_be_made_hinders_no_other(made, mlflow_db, monkeypatch, tmp_path):
     def unlike(runs, key, folder):
         raise ValueError("it branches on data")
 
     for key in made.experiment.cells:
         made.store.folder(key).model.write_bytes(b"weights")
     monkeypatch.setattr(tracker, "save_model", unlike)
+    shutil.copy(mlflow_db, tmp_path)
     cells, problems = live.brought(
-        made.experiment, made.store, f"sqlite:///{tmp_path}/m.db", tmp_path / "no", models=True
+        made.experiment, made.store, f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "no", models=True
     )
     for key in made.experiment.cells:
         made.store.folder(key).model.unlink()

@@ -129,19 +129,11 @@ class View:
         return {f.path for f in self.client.list_artifacts(run.info.run_id, under)}
 
 
-@pytest.fixture(scope="session")
-def schema(tmp_path_factory):
-    """A new store; its creation takes seconds, so each test begins with a copy."""
-    backend = Backend(tmp_path_factory.mktemp("schema"))
-    backend.create(tracking._mlflow())
-    return backend.file
-
-
 @pytest.fixture
-def runs(tmp_path, schema):
+def runs(tmp_path, mlflow_db):
     runs = tmp_path / "runs of #1"
     runs.mkdir()
-    shutil.copy(schema, runs)
+    shutil.copy(mlflow_db, runs)
     return runs
 
 
@@ -264,9 +256,9 @@ def test_numbers_without_end_become_nan(view, cell):
     assert str(run.data.metrics) == "{'loss': nan, 'norm': nan}"
 
 
-def test_a_deleted_store_is_built_again(view, cell, schema):
+def test_a_deleted_store_is_built_again(view, cell, mlflow_db):
     first = view.show(cell.log(64, loss=1.0).end())
-    shutil.copy(schema, view.runs)  # as if deleted and made anew
+    shutil.copy(mlflow_db, view.runs)  # as if deleted and made anew
     with closing(sqlite3.connect(view.tracker.backend.file)) as database:
         database.execute("PRAGMA user_version = 1")
     assert not view.tracker.is_current(cell.path)

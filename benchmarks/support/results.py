@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+from support.command import QUICK
+
+HERE = Path(__file__).parents[1]
 FILE, PAGE = HERE / "results.json", HERE / "README.md"
 BEGIN, END = "<!-- results.json, rendered by all.py: begin -->", "<!-- results.json: end -->"
-QUICK = "--quick" in sys.argv
 NO_GPU = "not measured: no GPU"
 STARTED = time.perf_counter()
 

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Subset
 
 from ablate.data import datasets
-from ablate.evaluation import fid as evaluate
+from ablate.evaluation import evaluate
 from ablate.evaluation.extractors import calculate
 from ablate.networks import Dropout
 from ablate.planning.cells import Cell

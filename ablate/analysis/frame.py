@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ablate.evaluation.metrics import METRICS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,11 +15,9 @@ if TYPE_CHECKING:
     from ablate.runs.store import Store
 
 Records = Mapping[str, dict[str, Any] | None]
-METRICS = ("fid", "kid", "precision", "recall")
 # values that differ in one of these were measured differently, and get separate columns
 FACTS = ("extractor", "n", "reference", "weights", "sigmas")
 CELL = ("index", "row", "section", "seed", "key", "state", "reason", "images", "wall_s", "parameters")
-COLUMNS = (*CELL, "nfe", *FACTS, *METRICS, "kid_std")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def frame(experiment: Experiment, known: Records) -> pd.DataFrame:
             {"index": index, "row": row.label, "section": row.section, "seed": seed}, key, known.get(key)
         )
     ]
-    table = pd.DataFrame(lines, columns=[*COLUMNS])
-    table = table.astype({"nfe": "Int64", "n": "Int64", **dict.fromkeys([*METRICS, "kid_std"], "float64")})
+    table = pd.DataFrame(lines, columns=[*CELL, "nfe", *FACTS, *METRICS])
+    table = table.astype({"nfe": "Int64", "n": "Int64", **dict.fromkeys(METRICS, "float64")})
     return table.assign(unlike=_unlike(table))
 
 
@@ -91,8 +91,6 @@ def _measured(record: dict[str, Any]) -> list[dict[str, Any]]:
             facts = {"nfe": entry["nfe"], **{f: _plain(entry.get(f)) for f in FACTS}}
             line = found.setdefault(tuple(facts.values()), facts)
             line[metric] = entry.get("value", entry.get(metric))
-            if metric == "kid":
-                line["kid_std"] = entry.get("std")
     return list(found.values())
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ablate.analysis.frame import METRICS, Column
+from ablate.analysis.frame import Column
+from ablate.evaluation.metrics import METRICS
 from ablate.statistics.paired import not_significant
 
 if TYPE_CHECKING:

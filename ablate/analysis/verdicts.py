@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ablate.analysis.frame import COLUMNS
 from ablate.analysis.lines import bases
 from ablate.core.errors import SpecError
 from ablate.planning.claims import Claim, Evidence
@@ -98,7 +97,6 @@ class Verdict:
 
 def scores(table: pd.DataFrame) -> Table:
     """FID of every row, number of evaluations and seed; infinite where training diverged."""
-    assert set(COLUMNS) <= set(table.columns)
     found: dict[tuple[int, int], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     measured = table.dropna(subset=["nfe", "fid"])
     steps = sorted(

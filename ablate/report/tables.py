@@ -9,8 +9,7 @@ from typing import Any
 from ablate.analysis.frame import Column, columns
 from ablate.analysis.lines import Line, varied
 from ablate.analysis.results import Results
-
-EXTRA = {"kid": (1, 2), "precision": (1,), "recall": (1,)}  # metrics after the fields, and their nfe
+from ablate.evaluation.metrics import METRICS
 
 
 def csv(results: Results) -> str:
@@ -40,10 +39,10 @@ def _fid(line: Line, shown: Sequence[Column]) -> dict[str, Any]:
 def _rest(line: Line, shown: Sequence[Column]) -> dict[str, Any]:
     states = {state: line.states[state] for state in ("diverged", "failed", "missing")}
     further = {
-        column.named(metric): stat.mean if (stat := line.stat(metric, column)) else None
-        for metric, steps in EXTRA.items()
+        column.named(name): stat.mean if (stat := line.stat(name, column)) else None
+        for name, metric in METRICS.items()
         for column in shown
-        if column.nfe in steps
+        if name != "fid" and column.nfe in metric.columns
     }
     seconds = {"wall_s": round(line.wall_s, 3) if line.wall_s else None}
     return {"section": line.row.section, **states, **further, **seconds, "keys": " ".join(line.row.keys)}

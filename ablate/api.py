@@ -1,4 +1,4 @@
-"""For notebooks: results as a tidy frame, a finished cell as a sampler. Nothing is imported before it is used."""
+"""For notebooks: results as a tidy frame, a finished cell as a sampler. Heavy libraries are imported on first use."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 
 
 def results(experiment: str | Path, runs: str | Path = "runs", **options: Any) -> pd.DataFrame:
-    """What is recorded of an experiment, a line per row, seed and number of evaluations.
+    """The recorded results of an experiment: one line per row, seed and number of evaluations.
 
     Args:
         experiment: a file, or the name of one in `experiments/`: `results("table1")`.
-        options: `profile`, `overrides` (dotted) and `seeds`, as `run` takes them.
+        runs: the runs directory.
+        options: `profile`, `overrides` (dotted) and `seeds`, as for `run`.
     Returns:
-        `row`, `section`, `seed`, `key`, `state`, `nfe`, `fid`, `kid`, `precision`, `recall`, what they were measured
-        by, and a column for every field in which the rows differ.
+        A table with `row`, `section`, `seed`, `key`, `state`, `nfe`, `fid`, `kid`, `precision`, `recall`, how they
+        were measured, and a column for every field in which the rows differ.
     Raises:
-        SpecError: mistakes of the file.
+        SpecError: mistakes in the file.
     """
     from ablate.analysis import frame, sequential
     from ablate.analysis.lines import varied
@@ -34,18 +35,18 @@ def results(experiment: str | Path, runs: str | Path = "runs", **options: Any) -
         places = [folder / f"{experiment}.yaml" for folder in yaml_files.folders("")]
         file = next((place for place in places if place.is_file()), places[0])
     planned = sequential.recorded(planner.load(file, **options), Path(runs))
-    found = frame.frame(planned, frame.records(planned, Store(Path(runs))))
+    table = frame.frame(planned, frame.records(planned, Store(Path(runs))))
     flats = [row.recipe.flat() for row in planned.rows]
     for name in varied(flats):
-        found[name] = found["index"].map(lambda i, n=name: flats[i].get(n))
-    return found
+        table[name] = table["index"].map(lambda i, n=name: flats[i].get(n))
+    return table
 
 
 def load(key: str, runs: str | Path = "runs", device: str = "cpu") -> Model:
-    """A finished cell by its key or the beginning of it: `load("33dd").sample(16)` are images (16, C, H, W).
+    """Load a finished cell by its key or the first digits of it: `load("33dd").sample(16)` gives images (16, C, H, W).
 
     Raises:
-        SpecError: no such cell, or one without weights.
+        SpecError: there is no such cell, or it has no weights.
     """
     from ablate.inference import model
     from ablate.runs.store import Store

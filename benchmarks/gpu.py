@@ -39,7 +39,7 @@ def speed(batch: int, changes: dict[str, Any]) -> dict[str, Any]:
     (entry,) = bench.speeds(
         estimate.groups(planner.load(FILE, overrides=changes), Path("none")), cores(), "cuda"
     )
-    print(bench.told(entry), flush=True)
+    print(bench.format_entry(entry), flush=True)
     return entry
 
 

@@ -33,7 +33,7 @@ def measured(precision: str, batch: int) -> dict[str, Any]:
     changes: dict[str, Any] = {"precision": precision, "profile.batch": batch} | (SMALL if QUICK else {})
     found = estimate.groups(planner.load(FILE, overrides=changes), Path("none"))
     (entry,) = bench.speeds(found, cores(), "cpu")
-    print(bench.told(entry), flush=True)
+    print(bench.format_entry(entry), flush=True)
     return entry
 
 

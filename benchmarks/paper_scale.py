@@ -12,7 +12,7 @@ from support.results import Row, save
 
 from ablate.config.profile import load_profile
 from ablate.config.recipe import build, read_specs
-from ablate.cost.flops import counted
+from ablate.cost.flops import count_flops
 from ablate.planning.planner import adapted
 
 PEAK = 989.0  # TFLOP/s of an H100 or H200 SXM, bf16, dense, as its maker's data sheet has it
@@ -40,7 +40,7 @@ def main(rate: float | None) -> None:
     """A row of counts, and a row for each rate."""
     profile = load_profile("cifar10-paper")
     recipe = build(adapted(build(read_specs("ict", "base")).specs(), profile))
-    n = counted(recipe, profile)
+    n = count_flops(recipe, profile)
     images, size = profile.steps * profile.batch, 4.0 * n["parameters"]
     flops = float(images) * n["flops_step"]
     told = f"{images / 1e6:.1f} million images, {flops:.3g} FLOPs, {size / 1e6:.0f} MB of gradients a step"

@@ -24,7 +24,7 @@ from support.results import Row, save, seconds, spread
 from ablate.core.hardware import cores, use
 from ablate.core.lazy import torch
 from ablate.cost import bench
-from ablate.cost.timing import peak
+from ablate.cost.timing import peak_memory
 from ablate.planning import planner
 from ablate.planning.cells import Cell
 
@@ -48,7 +48,7 @@ def ours(of: Cell) -> Callable[[], object]:
     """Our step, its loss read every time too."""
     from ablate.training.trainer import Trainer
 
-    trainer = Trainer(of.recipe, of.profile, bench.made_up(of, "cpu"), 0)
+    trainer = Trainer(of.recipe, of.profile, bench.random_images(of, "cpu"), 0)
     return lambda: trainer.step().loss.item()
 
 
@@ -65,7 +65,7 @@ class Script:
         self.ema = EMAModel(self.unet.parameters(), decay=0.9999, model_cls=UNet2DModel)
         self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=1e-4, weight_decay=0.01)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda k: 1.0)
-        self.images = bench.made_up(of, "cpu").train.float() / 127.5 - 1
+        self.images = bench.random_images(of, "cpu").train.float() / 127.5 - 1
         self.batch, self.bf16 = of.profile.batch, of.recipe.precision.name == "bf16"
         self.sigma = of.recipe.levels(LEVELS).float()
         self.share = of.recipe.noise(self.sigma.double()).float()
@@ -160,6 +160,6 @@ if __name__ == "__main__":
         use(cores())
         one = SIDES[given.side](cell(given.precision))
         one(), one()
-        print(json.dumps(peak("cpu") / 1e6))
+        print(json.dumps(peak_memory("cpu") / 1e6))
     else:
         main()

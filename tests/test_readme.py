@@ -120,10 +120,10 @@ def _measured_once():
             copies,
         )  # the first argument is a folder or a thread count
         if question not in known:
-            known[question] = timing.asked(module, cell, *arguments, copies=copies)
+            known[question] = timing.in_processes(module, cell, *arguments, copies=copies)
         return known[question]
 
-    with mock.patch.object(bench, "asked", asked), mock.patch.object(estimate, "asked", asked):
+    with mock.patch.object(bench, "in_processes", asked), mock.patch.object(estimate, "in_processes", asked):
         yield
 
 

@@ -73,7 +73,7 @@ def asked(experiment: Experiment) -> list[Row]:
     return [experiment.rows[i] for i in sorted(found)]
 
 
-def needed(experiment: Experiment) -> Experiment:
+def claimed_only(experiment: Experiment) -> Experiment:
     """The experiment with no other rows than its claims compare, for who wants answers before a whole table.
 
     Raises:

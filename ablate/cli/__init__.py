@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from ablate.cli import bench, exchange, experiments, extractor, models, names, search, watch
+from ablate.cli import bench, catalogue, doctor, extractor, mlflow, models, report, run, status, study
 from ablate.config import recipe as recipes
 from ablate.core.errors import SpecError
 from ablate.runs.record import UNWRITABLE
@@ -19,17 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ablations of consistency training: experiment files in, tables out.",
 )
-for group in (
-    experiments.app,
-    names.app,
-    models.app,
-    search.app,
-    watch.app,
-    extractor.app,
-    bench.app,
-    exchange.app,
-):
-    app.add_typer(group)
+for group in (run, report, status, study, doctor, catalogue, models, mlflow, bench, extractor):
+    app.add_typer(group.app)
 
 
 def main() -> NoReturn:

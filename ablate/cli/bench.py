@@ -8,17 +8,16 @@ from typing import Annotated, Optional
 
 import typer
 
-from ablate.cli.options import AS_JSON, FILE, PROFILE, RUNS, SET, overrides
+from ablate.cli.options import AS_JSON, RUNS, Source, source, takes
 
 app = typer.Typer()
 THREADS = Annotated[Optional[int], typer.Option(min=1, help="Of the CPU; the profile's, else one per core.")]
 
 
 @app.command()
+@takes(source)
 def bench(
-    file: FILE,
-    profile: PROFILE = None,
-    set_: SET = None,
+    chosen: Source,
     threads: THREADS = None,
     runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
@@ -26,15 +25,14 @@ def bench(
     """Time training of every distinct network and precision on made-up images, against a matrix product."""
     from ablate.core.hardware import cores, devices
     from ablate.cost import bench, estimate
-    from ablate.planning import planner
 
-    experiment = planner.load(file, profile, overrides(set_))
+    experiment = chosen.experiment()
     device = "cpu" if devices() == ["cpu"] else "cuda"
     using = threads or experiment.profile.threads or cores()
     entries = []
     for entry in bench.speeds(estimate.groups(experiment, runs_dir), using, device):
         entries.append(entry)
         if not as_json:
-            print(bench.told(entry), flush=True)
+            print(bench.format_entry(entry), flush=True)
     if as_json:
         print(json.dumps(entries, indent=1))

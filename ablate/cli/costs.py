@@ -18,14 +18,14 @@ def show(experiment: Experiment, runs_dir: Path, means: Resources, time: bool, a
     timings = _timed(found, Store(runs_dir), workers, threads) if time else []
     if not as_json:
         print(overview(experiment))
-        print(estimate.told(found, timings, workers, threads))
+        print(estimate.format_estimate(found, timings, workers, threads))
         return
     plain = {**listing(experiment), **estimate.listing(found)}
     if time:
         pairs = list(zip(found, timings, strict=True))
         groups = [{**vars(t), "cell_s": t.cell_s(g.cells[0])} for g, t in pairs]
-        for told, group in zip(groups, found, strict=True):
-            told |= {"cells": len(group.cells), "missing": group.missing, "parameters": group.parameters}
+        for entry, group in zip(groups, found, strict=True):
+            entry |= {"cells": len(group.cells), "missing": group.missing, "parameters": group.parameters}
         hours = estimate.hours(found, timings, workers)
         plain |= {"hours": hours, "workers": workers, "threads": threads, "groups": groups}
     print(json.dumps(plain, indent=1))
@@ -54,4 +54,4 @@ def _timed(found: list[estimate.Group], store: Store, workers: int, threads: int
     from ablate.core.hardware import devices
 
     device = "cpu" if devices() == ["cpu"] else "cuda"
-    return estimate.timed(found, store, workers if device == "cpu" else 1, threads, device)
+    return estimate.measure_groups(found, store, workers if device == "cpu" else 1, threads, device)

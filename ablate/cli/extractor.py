@@ -24,7 +24,7 @@ def extractor(
 ) -> None:
     """Train a profile's extractor, and examine whether its FID orders known damages of real images."""
     from ablate.config.profile import load_profile
-    from ablate.core.files import whole
+    from ablate.core.files import atomic_write
     from ablate.evaluation import extractor_check
     from ablate.runs.store import Store
 
@@ -35,7 +35,7 @@ def extractor(
     found = extractor_check.examine(chosen, Store(runs_dir).cache)
     folder = reports_dir / "extractor"
     folder.mkdir(parents=True, exist_ok=True)
-    text = extractor_check.told(found, chosen)
-    with whole(folder / f"{chosen.name}.md") as temporary:
+    text = extractor_check.render(found, chosen)
+    with atomic_write(folder / f"{chosen.name}.md") as temporary:
         temporary.write_text(text)
     print(json.dumps(found.plain(), indent=1) if as_json else text + f"\n{folder / f'{chosen.name}.md'}")

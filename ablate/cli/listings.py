@@ -10,7 +10,7 @@ from typing import Any
 from ablate.config.profile import load_profile
 from ablate.config.recipe import Recipe, build, overlay, read_specs
 from ablate.core.registry import AXES
-from ablate.cost.flops import counted
+from ablate.cost.flops import count_flops
 
 
 def plain(axes: Sequence[str]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def described(name: str, profile: str | None, overrides: Mapping[str, Any], runs
     if profile:
         loaded = load_profile(profile)
         shown |= {"profile": profile, "images": loaded.images, "batch": loaded.batch, "steps": loaded.steps}
-        shown |= counted(recipe, loaded)
+        shown |= count_flops(recipe, loaded)
     if config:
         record = read_json(runs / name / "record.json") or {"state": "unfinished"}
         shown |= {k: v for k, v in record.items() if k not in ("recipe", "provenance")}

@@ -42,11 +42,13 @@ def midpoint(
     as_json: AS_JSON = False,
 ) -> None:
     """Search the second level of two-step sampling that gives the lowest FID, and judge it by fresh noise."""
-    from ablate.inference import second_level
+    from ablate.inference import intermediate_sigma
     from ablate.runs.store import Store
 
-    found = second_level.write(Store(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True))
-    print(json.dumps(found) if as_json else second_level.told(found))
+    found = intermediate_sigma.write(
+        Store(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    print(json.dumps(found) if as_json else intermediate_sigma.format_result(found))
 
 
 @app.command()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError
 from ablate.core.registry import AXES
+
+if TYPE_CHECKING:
+    from ablate.planning.experiment import Experiment
 
 
 def begun(names: Iterable[str], incomplete: str) -> list[str]:
@@ -60,12 +65,16 @@ PER_DEVICE = Annotated[int, typer.Option("--workers-per-device", min=1, help="Ce
 PER_CELL = Annotated[
     int, typer.Option("--devices-per-cell", min=1, help="Data parallel inside a cell; of local only.")
 ]
-EXECUTOR = Annotated[str, typer.Option(help="local, ray or slurm.")]
+EXECUTOR = Annotated[str, typer.Option(help="local, ray, slurm, or one that a plugin adds.")]
 EXECUTOR_OPTION = Annotated[
     Optional[list[str]],
-    typer.Option("--executor-option", metavar="KEY=VALUE", help="Of ray or slurm: gpus=0.5; repeatable."),
+    typer.Option(
+        "--executor-option", metavar="KEY=VALUE", help="Of the executor: gpus=0.5 of ray; repeatable."
+    ),
 ]
-RETRIES = Annotated[int, typer.Option(min=0, help="Of a cell whose worker died; other failures repeat.")]
+RETRIES = Annotated[
+    int, typer.Option(min=0, help="Of a cell whose worker died; other failures would repeat.")
+]
 STALL = Annotated[
     Optional[float],
     typer.Option("--stall-minutes", min=0.01, help="Kill a worker that takes so long over a step."),
@@ -120,3 +129,50 @@ def levels(text: str | None) -> list[float]:
     if any(b >= a for a, b in itertools.pairwise(found)) or any(not 0 < s < 1e6 for s in found):
         raise SpecError(f"--sigmas {text}: positive levels in descending order are needed, as in 20,2,0.5")
     return found
+
+
+def takes(shared: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the parameters of `shared`, whose result becomes the command's first argument."""
+    common = inspect.signature(shared).parameters
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [*inspect.signature(command).parameters.values()][1:]
+
+        def call(**given: Any) -> None:
+            command(shared(**{name: given.pop(name) for name in common}), **given)
+
+        hints = get_type_hints(shared, include_extras=True) | get_type_hints(command, include_extras=True)
+        parameters = [p.replace(annotation=hints[p.name]) for p in (*common.values(), *own)]
+        call.__name__, call.__doc__ = command.__name__, command.__doc__
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        return call
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file with what the command line changes in it: profile, `--set`, seeds."""
+
+    file: Path
+    profile: str | None
+    overrides: dict[str, Any]
+    seeds: list[int] | None
+
+    def experiment(self) -> Experiment:
+        """The planned experiment."""
+        from ablate.planning import planner
+
+        return planner.load(self.file, self.profile, self.overrides, self.seeds)
+
+    def recorded(self, runs_dir: Path) -> Experiment:
+        """The planned experiment with the further seeds that its claims asked for and that are recorded."""
+        from ablate.analysis import sequential
+
+        return sequential.recorded(self.experiment(), runs_dir)
+
+
+def source(file: FILE, profile: PROFILE = None, set_: SET = None, seeds: SEEDS = None) -> Source:
+    """The parameters of every command on a file."""
+    return Source(file, profile, overrides(set_), seed_list(seeds))

@@ -1,4 +1,4 @@
-"""A recipe: one option for every axis, frozen; what it differs in from another; its name as a hash."""
+"""Recipes: one option for every axis. Reading, overriding and comparing them, and the key of a cell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Overrides = Mapping[str, Any]  # axis -> spec, or "axis.field" -> value
 
 @dataclass(frozen=True)
 class Recipe:
-    """A field per axis, in the order of `AXES`; every value is an ingredient."""
+    """One ingredient per axis, in the order of `AXES`."""
 
     levels: Any
     curriculum: Any
@@ -49,7 +49,7 @@ class Recipe:
     precision: Any
 
     def specs(self) -> Specs:
-        """Plain data that `build` turns into this recipe again."""
+        """The recipe as plain data, from which `build` makes an equal recipe."""
         return {axis: {"name": part.name, **values(part)} for axis, part in self.parts().items()}
 
     def parts(self) -> dict[str, Any]:
@@ -57,19 +57,19 @@ class Recipe:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     def flat(self) -> dict[str, Any]:
-        """`{"metric": "pseudo_huber", "metric.c": 0.03, ...}`: the names of YAML, tables and MLflow alike."""
+        """`{"metric": "pseudo_huber", "metric.c": 0.03, ...}`: the names used in YAML, tables and MLflow."""
         return dict(self._flat)
 
     @functools.cached_property
-    def _flat(self) -> dict[str, Any]:  # a report asks for it by the thousand
+    def _flat(self) -> dict[str, Any]:  # a report calls `flat` thousands of times
         return flat(self.specs())
 
     def for_images(self, shape: Sequence[int]) -> Recipe:
-        """The recipe with what the size of an image (C, H, W) decides filled in."""
+        """The recipe with its fields resolved that depend on the size of an image (C, H, W)."""
         return dataclasses.replace(self, **{a: p.for_images(shape) for a, p in self.parts().items()})
 
     def sources(self) -> dict[str, str]:
-        """A hash of what an option is besides its fields: code that is not this package's own, or a file; by axis."""
+        """A hash by axis of what an option depends on besides its fields: code outside this package, or files."""
         foreign = {
             a: type(p) for a, p in self.parts().items() if not type(p).__module__.startswith("ablate.")
         }
@@ -77,7 +77,7 @@ class Recipe:
         return {axis: _hash(inspect.getsource(option)) for axis, option in foreign.items()} | files
 
     def keyed(self) -> dict[str, Any]:
-        """The flat fields that are part of a cell's key: all but those that decide no number."""
+        """The flat fields that are part of a cell's key: all except those that change no result."""
         excluded = set()
         for axis, part in self.parts().items():
             excluded |= {f"{axis}.{field}" for field in part.excluded_from_key}
@@ -87,7 +87,7 @@ class Recipe:
 
 
 def flat(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Specs by dotted names: axis -> option, `axis.field` -> value."""
+    """Specs under dotted names: axis -> option, `axis.field` -> value."""
     rows: dict[str, Any] = {}
     for axis, spec in specs.items():
         rows |= {axis: spec["name"], **{f"{axis}.{k}": v for k, v in spec.items() if k != "name"}}
@@ -95,10 +95,10 @@ def flat(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def build(specs: Mapping[str, Any]) -> Recipe:
-    """The recipe that `specs` (axis -> spec) describes; an axis that is not named has its default option.
+    """Build the recipe that `specs` (axis -> spec) describes; axes that are not named get their default option.
 
     Raises:
-        SpecError: every mistake of every axis at once.
+        SpecError: the mistakes of all axes, reported together.
     """
     problems, parts = Problems(), dict[str, Any]()
     problems.add(*(f"{axis}: no such axis; {nearest(axis, AXES)}" for axis in specs if axis not in AXES))
@@ -112,21 +112,21 @@ def build(specs: Mapping[str, Any]) -> Recipe:
 
 
 def _agree(recipe: Recipe) -> None:
-    """One sigma_min and one sigma_data, or the boundary condition does not hold."""
+    """Require the same sigma_min of levels and parameterization: the boundary condition needs it."""
     for field, holders in {"sigma_min": ("levels", "parameterization")}.items():
-        found = {axis: getattr(getattr(recipe, axis), field, None) for axis in holders}
-        if len({v for v in found.values() if v is not None}) > 1:
-            seen = ", ".join(f"{axis}.{field}={value}" for axis, value in found.items())
+        used = {axis: getattr(getattr(recipe, axis), field, None) for axis in holders}
+        if len({v for v in used.values() if v is not None}) > 1:
+            seen = ", ".join(f"{axis}.{field}={value}" for axis, value in used.items())
             raise SpecError(f"{' and '.join(f'{a}.{field}' for a in holders)} must be equal, but got {seen}")
 
 
 def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None) -> Specs:
-    """`specs` with `overrides` on top: a bare axis replaces the whole entry, a dotted key changes one field.
+    """Apply `overrides` to `specs`: a bare axis replaces the whole entry, a dotted key changes one field.
 
     Args:
-        sticky: dotted fields (of a profile) that a replaced entry still takes, where its option has them.
+        sticky: dotted fields (of a profile) that also apply to a replaced entry, if its option has them.
     Raises:
-        SpecError: keys that are no axis or no field of the option, all at once.
+        SpecError: keys that are neither an axis nor a field of its option, all reported together.
     """
     result, problems = {axis: dict(spec) for axis, spec in specs.items()}, Problems()
     for axis, spec in overrides.items():
@@ -157,7 +157,7 @@ def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None)
 
 
 def apply(recipe: Recipe, overrides: Overrides, sticky: Overrides | None = None) -> Recipe:
-    """A new recipe: `recipe` with `overrides`; the one function that files, `--set` and searches use."""
+    """A new recipe: `recipe` with `overrides`. Files, `--set` and searches all use this function."""
     return build(overlay(recipe.specs(), overrides, sticky))
 
 
@@ -179,12 +179,12 @@ def read_specs(
     """The specs of a recipe file, its `base` resolved first.
 
     Raises:
-        SpecError: no such recipe, a base that leads back to itself, unknown keys.
+        SpecError: there is no such recipe, its bases form a circle, or it has unknown keys.
     """
     file = yaml_files.locate("recipes", name, path, beside).resolve()
     if file in seen:
         chain = " -> ".join(p.stem for p in (*seen, file))
-        raise SpecError(f"{path}: the bases go in a circle: {chain}")
+        raise SpecError(f"{path}: the bases form a circle: {chain}")
     data = yaml_files.mapping(yaml_files.read(file), str(file))
     data.pop("name", None), data.pop("summary", None)
     base: Specs = {}
@@ -197,12 +197,16 @@ def read_specs(
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe `name` (a shipped one, see `experiments/recipes`) or of the file at that path."""
+    """Load a recipe by name (see `experiments/recipes`) or path.
+
+    Raises:
+        SpecError: there is no such recipe, or it has mistakes.
+    """
     return build(read_specs(str(name)))
 
 
 def key(recipe: Recipe, budget: Mapping[str, Any], seed: int) -> str:
-    """Short hash of all that decides a cell's numbers: 12 hexadecimal digits."""
+    """The key of a cell: 12 hexadecimal digits, a hash of everything that its results depend on."""
     decided = {"recipe": recipe.keyed(), "sources": recipe.sources(), "budget": dict(budget), "seed": seed}
     return _hash(json.dumps(decided, sort_keys=True))
 
@@ -212,9 +216,12 @@ def _hash(text: str) -> str:
 
 
 def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> None:
-    """Import what registers options from outside: the entry points `ablate.ingredients`, then `modules`.
+    """Import code that registers options: the entry points `ablate.ingredients`, then `modules`.
 
-    A module may lie beside the experiment file or in the current folder.
+    A module may be in the folder of the experiment file `beside` or in the current folder.
+
+    Raises:
+        SpecError: a module that fails to import.
     """
     plugins.load("ablate.ingredients", "ablate.ingredients")
     for folder in (Path.cwd(), *([beside.parent.resolve()] if beside else [])):
@@ -227,6 +234,6 @@ def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> Non
                 importlib.import_module(module)
             except SpecError as error:
                 raise error.under(f"imports: {module}") from None
-            except Exception as error:  # whatever a user's module does wrong, one line tells it
+            except Exception as error:  # a user's module may raise anything
                 raise SpecError(f"imports: {module}: {type(error).__name__}: {error}") from None
     problems.check()

@@ -1,4 +1,4 @@
-"""Users' mistakes: one line each, all of them at once, with the nearest right word."""
+"""Errors in what the user wrote: one line each, reported together, with the nearest right word."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class SpecError(ValueError):
-    """A user's mistake: one line each in `problems`, every one with its path, value and nearest right word."""
+    """Mistakes of the user. `problems` has a line for each: path, value, reason and nearest right word."""
 
     def __init__(self, *problems: str):
         super().__init__("\n".join(problems))
@@ -19,7 +19,7 @@ class SpecError(ValueError):
 
 
 class Problems:
-    """Collects the problems of several steps, so that all of a file's mistakes are reported at once."""
+    """Collects the problems of several steps, so that all errors of a file are reported together."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -37,20 +37,25 @@ class Problems:
         return False
 
     def check(self) -> None:
-        """Raise what was found, if anything was."""
+        """Raise one SpecError with everything collected, if there is anything."""
         if self.found:
             raise SpecError(*self.found)
 
 
+def missing_extra(option: str, extra: str) -> SpecError:
+    """The error of an option whose package is not installed; it says how to install it."""
+    return SpecError(f"{option} needs the extra {extra!r}: in your clone, run pip install -e '.[{extra}]'")
+
+
 def nearest(word: object, words: Iterable[str]) -> str:
-    """A tail for an error message: the nearest right word, else the words there are."""
+    """The end of an error message: the word closest to `word`, or all `words` if none is close."""
     words = sorted(words)
     close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(words)
 
 
 def yaml_hint(value: object) -> str:
-    """What YAML may have made of a word or number that the user meant otherwise."""
+    """The end of an error message where YAML may have read a value differently than you meant; empty elsewhere."""
     if value is None:
         return " (YAML reads an empty value, ~ and null as nothing)"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes, JSON and checksums."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from safetensors import SafetensorError
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` when the block ends, or vanishes when it fails."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it becomes `path` when the block ends and is deleted when the block fails.
+
+    Raises:
+        OSError: the disk is full.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -28,7 +32,7 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except (RuntimeError, SafetensorError) as error:  # how torch and safetensors say that the disk is full
+    except (RuntimeError, SafetensorError) as error:  # how torch and safetensors report a full disk
         if shutil.disk_usage(path.parent).free < 2**20:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
@@ -37,7 +41,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def checksum(path: Path) -> str:
-    """Size and CRC-32 of a file: a torn or altered one has another."""
+    """Size and CRC-32 of a file, which show whether it is truncated or altered."""
     crc = 0
     with path.open("rb") as file:
         while block := file.read(2**24):
@@ -46,13 +50,17 @@ def checksum(path: Path) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """`content` as indented JSON, whole or not at all; what is not finite is written as null."""
-    with whole(path) as temporary:
+    """Write `content` as indented JSON, atomically.
+
+    Raises:
+        ValueError: a number in it is not finite.
+    """
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, None where there is none or it can not be read."""
+    """The content of a JSON file; None if it is missing or cannot be read."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):

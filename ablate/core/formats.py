@@ -1,17 +1,17 @@
-"""Numbers, durations and counts as text, the same in tables, pages and terminals."""
+"""Numbers, durations and counts as text, formatted alike in tables, pages and terminals."""
 
 from __future__ import annotations
 
 
 def number(value: float) -> str:
-    """A FID with as many digits as carry meaning."""
+    """A FID, with the digits that matter."""
     if value != 0 and abs(value) < 0.01:
         return f"{value:.2g}"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: `42 s`, `3 min 20 s`, `5 h 04 min`."""
+    """Seconds as text: `42 s`, `3 min 20 s`, `5 h 04 min`."""
     if seconds < 100:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -19,5 +19,5 @@ def duration(seconds: float) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """`1 cell`, `2,000 cells`."""
+    """A number with its noun: `1 cell`, `2,000 cells`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")

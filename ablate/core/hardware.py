@@ -1,4 +1,4 @@
-"""What this machine computes on."""
+"""Devices, cores, threads and memory of this machine."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import platform
 from functools import lru_cache
 from pathlib import Path
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names of what mallopt sets
-# what the server that forks the workers imports once, for all cells
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
+# the server that forks the workers imports these once for all cells
 PRELOAD = ["ablate.runs.worker", "sklearn.datasets", "torch_fidelity.metrics", "torchvision.utils"]
 
 
 def devices() -> list[str]:
-    """The GPUs of this machine, else the CPU; asks the driver only where there is one."""
+    """The GPUs of this machine, or the CPU if there are none. Imports torch only if an NVIDIA driver is present."""
     driver = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
     if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and driver:
         import torch
@@ -26,17 +26,17 @@ def devices() -> list[str]:
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use(threads: int) -> None:
-    """Let torch and the libraries of numpy and scipy compute with so many threads each in this process.
+    """Limit torch and the linear algebra of numpy and scipy to `threads` threads in this process.
 
-    Those two take every core unless told: with several workers a FID would take three times as long.
-    Freed memory is kept, see `keep_freed`.
+    By default each takes every core, and with several workers a FID takes three times as long.
+    Also keeps freed memory, see `keep_freed`.
     """
-    import scipy.linalg  # noqa: F401  only libraries that are loaded can be told
+    import scipy.linalg  # noqa: F401  only libraries that are loaded can be limited
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -46,22 +46,22 @@ def use(threads: int) -> None:
 
 
 def keep_freed() -> None:
-    """Let the C library keep freed memory: else every step gives some back to the kernel and faults it in anew.
+    """Keep freed memory in this process; otherwise every step returns some to the kernel and faults it in again.
 
-    Seen on a CPU with small networks: the kernel's 1 to 6 ms of a step of 45 to 160 ms go. Blocks above 64 MiB still
-    are given back: they cost little for their size, and would leave holes.
+    With small networks on a CPU this saves the kernel's 1 to 6 ms of a step of 45 to 160 ms. Blocks above 64 MiB are
+    still returned: they cost little for their size and would fragment the heap.
     """
     _libc("mallopt", MMAP_THRESHOLD, 2**26)
     _libc("mallopt", TRIM_THRESHOLD, 2**31 - 1)
 
 
 def give_back() -> None:
-    """Give freed memory back to the kernel, once: after what is built in a way in which nothing is used later."""
+    """Return freed memory to the kernel once, for example after building a network from many temporary tensors."""
     _libc("malloc_trim", 0)
 
 
 def _libc(function: str, *arguments: int) -> None:
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # glibc alone has these
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # only glibc has these functions
         getattr(ctypes.CDLL(None), function)(*arguments)
 
 

@@ -1,4 +1,4 @@
-"""torch, imported at its first use: `list` and `--dry-run` answer without paying its seconds."""
+"""torch, imported on first use, so that `list` and `--dry-run` answer without waiting for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 
 class LazyModule(ModuleType):
-    """A module whose attributes import it."""
+    """A module that is imported when you read one of its attributes."""
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(importlib.import_module(self.__name__), attribute)

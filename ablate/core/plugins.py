@@ -1,4 +1,4 @@
-"""Implementations that are found, not listed: every module of a folder, then what is installed beside the package."""
+"""Discovery of implementations: every module of a folder, then the entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 def load(package: str, group: str) -> None:
     """Import every module of a package's folder, in alphabetical order, then load the entry points of `group`.
 
-    A module whose name begins with `_` is left out. What the modules define registers itself, for example as a
-    subclass. A second call does nothing.
+    Modules whose names begin with `_` are skipped. Their classes register themselves, for example as subclasses.
+    A second call does nothing.
     """
     for name in sorted(
         module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
@@ -27,5 +27,5 @@ def load(package: str, group: str) -> None:
 
 @cache
 def _installed() -> Any:  # EntryPoints, from Python 3.12 on
-    """All entry points; looking through every installed package takes longer than planning a small file."""
+    """All entry points, cached: scanning the installed packages takes longer than planning a small file."""
     return importlib.metadata.entry_points()

@@ -1,4 +1,4 @@
-"""Axes and their options: contract, validated fields, errors that name the nearest right word.
+"""Axes and their options: contracts, validated fields, and errors that name the nearest right word.
 
 An option is a frozen dataclass whose `__call__` is its equation and whose fields are its only configuration:
 
@@ -32,7 +32,7 @@ def _adapter(owner: type, field: str) -> TypeAdapter[Any]:
 
 
 def _validated(owner: type, field: str, value: object, path: str) -> Any:
-    """`value` checked against the field's type and bounds; JSON mode lets a list be a tuple, but no text a number."""
+    """Check a value against its field's type and bounds. JSON mode takes a list as a tuple, but no text as a number."""
     shown = value if len(repr(value)) < 60 else repr(value)[:57] + "..."
     try:
         return _adapter(owner, field).validate_json(json.dumps(value))
@@ -40,25 +40,25 @@ def _validated(owner: type, field: str, value: object, path: str) -> Any:
         reasons = dict.fromkeys(e["msg"].lower() for e in error.errors())
         raise SpecError(f"{path}: {shown!r}: {' or '.join(reasons)}{yaml_hint(value)}") from None
     except (TypeError, ValueError, RecursionError):
-        raise SpecError(f"{path}: {shown!r} is no plain value") from None
+        raise SpecError(f"{path}: {shown!r} is not a plain value") from None
 
 
 @functools.cache
 def configurable(option: type) -> dict[str, Any]:
-    """The configurable fields of an option with their defaults; not to be changed, as all callers share it."""
+    """The configurable fields of an option with their defaults. Do not modify the dict: all callers share it."""
     return {f.name: f.default for f in dataclasses.fields(option) if "axis" not in f.metadata}
 
 
 @functools.cache
 def dependencies(option: type) -> dict[str, str]:
-    """The fields of an option that hold other ingredients, by the axis of each; shared too."""
+    """The fields of an option that hold other ingredients, each with its axis. Do not modify this dict either."""
     return {f.name: f.metadata["axis"] for f in dataclasses.fields(option) if "axis" in f.metadata}
 
 
 def depends_on(axis: str) -> Any:
-    """A field that is no configuration: `connect` puts the recipe's own ingredient of `axis` there.
+    """A field that holds another ingredient: `connect` sets it to the recipe's own ingredient of `axis`.
 
-    An option that is built alone gets that axis's default option instead.
+    If you build the option alone, it gets that axis's default option instead.
     """
     return dataclasses.field(
         default_factory=lambda: AXES[axis].build(AXES[axis].default), metadata={"axis": axis}, repr=False
@@ -66,7 +66,7 @@ def depends_on(axis: str) -> Any:
 
 
 def connect(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The ingredients by axis, each holding those of the others that it depends on."""
+    """The ingredients by axis, each with the other ingredients that it depends on."""
     connected = {}
     for axis, part in parts.items():
         held = {field: parts[other] for field, other in dependencies(cast(Any, type(part))).items()}
@@ -75,28 +75,26 @@ def connect(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Option:
-    """What the package asks of an option besides its equation, and the answers of an option that says nothing.
+    """What the package asks of an option besides its equation, with default answers.
 
-    You need not inherit from it: registering an option adds every answer that it leaves out. An axis that asks for more
-    has a class of its own, which inherits from this one: `Averaging`, `InputPrecond`, `Metric`, `Network`, `Pairing`.
+    You need not inherit from it: registering an option adds every default that the option does not override. An axis
+    that asks for more has a subclass: `Averaging`, `InputPrecond`, `Metric`, `Network`, `Parameterization`, `Pairing`.
     """
 
     axis: ClassVar[str]
     name: ClassVar[str]
-    excluded_from_key: ClassVar[
-        tuple[str, ...]
-    ] = ()  # fields that decide no number, such as the path of a file
-    replays: tuple[
-        str, ...
-    ] = ()  # public defects that it repeats on purpose: `doctor` warns instead of stopping
-    reads_files: ClassVar[bool] = False  # it needs weights from elsewhere, which `require` looks for
+    # fields that change no result, such as the path of a file
+    excluded_from_key: ClassVar[tuple[str, ...]] = ()
+    # known defects that the option reproduces on purpose: `doctor` warns about them instead of failing
+    replays: tuple[str, ...] = ()
+    reads_files: ClassVar[bool] = False  # it reads weights from elsewhere; `require` checks that they exist
 
     def for_images(self, shape: Sequence[int]) -> Any:
-        """The option with what the size of an image (C, H, W) decides filled in."""
+        """The option with its fields resolved that depend on the size of an image (C, H, W)."""
         return self
 
     def require(self) -> None:
-        """Raise a SpecError where a file that the option reads is missing."""
+        """Raise a SpecError if a file that the option reads is missing."""
 
     def content(self) -> str:
         """A hash of the files that the option reads, for the key of a cell; empty if it reads none."""
@@ -107,10 +105,10 @@ class Axis:
     """One interchangeable part of consistency training.
 
     Args:
-        contract: the call's names, shapes and meaning; the first line of the axis's module.
-        default: the option that an ingredient built alone falls back on.
-        base: what the package asks of the axis's options besides the equation.
-        default_in_key: False leaves the default out of a cell's key, for an axis younger than computed cells.
+        contract: names, shapes and meaning of the call; the first line of the axis's module.
+        default: the option of a recipe that does not name one.
+        base: what the package asks of the axis's options besides the equation, with default answers.
+        default_in_key: False excludes the default from a cell's key, for an axis added after cells were computed.
     """
 
     def __init__(self, contract: str, default: str, base: type[Option] = Option, default_in_key: bool = True):
@@ -137,7 +135,7 @@ class Axis:
         return register
 
     def _complete(self, option: type) -> None:
-        """Add the base's answers that the option leaves out."""
+        """Add the base's defaults that the option does not override."""
         for base in self.base.__mro__[:-1]:
             for attribute, answer in vars(base).items():
                 if not attribute.startswith("__") and not hasattr(option, attribute):
@@ -151,7 +149,7 @@ class Axis:
         raise SpecError(f"{path}: no option {name!r}{yaml_hint(name)}; {nearest(name, self.options)}")
 
     def fields(self, name: str) -> dict[str, Any]:
-        """The configurable fields of option `name` with their defaults; `dataclasses.MISSING` where one is required."""
+        """The configurable fields of option `name` with their defaults; a required one has `dataclasses.MISSING`."""
         return dict(configurable(self.options[name]))
 
     def build(self, spec: Any, path: str = "") -> Any:
@@ -159,9 +157,9 @@ class Axis:
 
         Args:
             spec: an option's name, a mapping with `name` and fields, or an ingredient of this axis.
-            path: where the spec stands, for error messages.
+            path: the place of the spec in its file, for error messages.
         Raises:
-            SpecError: unknown option or field, wrong type, value out of bounds; all of them at once.
+            SpecError: unknown option or field, wrong type, value out of bounds; all reported together.
         """
         path = path or self.name
         if getattr(type(spec), "axis", None) == self.name:
@@ -194,15 +192,15 @@ class Axis:
         return f"{path or self.name}.{field}: {name} has no such field; {tail}"
 
     def schema(self, name: str, field: str) -> dict[str, Any]:
-        """JSON schema of a field, leaving out that it may be unset: type, bounds, and `search` where it is told."""
-        found = _adapter(self.options[name], field).json_schema()
-        choices = [s for s in found.get("anyOf", [found]) if s.get("type") != "null"]
-        return {**found, **(choices[0] if choices else {})}
+        """JSON schema of a field: its type, bounds and search range if it has one; null is left out of the types."""
+        schema = _adapter(self.options[name], field).json_schema()
+        choices = [s for s in schema.get("anyOf", [schema]) if s.get("type") != "null"]
+        return {**schema, **(choices[0] if choices else {})}
 
     @staticmethod
     def _has_factory(option: type, field: str) -> bool:
-        found = {f.name: f for f in dataclasses.fields(option)}[field]
-        return found.default_factory is not dataclasses.MISSING
+        factories = {f.name: f.default_factory for f in dataclasses.fields(option)}
+        return factories[field] is not dataclasses.MISSING
 
     def doc(self, name: str) -> str:
         """The docstring of option `name`, unindented."""
@@ -213,9 +211,16 @@ AXES: dict[str, Axis] = {}
 
 
 def build(axis: str, spec: Any) -> Any:
-    """The ingredient of `axis` that `spec` (an option's name, or a mapping with `name`) describes."""
+    """Build an ingredient.
+
+    Args:
+        axis: one of `AXES`.
+        spec: an option's name, or a mapping with `name` and fields.
+    Raises:
+        SpecError: as `Axis.build`.
+    """
     if axis not in AXES:
-        raise SpecError(f"{axis!r} is no axis; {nearest(axis, AXES)}")
+        raise SpecError(f"{axis!r} is not an axis; {nearest(axis, AXES)}")
     return AXES[axis].build(spec)
 
 

@@ -1,7 +1,7 @@
-"""Streams of random numbers from (seed, purpose, step, index) only.
+"""Streams of random numbers that depend on (seed, purpose, step, index) only.
 
-Two cells of one seed draw the same numbers for the same purpose whatever else differs between them, a resumed run
-draws what the undisturbed one would have, and so does every rank of a distributed one.
+Two cells with the same seed draw the same numbers for the same purpose, whatever else differs between them. A resumed
+run draws what an uninterrupted one would have drawn, and so does every rank of a distributed run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mappings of known keys, as pydantic models, and one line for each mistake in them."""
+"""Mappings with known keys as pydantic models, and their errors as one line each."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from ablate.core.errors import SpecError, nearest, yaml_hint
 
 
 class Section(BaseModel):
-    """A mapping of known keys; frozen, so that what was hashed is what is used."""
+    """A mapping with known keys. It is frozen, so it cannot change after it was hashed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def explain(error: ValidationError, path: str, model: type[BaseModel]) -> SpecError:
-    """Pydantic's findings as one line each: path, value, reason, nearest right key."""
-    return SpecError(*dict.fromkeys(_line(found, path, model) for found in error.errors()))
+    """Pydantic's errors as one line each: path, value, reason, nearest right key."""
+    return SpecError(*dict.fromkeys(_line(details, path, model) for details in error.errors()))
 
 
-def _line(found: Any, path: str, model: type[BaseModel]) -> str:
-    steps, section = _walked(found["loc"], model)
+def _line(details: Any, path: str, model: type[BaseModel]) -> str:
+    steps, section = _walked(details["loc"], model)
     where = ".".join([path, *steps])
-    if found["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {nearest(found['loc'][-1], section.model_fields)}"
-    if found["type"] == "missing":
+    if details["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {nearest(details['loc'][-1], section.model_fields)}"
+    if details["type"] == "missing":
         return f"{where}: needs a value"
-    if found["type"] == "value_error":
-        return f"{where}: {found['msg'].removeprefix('Value error, ')}"
-    value = found["input"]
-    return f"{where}: {str(value)[:60]!r}: {found['msg'].lower()}{yaml_hint(value)}"
+    if details["type"] == "value_error":
+        return f"{where}: {details['msg'].removeprefix('Value error, ')}"
+    value = details["input"]
+    return f"{where}: {str(value)[:60]!r}: {details['msg'].lower()}{yaml_hint(value)}"
 
 
 def _walked(loc: Sequence[int | str], model: Any) -> tuple[list[str], Any]:
-    """The steps of a place without pydantic's own, which name the arm of a union; the section that the last lies in."""
+    """The keys that lead to a value, without the union tags that pydantic adds, and the section that holds the last."""
     steps, section, here = list[str](), model, model
     for step in loc:
         arms = [arm for part in (here, *get_args(here)) for arm in (part, *get_args(part))]

@@ -1,4 +1,4 @@
-"""YAML files as plain data: the only importer of yaml, and wary of what strangers write."""
+"""YAML files as plain data, with limits on their size, nesting and aliases. Only this module imports yaml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """The safe loader, but a key that stands twice in one mapping is an error."""
+    """The safe loader, which also refuses a key that occurs twice in one mapping."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -27,11 +27,11 @@ class _Loader(_Base):  # type: ignore[misc]
             try:
                 if key in seen:
                     raise SpecError(
-                        f"line {key_node.start_mark.line + 1}: {key!r} stands twice in one mapping"
+                        f"line {key_node.start_mark.line + 1}: {key!r} occurs twice in one mapping"
                     )
                 seen.add(key)
             except TypeError:
-                raise SpecError(f"line {key_node.start_mark.line + 1}: {key!r} can not be a key") from None
+                raise SpecError(f"line {key_node.start_mark.line + 1}: {key!r} cannot be a key") from None
         mapped: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapped
 
@@ -40,7 +40,7 @@ def parse(text: str) -> Any:
     """The plain data of a YAML text.
 
     Raises:
-        SpecError: no valid YAML, a repeated key, aliases that expand to more than `MOST` values, or deep nesting.
+        SpecError: invalid YAML, a repeated key, aliases that expand to more than `MOST` values, or deep nesting.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -52,17 +52,17 @@ def parse(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise SpecError(f"{where}no valid YAML: {reason}") from None
+        raise SpecError(f"{where}not valid YAML: {reason}") from None
     except RecursionError:
         raise SpecError(f"nested deeper than {DEEPEST} levels") from None
-    except (ValueError, OverflowError) as error:  # dates and numbers that only look like such
+    except (ValueError, OverflowError) as error:  # text that only looks like a date or a number
         if isinstance(error, SpecError):
             raise
-        raise SpecError(f"no valid YAML: {error}") from None
+        raise SpecError(f"not valid YAML: {error}") from None
 
 
 def _weigh(node: Any, known: dict[int, int], depth: int) -> int:
-    """How many values a node expands to; a bomb of aliases is found before it is expanded."""
+    """Count the values that a node expands to, so that an alias bomb is refused before it is expanded."""
     if depth > DEEPEST:
         raise SpecError(f"nested deeper than {DEEPEST} levels, or an alias contains itself")
     if id(node) in known:
@@ -77,7 +77,11 @@ def _weigh(node: Any, known: dict[int, int], depth: int) -> int:
 
 
 def read(path: str | Path) -> Any:
-    """The plain data of a YAML file; every problem is a SpecError that names the file."""
+    """The plain data of a YAML file.
+
+    Raises:
+        SpecError: the file cannot be read or is not valid YAML; the message names the file.
+    """
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -87,7 +91,7 @@ def read(path: str | Path) -> Any:
     except OSError as error:
         raise SpecError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: byte {error.start} is no UTF-8") from None
+        raise SpecError(f"{path}: byte {error.start} is not UTF-8") from None
     except SpecError as error:
         raise error.under(str(path)) from None
 
@@ -98,12 +102,16 @@ def write(data: Any) -> str:
 
 
 def mapping(data: Any, path: str) -> dict[str, Any]:
-    """`data` as a mapping of text keys, else a SpecError that says what it is."""
+    """`data` as a mapping with text keys.
+
+    Raises:
+        SpecError: it is no mapping, or a key is not text.
+    """
     if not isinstance(data, Mapping):
         raise SpecError(f"{path}: a mapping is needed here, not {_kind(data)}")
     wrong = [k for k in data if not isinstance(k, str)]
     if wrong:
-        raise SpecError(*(f"{path}: key {k!r} is no text" for k in wrong))
+        raise SpecError(*(f"{path}: key {k!r} is not text" for k in wrong))
     return dict(data)
 
 
@@ -112,22 +120,26 @@ def _kind(data: Any) -> str:
 
 
 def folders(kind: str) -> list[Path]:
-    """Where files of a kind (`recipes`, `profiles`) are looked for: here, beside the package, inside it."""
+    """The folders that are searched for a kind of file (`recipes`, `profiles`): here, beside the package, inside it."""
     package = Path(__file__).parents[1]
     roots = (Path("experiments"), package.parent / "experiments", package / "experiments")
     return [root / kind for root in roots]
 
 
 def named(kind: str) -> dict[str, Path]:
-    """Every shipped file of a kind by its name."""
-    found = {p.stem: p for folder in reversed(folders(kind)) for p in sorted(folder.glob("*.yaml"))}
-    return dict(sorted(found.items()))
+    """All shipped files of a kind by name."""
+    files = {p.stem: p for folder in reversed(folders(kind)) for p in sorted(folder.glob("*.yaml"))}
+    return dict(sorted(files.items()))
 
 
 def locate(kind: str, name: Any, path: str, beside: Path | None = None) -> Path:
-    """The file of a kind that `name` means: a shipped name, or a path (also relative to the file `beside`)."""
+    """The file of a kind that `name` refers to: a shipped name, or a path (also relative to the file `beside`).
+
+    Raises:
+        SpecError: there is no such file.
+    """
     if not isinstance(name, str):
-        raise SpecError(f"{path}: {name!r} is no name and no path")
+        raise SpecError(f"{path}: {name!r} is neither a name nor a path")
     if name in (known := named(kind)):
         return known[name]
     for candidate in (Path(name), beside.parent / name if beside else Path(name)):

@@ -1,6 +1,6 @@
-"""How fast a file's networks train here, against the device's matrix product, and where a step's time goes.
+"""Measures how fast networks train here, compared with a matrix product, and how long each part of a step takes.
 
-Images are made up in the profile's shape: no data set is read, nothing is kept.
+Images are random and have the profile's shape: no data set is read, and nothing is written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.core.lazy import torch
 from ablate.cost.estimate import Group, Timing
-from ablate.cost.timing import answer, asked, clock, peak, stepped
+from ablate.cost.timing import clock, in_processes, peak_memory, print_measurement, step_times
 from ablate.planning.cells import Cell
 from ablate.runs.store import Folder, restore
 
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     from ablate.training.trainer import Step, Trainer
 
 PARTS = ("data", "teacher", "student", "backward", "optimizer", "ema", "log")
-SIZE, PRODUCTS, PATIENCE_S = 2048, 20, 10.0  # of the matrix product: its side, how often at most, how long
-IMAGES = 1024  # made up
+SIZE, PRODUCTS, PATIENCE_S = 2048, 20, 10.0  # of the matrix product: side, most repetitions, most seconds
+IMAGES = 1024  # random ones
 
 
-def speeds(found: list[Group], threads: int, device: str) -> Iterator[dict[str, Any]]:
-    """What `bench --json` lists: one network and precision after another, each in a process of its own.
+def speeds(groups: list[Group], threads: int, device: str) -> Iterator[dict[str, Any]]:
+    """Measure one network and precision after another, each in a process of its own; yields entries of `bench --json`.
 
     network, precision, batch, parameters, cells (those without a record: missing); images_per_s; step_tflops and
     matmul_tflops, 10^12 operations a second of a training step and of a product of two 2048 x 2048 matrices in that
-    precision, and their ratio `share`; peak_memory_mb; parts, seconds of a step; hours of all that is missing, one
-    cell after another, without reading data and without features of samples.
+    precision, and their ratio `share`; peak_memory_mb; parts, seconds of a step; hours for all missing cells, one
+    after another, without reading data and without features of samples.
 
     Raises:
-        SpecError: a network can not be trained here; the process's last words.
+        SpecError: a network cannot be trained here; the last line of its process.
     """
-    for group in found:
-        (said,) = asked("ablate.cost.bench", group.cells[0], threads, device)
-        yield placed(group, said)
+    for group in groups:
+        (measured,) = in_processes("ablate.cost.bench", group.cells[0], threads, device)
+        yield entry(group, measured)
 
 
-def placed(group: Group, said: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the list, from a group and what its process said."""
+def entry(group: Group, measured: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the list, from a group and what `measure` returned for it."""
     cell = group.cells[0]
-    batch, seconds = cell.profile.batch, said["step_s"]
+    batch, seconds = cell.profile.batch, measured["step_s"]
     rate = 4 * group.flops_forward * batch / seconds / 1e12
-    # a sample is a forward pass without a gradient; images are made up, and no features are computed
-    timing = Timing(step_s=seconds + said["parts"]["log"], sample_s=said["parts"]["teacher"] / batch)
+    # a sample is one forward pass without gradient, as the teacher's; no features are computed
+    timing = Timing(step_s=seconds + measured["parts"]["log"], sample_s=measured["parts"]["teacher"] / batch)
     return {
         "network": cell.recipe.network.name,
         "precision": cell.recipe.precision.name,
@@ -61,18 +61,18 @@ def placed(group: Group, said: dict[str, Any]) -> dict[str, Any]:
         "missing": group.missing,
         "images_per_s": batch / seconds,
         "step_tflops": rate,
-        "matmul_tflops": said["matmul_tflops"],
-        "share": rate / said["matmul_tflops"],
-        "peak_memory_mb": said["peak_memory_mb"],
-        "parts": said["parts"],
+        "matmul_tflops": measured["matmul_tflops"],
+        "share": rate / measured["matmul_tflops"],
+        "peak_memory_mb": measured["peak_memory_mb"],
+        "parts": measured["parts"],
         "hours": group.missing * timing.cell_s(cell) / 3600,
     }
 
 
-def told(entry: dict[str, Any]) -> str:
-    """An entry for a terminal."""
-    whole = sum(entry["parts"].values())
-    parts = ", ".join(f"{name} {100 * s / whole:.1f} %" for name, s in entry["parts"].items())
+def format_entry(entry: dict[str, Any]) -> str:
+    """An entry as text for the terminal."""
+    total = sum(entry["parts"].values())
+    parts = ", ".join(f"{name} {100 * s / total:.1f} %" for name, s in entry["parts"].items())
     return (
         f"{entry['network']}, {entry['parameters'] / 1e6:.3g}M parameters, {entry['precision']}, "
         f"batch {entry['batch']}: {entry['images_per_s']:.4g} images/s, {entry['step_tflops']:.3g} TFLOP/s, "
@@ -83,10 +83,10 @@ def told(entry: dict[str, Any]) -> str:
 
 
 def measure(cell: Cell, device: str) -> dict[str, Any]:
-    """Seconds of a step and of its parts, the most memory, and the matrix product's rate."""
+    """Seconds of a step and of its parts, peak memory in 10^6 bytes, and the matrix product's rate in TFLOP/s."""
     from ablate.training.trainer import Trainer
 
-    trainer = Trainer(cell.recipe, cell.profile, made_up(cell, device), cell.seed, device)
+    trainer = Trainer(cell.recipe, cell.profile, random_images(cell, device), cell.seed, device)
     laps, steps = Laps(trainer, device), list["Step"]()
 
     def step() -> None:
@@ -94,18 +94,18 @@ def measure(cell: Cell, device: str) -> dict[str, Any]:
         steps.append(trainer.step())
         laps.mark("ema")
 
-    took = stepped(step, trainer.K, clock(device))
-    parts = laps.parts(len(took)) | {"log": logged(cell, trainer, steps)}
+    took = step_times(step, trainer.K, clock(device))
+    parts = laps.parts(len(took)) | {"log": log_s(cell, trainer, steps)}
     return {
         "step_s": statistics.median(took),
         "parts": {name: parts[name] for name in PARTS},
-        "peak_memory_mb": peak(device) / 1e6,
-        "matmul_tflops": product(cell.recipe.precision, device) / 1e12,
+        "peak_memory_mb": peak_memory(device) / 1e6,
+        "matmul_tflops": matmul_rate(cell.recipe.precision, device) / 1e12,
     }
 
 
-def made_up(cell: Cell, device: str) -> Images:
-    """Random images of the shape and the classes that the cell's profile tells."""
+def random_images(cell: Cell, device: str) -> Images:
+    """Random images with the shape and classes of the cell's profile."""
     from ablate.data import datasets
 
     spec = cell.profile.data
@@ -116,12 +116,14 @@ def made_up(cell: Cell, device: str) -> Images:
     return datasets.Images(pixels, labels, pixels, labels, classes, "made up")
 
 
-def logged(cell: Cell, trainer: Trainer, steps: list[Step]) -> float:
-    """Seconds that a training cell spends a step on reading and writing its losses."""
+def log_s(cell: Cell, trainer: Trainer, steps: list[Step]) -> float:
+    """Seconds per step that a training cell spends on reading and writing its losses."""
     from ablate.runs.loop import Run
 
     with tempfile.TemporaryDirectory(prefix="ablate-bench-") as place:
-        run = Run(cell, Folder(Path(place)), trainer, made_up(cell, trainer.device), [], lambda *_: None)
+        run = Run(
+            cell, Folder(Path(place)), trainer, random_images(cell, trainer.device), [], lambda *_: None
+        )
         read = cell.profile.log_every
         run.unread = [steps[i % len(steps)] for i in range(read)]
         before = time.perf_counter()
@@ -129,8 +131,8 @@ def logged(cell: Cell, trainer: Trainer, steps: list[Step]) -> float:
         return (time.perf_counter() - before) / read
 
 
-def product(precision: Any, device: str) -> float:
-    """Operations a second of a product of two 2048 x 2048 matrices, the median of some."""
+def matmul_rate(precision: Any, device: str) -> float:
+    """Operations a second of a product of two 2048 x 2048 matrices, the median of up to 20."""
     kind = getattr(torch, precision.compute)
     a, b = (torch.randn(SIZE, SIZE, device=device).to(kind) for _ in range(2))
     now, took = clock(device), list[float]()
@@ -144,9 +146,9 @@ def product(precision: Any, device: str) -> float:
 
 
 class Laps:
-    """Marks where one part of a trainer's step ends and the next begins, without waiting for the device.
+    """Marks where one part of a trainer's step ends and the next begins, without synchronizing the device.
 
-    `data` is all before the first pass, dropout masks included; `backward` the loss as well as its gradient.
+    `data` is everything before the first forward pass, dropout masks included; `backward` includes the loss.
     """
 
     def __init__(self, trainer: Trainer, device: str):
@@ -158,12 +160,12 @@ class Laps:
         trainer.optimizer.register_step_post_hook(lambda *_: self.mark("optimizer"))
 
     def begin(self) -> None:
-        """A step begins."""
+        """Mark the beginning of a step."""
         self.steps.append([])
         self.mark("")
 
     def mark(self, name: str) -> None:
-        """Here ends a part of that name."""
+        """Mark the end of part `name`."""
         if self.device == "cpu":
             self.steps[-1].append((name, time.perf_counter()))
             return
@@ -175,16 +177,16 @@ class Laps:
         return "student" if torch.is_grad_enabled() else "teacher"
 
     def _before(self) -> str:
-        """What has passed when a network begins its pass."""
+        """The part that ends when a network begins a forward pass."""
         return {"": "data", "student": "backward", "teacher": self._passing()}[self.steps[-1][-1][0]]
 
     def parts(self, last: int) -> dict[str, float]:
-        """Mean seconds of each part over the last so many steps."""
-        found = dict.fromkeys(PARTS, 0.0)
+        """Mean seconds of each part over the `last` steps."""
+        seconds = dict.fromkeys(PARTS, 0.0)
         for marks in self.steps[-last:]:
             for (_, before), (name, after) in itertools.pairwise(marks):
-                found[name] += self._between(before, after) / last
-        return found
+                seconds[name] += self._between(before, after) / last
+        return seconds
 
     def _between(self, before: Any, after: Any) -> float:
         if self.device == "cpu":
@@ -194,4 +196,4 @@ class Laps:
 
 
 if __name__ == "__main__":  # THREADS DEVICE, a cell's config on standard input
-    answer(int(sys.argv[1]), lambda config: measure(restore(config), sys.argv[2]))
+    print_measurement(int(sys.argv[1]), lambda config: measure(restore(config), sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What an experiment will cost: counted without computing, timed by at most twenty steps of every distinct network."""
+"""Estimates the cost of an experiment: counts operations, and times up to twenty steps of every distinct network."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import Any
 
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
-from ablate.cost.flops import counted
-from ablate.cost.timing import STEPS, answer, asked, clock, peak, stepped
+from ablate.cost.flops import count_flops
+from ablate.cost.timing import STEPS, clock, in_processes, peak_memory, print_measurement, step_times
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs.store import Store, restore
 
-MOST_SAMPLES = 1000  # that a timing generates and measures; the rest is extrapolated
-AROUND_S = 10.0  # a command's start, and its report: seen on two cores, told by benchmarks/prediction.py
-COPIES = 8  # timed at once at most, as workers disturb each other
+MOST_SAMPLES = 1000  # that a timing generates and evaluates; the rest is extrapolated
+AROUND_S = 10.0  # start of a command and its report, measured on two cores by benchmarks/prediction.py
+COPIES = 8  # most processes timed at the same time, since workers slow each other down
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that cost the same: one network and precision; a perceptual metric costs, the other parts hardly do.
+    """Cells that cost the same: equal network and precision, with or without a perceptual metric.
 
-    flops_forward: of one image through the network; a multiplication and an addition are two.
+    flops_forward: FLOPs of one image through the network; a multiplication and an addition count as two.
     """
 
     cells: tuple[Cell, ...]
-    missing: int  # of them, those without a record
+    missing: int  # those without a record
     parameters: int
     flops_forward: int
 
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Timing:
-    """Measured on this machine, with as many processes at once as will compute.
+    """Times and sizes measured on this machine, with as many processes as will compute at the same time.
 
     start_s: reading the data and building the networks; step_s: median of an optimizer step; sample_s: an image
     through the network; measure_s: an image through the extractor and its statistics; in seconds. peak_mb: of the
@@ -83,57 +83,63 @@ def evaluations(cell: Cell) -> int:
 
 
 def groups(experiment: Experiment, runs: Path) -> list[Group]:
-    """The experiment's cells by what decides their cost; each distinct network is counted once."""
-    alike: dict[str, list[Cell]] = {}
+    """The experiment's cells, grouped by what their cost depends on; each distinct network is counted once."""
+    by_cost: dict[str, list[Cell]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for cell in experiment.cells.values():
         specs = cell.recipe.specs()
         name = json.dumps([specs[axis] for axis in ("network", "embedding")], sort_keys=True)
         if name not in counts:
-            counts[name] = counted(cell.recipe, experiment.profile)
-        dear = [
+            counts[name] = count_flops(cell.recipe, experiment.profile)
+        cost = [
             specs["network"]["name"],
             specs["precision"],
             specs["metric"]["name"] == "lpips",
             counts[name],
         ]
-        alike.setdefault(json.dumps(dear, sort_keys=True), []).append(cell)
-    found = []
-    for name, cells in alike.items():
+        by_cost.setdefault(json.dumps(cost, sort_keys=True), []).append(cell)
+    result = []
+    for name, cells in by_cost.items():
         n = json.loads(name)[-1]
         missing = sum(read_json(runs / c.key / "record.json") is None for c in cells)
-        found.append(Group(tuple(cells), missing, n["parameters"], n["flops_forward"]))
-    return found
+        result.append(Group(tuple(cells), missing, n["parameters"], n["flops_forward"]))
+    return result
 
 
-def listing(found: list[Group]) -> dict[str, Any]:
-    """What `--dry-run --json` adds: FLOPs of all cells and of those that are missing."""
+def listing(groups: list[Group]) -> dict[str, Any]:
+    """What `--dry-run --json` adds: FLOPs of all cells and of the missing ones."""
 
     def total(n: Callable[[Group], int], of: Callable[[Group], int]) -> int:
-        return sum(n(g) * of(g) for g in found)
+        return sum(n(g) * of(g) for g in groups)
 
     return {
-        "missing": sum(g.missing for g in found),
+        "missing": sum(g.missing for g in groups),
         "flops_training": total(lambda g: len(g.cells), lambda g: g.training),
         "flops_sampling": total(lambda g: len(g.cells), lambda g: g.sampling),
         "flops_missing": total(lambda g: g.missing, lambda g: g.training + g.sampling),
     }
 
 
-def timed(found: list[Group], store: Store, workers: int, threads: int, device: str) -> list[Timing]:
-    """At most twenty steps of one cell of each group that is to compute, in as many processes as will run at once.
+def measure_groups(
+    groups: list[Group], store: Store, workers: int, threads: int, device: str
+) -> list[Timing]:
+    """Time up to twenty steps of one cell of each group, in as many processes as will run at the same time.
 
     Args:
         workers: cells at a time; threads: of each; device: `cpu` or `cuda`.
     Raises:
-        SpecError: a cell can not be begun; its last words.
+        SpecError: a cell cannot start; the last line of its process.
     """
-    return [_timed(g, store, min(workers, COPIES, max(1, g.missing)), threads, device) for g in found]
+    return [
+        _measure_group(g, store, min(workers, COPIES, max(1, g.missing)), threads, device) for g in groups
+    ]
 
 
-def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -> Timing:
+def _measure_group(group: Group, store: Store, copies: int, threads: int, device: str) -> Timing:
     try:
-        measured = asked("ablate.cost.estimate", group.cells[0], store.cache, threads, device, copies=copies)
+        measured = in_processes(
+            "ablate.cost.estimate", group.cells[0], store.cache, threads, device, copies=copies
+        )
     except SpecError as error:
         raise error.under("--time") from None
     return Timing(
@@ -141,20 +147,20 @@ def _timed(group: Group, store: Store, copies: int, threads: int, device: str) -
     )
 
 
-def hours(found: list[Group], timings: list[Timing], workers: int) -> float:
-    """Hours until all that is missing is computed, by so many workers, and the report is written."""
-    seconds = [t.cell_s(g.cells[0]) for g, t in zip(found, timings, strict=True)]
-    left = [s for g, s in zip(found, seconds, strict=True) for _ in range(g.missing)]
+def hours(groups: list[Group], timings: list[Timing], workers: int) -> float:
+    """Hours until `workers` workers have computed all missing cells and the report is written."""
+    seconds = [t.cell_s(g.cells[0]) for g, t in zip(groups, timings, strict=True)]
+    left = [s for g, s in zip(groups, seconds, strict=True) for _ in range(g.missing)]
     return (max(sum(left) / workers, max(left)) + AROUND_S) / 3600 if left else 0.0
 
 
 def within(experiment: Experiment, cost: Callable[[Experiment], float], most: float) -> Experiment:
-    """The experiment without its least important rows, as far as `most` hours demand.
+    """Leave out the least important rows until the experiment fits into `most` hours.
 
     Args:
         cost: hours of an experiment.
     Raises:
-        SpecError: it takes longer, and no priorities say what may be left out; or even the first are too much.
+        SpecError: it takes longer, even without all rows that a `priority` allows to leave out.
     """
     kept, needed = experiment, cost(experiment)
     while needed > most:
@@ -163,7 +169,7 @@ def within(experiment: Experiment, cost: Callable[[Experiment], float], most: fl
         if not rows:
             raise SpecError(
                 f"--max-hours {most:g}: {needed:.3g} hours are needed; fewer seeds or images need less, "
-                "and a `priority` beside a plan's entry says what may be left out"
+                "and rows whose plan entry has a `priority` may be left out"
             )
         kept = experiment.only(rows)
         needed = cost(kept)
@@ -173,27 +179,27 @@ def within(experiment: Experiment, cost: Callable[[Experiment], float], most: fl
     return kept
 
 
-def told(found: list[Group], timings: list[Timing], workers: int, threads: int) -> str:
-    """Counts, and times where there are any, for a terminal."""
-    c = listing(found)
+def format_estimate(groups: list[Group], timings: list[Timing], workers: int, threads: int) -> str:
+    """Counts, and times if there are any, as text for the terminal."""
+    c = listing(groups)
     lines = [
         f"training {c['flops_training']:.3g} FLOPs, sampling {c['flops_sampling']:.3g}, without the extractor's; "
         f"missing {c['missing']} cells, {c['flops_missing']:.3g} FLOPs"
     ]
-    for group, t in zip(found, timings, strict=False):
+    for group, t in zip(groups, timings, strict=False):
         cell = group.cells[0]
         images, rate = cell.profile.batch / t.step_s, 4 * group.flops_forward * cell.profile.batch / t.step_s
         lines.append(
             f"{group.parameters / 1e6:.3g}M parameters, {cell.recipe.precision.name}: {images:.4g} images/s, "
-            f"{rate:.3g} FLOP/s, {t.cell_s(cell):.0f} s a cell ({t.start_s:.1f} s of them to begin), "
+            f"{rate:.3g} FLOP/s, {t.cell_s(cell):.0f} s a cell ({t.start_s:.1f} s of them to start), "
             f"{t.peak_mb:.0f} MB, {group.missing} of {len(group.cells)} cells missing"
         )
     if timings:
-        disk = sum(g.missing * t.model_mb for g, t in zip(found, timings, strict=True))
+        disk = sum(g.missing * t.model_mb for g, t in zip(groups, timings, strict=True))
         disk += workers * 2 * max(t.checkpoint_mb for t in timings)
         memory = workers * max(t.peak_mb for t in timings)
         lines.append(
-            f"about {hours(found, timings, workers):.3g} hours with {workers} workers of {threads} threads, "
+            f"about {hours(groups, timings, workers):.3g} hours with {workers} workers of {threads} threads, "
             f"{memory:.0f} MB of memory, {disk:.0f} MB of disk; "
             f"timed over {STEPS} steps at most and {MOST_SAMPLES} samples at most, the rest extrapolated"
         )
@@ -201,7 +207,7 @@ def told(found: list[Group], timings: list[Timing], workers: int, threads: int) 
 
 
 def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
-    """At most twenty steps of a cell, some samples, their features: what `python -m ablate.cost.estimate` prints."""
+    """Time up to twenty steps of a cell, some samples and their features."""
     import torch
 
     from ablate.data import datasets
@@ -215,14 +221,14 @@ def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
     e, images = cell.profile.evaluation, datasets.load(cell.profile.data, device)
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
     started = now()
-    steps = stepped(trainer.step, trainer.K, now)
+    steps = step_times(trainer.step, trainer.K, now)
     n, levels = min(e.samples, MOST_SAMPLES), cell.recipe.levels
     before = now()
     x = generate(trainer.average, images.shape, n, [levels.sigma_max], levels.sigma_min, 0, e.batch, device)
     sampled = now()
     pixels = (x.nan_to_num().clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8)
     extractor, reference = evaluate.extractor(e.extractor, images, cache), evaluate.reference(images, n)
-    evaluate.measure(pixels, reference, extractor, cache, device)  # the first also makes what is kept for ever
+    evaluate.measure(pixels, reference, extractor, cache, device)  # the first call also fills the cache
     ready = now()
     evaluate.measure(pixels, reference, extractor, cache, device)
     done = now()
@@ -233,7 +239,7 @@ def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
         step_s=statistics.median(steps),
         sample_s=(sampled - before) / n,
         measure_s=(done - ready) / n,
-        peak_mb=peak(device) / 1e6,
+        peak_mb=peak_memory(device) / 1e6,
         checkpoint_mb=len(state.getbuffer()) / 1e6,
         model_mb=weights / 1e6,
     )
@@ -241,7 +247,7 @@ def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
 
 def main(cache: str, threads: str, device: str) -> None:
     """`python -m ablate.cost.estimate CACHE THREADS DEVICE`, a cell's config on standard input."""
-    answer(int(threads), lambda config: dataclasses.asdict(measure(config, Path(cache), device)))
+    print_measurement(int(threads), lambda config: dataclasses.asdict(measure(config, Path(cache), device)))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from typing import Any
 from ablate.config.recipe import Recipe
 
 
-def counted(recipe: Recipe, profile: Any) -> dict[str, Any]:
-    """Parameters of the recipe's network on the profile's images, and its floating-point operations an image.
+def count_flops(recipe: Recipe, profile: Any) -> dict[str, Any]:
+    """Parameters of the recipe's network on the profile's images, and its floating-point operations per image.
 
-    Counted without allocating or computing anything; a multiplication and an addition are two operations. A step
-    passes the network forward for teacher and student and backward for the student, which costs twice a forward.
+    Nothing is allocated or computed; a multiplication and an addition count as two operations. A training step runs a
+    forward pass of teacher and student, and a backward pass of the student that costs two forward passes.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode

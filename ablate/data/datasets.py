@@ -1,4 +1,4 @@
-"""Images on the device: the embedded digits, CIFAR-10, an EDM archive or a folder, as uint8 with labels."""
+"""Data sets on a device, as uint8 images with labels: the built-in digits, CIFAR-10, an EDM archive or a folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ablate.core.lazy import torch
 from ablate.data import archives
 from ablate.data.archives import FORMATS, KEY, Item
 
-TAKES = {"digits": ("holdout",), "cifar10": ("path",)}  # the others take every key
-KNOWN = {"digits": (1, 8), "cifar10": (3, 32)}  # channels, height and width; both have ten classes
+TAKES = {"digits": ("holdout",), "cifar10": ("path",)}  # the other data sets take every key
+KNOWN = {"digits": (1, 8), "cifar10": (3, 32)}  # channels, side in pixels; both have ten classes
 HELD_OUT = 797  # of the 1797 digits
 
 
@@ -25,8 +25,8 @@ HELD_OUT = 797  # of the 1797 digits
 class Images:
     """A data set on one device; C is 1 or 3.
 
-    train: uint8 (n, C, H, W); test: uint8 (m, C, H, W); their labels: int64 (n,), (m,). source: where they come
-    from, in words.
+    train: uint8 (n, C, H, W); test: uint8 (m, C, H, W), held out; their labels: int64 (n,), (m,). source: where the
+    images come from, for reports.
     """
 
     train: torch.Tensor
@@ -48,19 +48,19 @@ def load(spec: Data, device: Any = "cpu") -> Images:
     """The images that `spec` names, decoded, resized and split.
 
     Raises:
-        SpecError: a missing or damaged file, mixed sizes without `resolution`, too many images asked for.
+        SpecError: a file is missing or damaged, sizes differ without `resolution`, or there are too few images.
     """
     mark = fingerprint(spec)
     train, test = {"digits": _digits, "cifar10": _cifar10}.get(spec.name, _files)(spec)
-    source = _told(spec, train, test)
-    pixels = torch.from_numpy(archives.stack([*train, *test], _how(spec))).to(device).contiguous()
+    source = _describe_source(spec, train, test)
+    pixels = torch.from_numpy(archives.stack([*train, *test], _fit(spec))).to(device).contiguous()
     labels = torch.tensor([label for *_, label in [*train, *test]], device=device)
     n, classes = len(train), _classes(spec, int(labels.max()) + 1)
     return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], classes, mark, source)
 
 
-def _told(spec: Data, train: list[Item], test: list[Item]) -> str:
-    """Where the images come from; compressed ones are not those that others measured FIDs against."""
+def _describe_source(spec: Data, train: list[Item], test: list[Item]) -> str:
+    """Where the images come from and their file types: FIDs of compressed images do not compare with published ones."""
     if spec.name in KNOWN:
         return {"digits": "scikit-learn's digits", "cifar10": "torchvision's CIFAR-10"}[spec.name]
     kinds = sorted({Path(name).suffix.lower() for name, *_ in (*train, *test)})
@@ -68,20 +68,20 @@ def _told(spec: Data, train: list[Item], test: list[Item]) -> str:
     return f"{' and '.join(names)}, {len(train):,} and {len(test):,} images of kind {', '.join(kinds)}"
 
 
-def _how(spec: Data) -> archives.Fit:
+def _fit(spec: Data) -> archives.Fit:
     return archives.Fit(spec.resolution, spec.interpolation, spec.crop)
 
 
 def fingerprint(spec: Data) -> str:
-    """12 hex digits of what decides the loaded images: the source's content, and how it is cut.
+    """12 hexadecimal digits, a hash of the source's content and of how it is cropped and split.
 
-    No torch, no decoding: an archive is known by the checksums of its directory.
+    Needs no torch and decodes nothing: an archive is identified by the checksums in its directory.
 
     Raises:
-        SpecError: the source can not be read, or a key that it does not take.
+        SpecError: the source cannot be read, or `spec` has a key that it does not take.
     """
-    dead = [k for k in ("path", "test_path", "holdout") if k not in TAKES.get(spec.name, (k,))]
-    if wrong := [k for k in dead if getattr(spec, k) is not None]:
+    unused = [k for k in ("path", "test_path", "holdout") if k not in TAKES.get(spec.name, (k,))]
+    if wrong := [k for k in unused if getattr(spec, k) is not None]:
         raise SpecError(*(f"{KEY}.{k}: {getattr(spec, k)!r}: {spec.name} takes no {k}" for k in wrong))
     if spec.test_path is not None and spec.holdout is not None:
         raise SpecError(f"{KEY}.holdout: {spec.holdout}: test_path names the held-out images already")
@@ -89,7 +89,7 @@ def fingerprint(spec: Data) -> str:
     if spec.name in ("zip", "folder"):
         keys = ["path"] if spec.test_path is None else ["path", "test_path"]
         source = [_content(p, p.stat().st_mtime_ns) for p in (_source(spec, k) for k in keys)]
-    cut = [*_how(spec), spec.holdout, spec.images]
+    cut = [*_fit(spec), spec.holdout, spec.images]
     return hashlib.sha256(json.dumps([source, cut]).encode()).hexdigest()[:12]
 
 
@@ -110,21 +110,21 @@ def _content(path: Path, _changed: int) -> str:
     """A hash of an archive's directory, or of a folder's files."""
     if path.is_dir():
         contents = ((name, read()) for name, read, _ in archives.folder(path))
-        found = [f"{name} {len(content)} {zlib.crc32(content)}" for name, content in contents]
+        files = [f"{name} {len(content)} {zlib.crc32(content)}" for name, content in contents]
     else:
         members = archives.opened(path).infolist()
-        found = sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in members)
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+        files = sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in members)
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
 
 
 def _digits(spec: Data) -> tuple[list[Item], list[Item]]:
     import numpy as np
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     order = np.random.RandomState(0).permutation(len(pixels))
-    return _split([(f"digit {i}", pixels[i], int(found.target[i])) for i in order], None, spec, HELD_OUT)
+    return _split([(f"digit {i}", pixels[i], int(digits.target[i])) for i in order], None, spec, HELD_OUT)
 
 
 def _cifar10(spec: Data) -> tuple[list[Item], list[Item]]:
@@ -135,7 +135,7 @@ def _cifar10(spec: Data) -> tuple[list[Item], list[Item]]:
         halves = [datasets.CIFAR10(str(folder), train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:  # no network, or a file that fails its checksum
         raise SpecError(
-            f"{KEY}.name: 'cifar10': can not be downloaded ({str(error)[:80]}): "
+            f"{KEY}.name: 'cifar10': cannot be downloaded ({str(error)[:80]}): "
             f"put cifar-10-python.tar.gz into {folder}, or {' and '.join(ARCHIVES)} in EDM's layout"
         ) from None
     pairs = [zip(half.data, half.targets, strict=True) for half in halves]
@@ -151,9 +151,9 @@ def _files(spec: Data) -> tuple[list[Item], list[Item]]:
 
 
 def _mixed(items: list[Item], path: str | None) -> list[Item]:
-    """The same items; in a fixed shuffled order where they come class by class.
+    """The same items; shuffled in a fixed order if they are sorted by class.
 
-    The first n and the last m of such an order would be one class each.
+    Otherwise the first n and the last m of them would be one class each.
     """
     if not items:
         raise SpecError(f"{KEY}: {path!r}: no images ({', '.join(FORMATS)}) in it")
@@ -168,7 +168,7 @@ def _mixed(items: list[Item], path: str | None) -> list[Item]:
 def _split(
     train: list[Item], test: list[Item] | None, spec: Data, holdout: int
 ) -> tuple[list[Item], list[Item]]:
-    """Train and held-out items: the last `holdout` where there is no test set; `images` cuts train."""
+    """Training and held-out items. Without a test set the last `holdout` are held out; `images` limits training."""
     if test is None:
         holdout = spec.holdout or holdout
         if holdout >= len(train):
@@ -181,14 +181,14 @@ def _split(
     return train[: spec.images], test
 
 
-def _classes(spec: Data, found: int) -> int:
-    if spec.classes is not None and spec.classes < found:
-        raise SpecError(f"{KEY}.classes: {spec.classes}: the images have {found}")
-    return spec.classes or found
+def _classes(spec: Data, present: int) -> int:
+    if spec.classes is not None and spec.classes < present:
+        raise SpecError(f"{KEY}.classes: {spec.classes}: the images have {present}")
+    return spec.classes or present
 
 
 def classes(spec: Data) -> int:
-    """How many classes a network for these images is told, 0 without `labels`; decodes no image."""
+    """The number of classes that the network is conditioned on; 0 without `labels`. Decodes no image."""
     if not spec.labels:
         return 0
     if spec.name in KNOWN or (spec.classes and spec.path is None):
@@ -199,22 +199,22 @@ def classes(spec: Data) -> int:
 
 
 def shape(spec: Data) -> tuple[int, int, int]:
-    """(C, H, W) of the images that `load` returns, from the first of them; `load` finds those that differ.
+    """(C, H, W) of the images that `load` returns, read from the first one. `load` reports images that differ.
 
-    Where no path is named yet but a resolution is, they are taken to be in color.
+    If `spec` has a resolution but no path yet, the images are assumed to be in color.
     """
     if spec.name in KNOWN or (spec.path is None and spec.resolution):
         channels, size = KNOWN.get(spec.name, (3, 0))
         return channels, spec.resolution or size, spec.resolution or size
     path = _source(spec, "path")
-    if spec.name == "folder":  # whose own time does not tell what changes inside
-        return _first_shape.__wrapped__(path, 0, _how(spec))
-    return _first_shape(path, path.stat().st_mtime_ns, _how(spec))
+    if spec.name == "folder":  # its modification time does not change with its files
+        return _first_shape.__wrapped__(path, 0, _fit(spec))
+    return _first_shape(path, path.stat().st_mtime_ns, _fit(spec))
 
 
 @functools.lru_cache(maxsize=64)
-def _first_shape(path: Path, _changed: int, how: archives.Fit) -> tuple[int, int, int]:
-    """Kept, as planning many files over many profiles asks for the same again."""
+def _first_shape(path: Path, _changed: int, fit: archives.Fit) -> tuple[int, int, int]:
+    """Cached, because planning asks for the same shape many times."""
     read = archives.folder if path.is_dir() else archives.zipped
-    channels, height, width = archives.stack(_mixed(read(path), str(path))[:1], how).shape[1:]
+    channels, height, width = archives.stack(_mixed(read(path), str(path))[:1], fit).shape[1:]
     return channels, height, width

@@ -1,4 +1,4 @@
-"""Where a recipe is examined: trainers on made-up images, with its own network or a stand-in of a few weights."""
+"""The test bench of the checks: trainers on random images, with the recipe's network or a small stand-in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ablate.ingredients.network import Network
 from ablate.networks import Dropout
 from ablate.training.trainer import Trainer
 
-LARGEST = 5_000_000  # parameters that are examined as they are
+LARGEST = 5_000_000  # most parameters of a network that is examined at its own size
 BATCH = 4
 SMALL: dict[str, Any] = {
     "width": 16,
@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
 
 
 class Small(nn.Module):
-    """A network of two convolutions that reads all that a real one reads."""
+    """A network of two convolutions that uses all inputs that a real one uses."""
 
     def __init__(self, shape: tuple[int, ...], embedding: Any, dropout: float):
         super().__init__()
@@ -45,7 +45,7 @@ class Small(nn.Module):
         self.condition = nn.Linear(width, 4)
 
     def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> the same."""
+        """(B, C, H, W) -> the same shape."""
         h = self.first(x) + self.condition(self.embedding(c_noise))[:, :, None, None]
         out: Tensor = self.last(self.dropout(nn.functional.silu(h)))
         return out
@@ -53,7 +53,7 @@ class Small(nn.Module):
 
 @dataclass(frozen=True)
 class StandIn(Network):
-    """In place of a recipe's network where a check does not concern it; what follows the network stays."""
+    """Replaces a recipe's network in checks that do not concern it; the output scaling of the original is kept."""
 
     dropout: float = 0.0
     original: Any = dataclasses.field(default=None, repr=False)
@@ -63,13 +63,13 @@ class StandIn(Network):
         return Small(shape, self.embedding, self.dropout)
 
     def output(self, F: Tensor, sigma: Tensor) -> Tensor:
-        """As the original."""
+        """The output scaling of the original network."""
         out: Tensor = self.original.output(F, sigma)
         return out
 
 
 class Probe(nn.Module):
-    """Remembers what a network would have read and answers `answer` everywhere."""
+    """Records the input of the network and returns `answer` everywhere."""
 
     def __init__(self, answer: float = 0.0):
         super().__init__()
@@ -86,8 +86,8 @@ class Bench:
 
     Args:
         shape: (C, H, W) of the profile's images.
-        device: where the checks of the real network run.
-        compiled: examine dropout under compilation too, as is done where the profile compiles.
+        device: for the checks of the real network.
+        compiled: also examine dropout under compilation; always done if the profile compiles.
     """
 
     def __init__(
@@ -98,29 +98,25 @@ class Bench:
         device: str = "cpu",
         compiled: bool = False,
     ):
-        if recipe.init_from.reads_files:  # weights that the small stand-ins could not hold
+        if recipe.init_from.reads_files:  # the small stand-ins could not hold these weights
             recipe = dataclasses.replace(recipe, init_from=AXES["init_from"].build("scratch"))
-        self.recipe, self.shape, self.device, self.compiled = (
-            recipe,
-            shape,
-            device,
-            compiled or profile.compile,
-        )
-        # one check compiles, the others would pay for it and see nothing
+        self.recipe, self.shape, self.device = recipe, shape, device
+        self.compiled = compiled or profile.compile
+        # compilation is slow, and only one check needs it
         changes = {"batch": BATCH, "images": BATCH * profile.steps, "compile": False}
         self.profile = profile.model_copy(update=changes)
         self.K = self.profile.steps
-        self.known: dict[str, str | None] = {}  # what recipes led to, for the liveness of fields
+        self.known: dict[str, str | None] = {}  # outcomes of recipes, for the liveness of fields
         self.shrunk = parameters(recipe, shape) > LARGEST
 
-    def trainer(self, recipe: Recipe | None = None, device: str = "cpu", moved: bool = True) -> Trainer:
+    def trainer(self, recipe: Recipe | None = None, device: str = "cpu", perturbed: bool = True) -> Trainer:
         """A trainer before its first step.
 
         Args:
-            moved: move the weights from their start, where the last convolution is next to zero.
+            perturbed: add noise to the initial weights, among which those of the last convolution are nearly zero.
         """
         trainer = Trainer(recipe or self.light, self.profile, images(self.shape), 0, device)
-        return stirred(trainer) if moved else trainer
+        return perturb_trainer(trainer) if perturbed else trainer
 
     @functools.cached_property
     def light(self) -> Recipe:
@@ -129,17 +125,17 @@ class Bench:
 
     @functools.cached_property
     def heavy(self) -> Recipe:
-        """The recipe with its own network, or a small one of the same option where that is large."""
+        """The recipe with its own network, or with a small one of the same option if that is large."""
         return small(self.recipe) if self.shrunk else self.recipe
 
     def levels(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The pairs of levels at the shares u of the probability, at the last step."""
+        """Pairs (sigma_teacher, sigma_student) at the quantiles u of the distribution, at the last step."""
         sigma_teacher, sigma_student = self.recipe.pairing(self.K - 1, self.K, u.double())
         return sigma_teacher, sigma_student
 
 
 def light(recipe: Recipe) -> Recipe:
-    """`recipe` with the stand-in for its network, and without a metric that is a large network itself."""
+    """`recipe` with the stand-in for its network, and with a plain metric if its own is a large network."""
     if recipe.metric.reads_files:
         recipe = dataclasses.replace(recipe, metric=AXES["metric"].build("squared_l2"))
     stand_in = StandIn(recipe.network.dropout, recipe.network, recipe.embedding)
@@ -147,21 +143,21 @@ def light(recipe: Recipe) -> Recipe:
 
 
 def small(recipe: Recipe) -> Recipe:
-    """`recipe` with few parameters where its network has the fields for that."""
+    """`recipe` with a network of few parameters, as far as it has fields for that."""
     fields = values(recipe.network)
-    wanted = {k: v for k, v in SMALL.items() if k in fields}
-    return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, **wanted))
+    changes = {k: v for k, v in SMALL.items() if k in fields}
+    return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, **changes))
 
 
 def parameters(recipe: Recipe, shape: tuple[int, int, int]) -> int:
-    """Counted without any memory."""
+    """Number of parameters of the recipe's network for images `shape` (C, H, W), counted without allocating it."""
     with torch.device("meta"):
         return sum(p.numel() for p in recipe.network(shape).parameters())
 
 
 @functools.lru_cache(maxsize=4)
 def images(shape: tuple[int, int, int]) -> Images:
-    """Sixteen made-up images."""
+    """Sixteen random images of `shape` (C, H, W)."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (16, *shape), generator=generator).to(torch.uint8)
     labels = torch.arange(16) % 4
@@ -169,16 +165,16 @@ def images(shape: tuple[int, int, int]) -> Images:
 
 
 @torch.no_grad()
-def stirred(trainer: Trainer) -> Trainer:
-    """The trainer with its weights moved, the same way in network and teacher; the average stays."""
+def perturb_trainer(trainer: Trainer) -> Trainer:
+    """Perturb the weights of network and teacher in the same way; the average is unchanged."""
     networks = {id(f.network): f.network for f in (trainer.f, trainer.teacher)}
     for network in networks.values():
-        stir(network)
+        perturb(network)
     return trainer
 
 
 @torch.no_grad()
-def stir(network: nn.Module) -> nn.Module:
+def perturb(network: nn.Module) -> nn.Module:
     """Add reproducible noise to every weight."""
     generator = torch.Generator().manual_seed(1)
     for p in network.parameters():

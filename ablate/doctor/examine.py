@@ -1,4 +1,4 @@
-"""All checks of one recipe, and of a file's recipes."""
+"""Runs all checks on a recipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.doctor import function, liveness, loss, training
 from ablate.doctor.bench import Bench
-from ablate.doctor.findings import Finding, judged
+from ablate.doctor.findings import Finding, with_verdicts
 from ablate.planning.planner import image_shape
 
 CHECKS: dict[str, Callable[[Bench], Iterator[Finding]]] = {
@@ -25,7 +25,7 @@ CHECKS: dict[str, Callable[[Bench], Iterator[Finding]]] = {
     "8 averages": training.averages,
     "9 levels": loss.histogram,
     "10 metric": loss.distance,
-    "11 axes": liveness.asked,
+    "11 axes": liveness.axes,
     "11 fields": liveness.fields,
     "12 ranks": training.ranks,
 }
@@ -34,19 +34,19 @@ CHECKS: dict[str, Callable[[Bench], Iterator[Finding]]] = {
 def examine(
     label: str, recipe: Recipe, profile: Profile, device: str = "cpu", compiled: bool = False
 ) -> list[dict[str, Any]]:
-    """The findings of every check as plain data; a check that raises is a finding without a value."""
+    """The findings of all checks as plain data; a check that raises becomes a finding with verdict `error`."""
     with torch.random.fork_rng(devices=[]):
         try:
             bench = Bench(recipe, profile, image_shape(profile), device, compiled)
         except Exception as error:
-            return judged(label, recipe, [_failed("network", error)])
-        return judged(label, recipe, [f for name in CHECKS for f in _findings(name, bench)])
+            return with_verdicts(label, recipe, [_failed("network", error)])
+        return with_verdicts(label, recipe, [f for name in CHECKS for f in _findings(name, bench)])
 
 
 def _findings(name: str, bench: Bench) -> list[Finding]:
     try:
         return list(CHECKS[name](bench))
-    except Exception as error:  # a user's ingredient, or what this machine lacks: training will tell the same
+    except Exception as error:  # of your ingredient, or of this machine: training will raise it too
         return [_failed(name, error)]
 
 

@@ -1,4 +1,4 @@
-"""What to know of a recipe before compute is spent: twelve checks, each with the defect that a failure would be."""
+"""Findings of the checks: measured values, their bounds, and the defects that values out of bounds indicate."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Finding:
     """One measured value of one check.
 
     Args:
-        check: the check's number and what of it was measured.
-        bound: what the value was held against, in words.
-        defect: the public defect that the value would be, where it is out of bounds.
-        advice: a matter of values, not of correctness: out of bounds it warns and never stops a run.
-        detail: more that was measured.
-        error: nothing was measured, for the recipe's own code failed.
+        check: the number of the check and what it measured.
+        bound: the bounds of the value, in words.
+        defect: the published defect that a value out of bounds indicates.
+        advice: about a choice of values, not correctness: out of bounds, it warns but never stops a run.
+        detail: further measurements.
+        error: nothing was measured, because the recipe's own code failed.
     """
 
     check: str
@@ -33,21 +33,21 @@ class Finding:
 
 
 def within(check: str, value: float, low: float, high: float, defect: str | None, **more: Any) -> Finding:
-    """A finding that is right from `low` to `high`."""
+    """A finding that is ok from `low` to `high`."""
     return Finding(check, value, f"{low:g} to {high:g}", low <= value <= high, defect, **more)
 
 
-def declared(recipe: Recipe) -> dict[str, str]:
-    """The defects that the recipe's ingredients say they replay, and the axis of each."""
+def replayed_defects(recipe: Recipe) -> dict[str, str]:
+    """Defects that ingredients of the recipe declare to replay on purpose, and the axis of each."""
     return {defect: axis for axis, part in recipe.parts().items() for defect in part.replays}
 
 
-def judged(label: str, recipe: Recipe, findings: list[Finding]) -> list[dict[str, Any]]:
+def with_verdicts(label: str, recipe: Recipe, findings: list[Finding]) -> list[dict[str, Any]]:
     """Findings as plain data, each with its verdict: ok, replay, advice, failed or error."""
-    purpose, rows = declared(recipe), []
+    replayed, rows = replayed_defects(recipe), []
     for f in findings:
-        told = f.defect if not f.ok else None
-        out = "error" if f.error else "replay" if told in purpose else "advice" if f.advice else "failed"
+        defect = f.defect if not f.ok else None
+        bad = "error" if f.error else "replay" if defect in replayed else "advice" if f.advice else "failed"
         plain: dict[str, Any] = {
             "recipe": label,
             "check": f.check,
@@ -55,20 +55,20 @@ def judged(label: str, recipe: Recipe, findings: list[Finding]) -> list[dict[str
             "bound": f.bound,
             "ok": f.ok,
         }
-        plain |= {"defect": told, "verdict": "ok" if f.ok else out, "detail": f.detail}
-        rows.append(plain | {"axis": purpose.get(told or "")})
+        plain |= {"defect": defect, "verdict": "ok" if f.ok else bad, "detail": f.detail}
+        rows.append(plain | {"axis": replayed.get(defect or "")})
     return rows
 
 
 def _plain(value: float | str) -> float | str:
-    """JSON has no word for what is not finite."""
+    """The value, as text if it is not finite, which JSON cannot represent."""
     return value if isinstance(value, str) or math.isfinite(value) else str(value)
 
 
-def line(row: dict[str, Any]) -> str:
-    """One finding for a terminal."""
+def format_finding(row: dict[str, Any]) -> str:
+    """One finding as a line for the terminal."""
     value = f"{row['value']:.4g}" if isinstance(row["value"], float) else str(row["value"])
-    said = {
+    verdict = {
         "ok": "ok",
         "replay": f"warning: {row['defect']}, replayed on purpose by {row['axis']}",
         "advice": f"warning: looks like {row['defect']}",
@@ -76,4 +76,4 @@ def line(row: dict[str, Any]) -> str:
         "error": "ERROR",
     }[row["verdict"]]
     detail = f"; {row['detail']}" if row["detail"] else ""
-    return f"{row['recipe']}: {row['check']}: {value} ({row['bound']}){detail}: {said}"
+    return f"{row['recipe']}: {row['check']}: {value} ({row['bound']}){detail}: {verdict}"

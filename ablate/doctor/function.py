@@ -1,4 +1,4 @@
-"""Checks 1 to 3: the consistency function, as trained and as sampled."""
+"""Checks 1 to 3: the consistency function in training and in sampling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = 1e-6
 
 
 def noise(*shape: int) -> Tensor:
-    """The same normal numbers at every call."""
+    """Normal noise, the same at every call."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
 
 
@@ -37,7 +37,7 @@ def boundary(bench: Bench) -> Iterator[Finding]:
 
 @torch.no_grad()
 def agreement(bench: Bench) -> Iterator[Finding]:
-    """2: training and sampling are one function, and what the network says enters it on the scale of data."""
+    """2: training and sampling use the same function, and it scales the network's output to the data."""
     trainer, sigma = bench.trainer(), bench.recipe.levels(9)[::2]
     yield _same(bench, trainer, sigma)
     top = sigma[-1:]
@@ -47,16 +47,18 @@ def agreement(bench: Bench) -> Iterator[Finding]:
     yield within("2 c_out / output scale of the data, at sigma_max", float(c_out / law), 0.9, 1.1, "D2")
     ones = trainer.f.with_network(Probe(1.0))(torch.zeros(5, *bench.shape), sigma)
     c_out = trainer.f.coefficients(sigma)["c_out"]
-    felt = ones.flatten(1).mean(1)[1:] / c_out[1:]  # at sigma_min both are zero
-    yield within("2 factor of the network's output / c_out", _furthest(felt), 0.99, 1.01, "D15")
+    factor = ones.flatten(1).mean(1)[1:] / c_out[1:]  # at sigma_min both are zero
+    yield within("2 factor of the network's output / c_out", _furthest(factor), 0.99, 1.01, "D15")
 
 
 def _same(bench: Bench, trainer: Trainer, sigma: Tensor) -> Finding:
-    """Does the function that sampling uses differ from the one in training when both have the same weights?"""
+    """Whether the function of sampling equals the one of training when both have the same weights."""
     trainer.average.network.load_state_dict(trainer.network.state_dict())
     trainer.network.eval()
     x = noise(5, *bench.shape) * sigma.float()[:, None, None, None]
-    fresh = Denoiser(bench.light, trainer.average.network).for_sampling()  # as a saved model is loaded
+    fresh = Denoiser(
+        bench.light, trainer.average.network
+    ).for_sampling()  # built the way a saved model is loaded
     trained = trainer.f(x, sigma)
     gaps = [(f(x, sigma) - trained).abs().max() for f in (trainer.average, fresh)]
     gap = float(max(gaps) / trained.abs().max())
@@ -65,7 +67,7 @@ def _same(bench: Bench, trainer: Trainer, sigma: Tensor) -> Finding:
 
 
 def _furthest(ratios: Tensor) -> float:
-    """The ratio that is furthest from 1."""
+    """The ratio furthest from 1."""
     return float(ratios[ratios.double().abs().log().abs().argmax()])
 
 
@@ -78,7 +80,7 @@ def inputs(bench: Bench) -> Iterator[Finding]:
     clean, noisy = (_standard(noise(2, len(sigma), 1, 64, 64))[i] for i in (0, 1))
     x = bench.recipe.input_precond.sigma_data * clean
     x = x + sigma.float()[:, None, None, None] * noisy
-    f, seen = bench.trainer(moved=False).f, Probe()
+    f, seen = bench.trainer(perturbed=False).f, Probe()
     f.with_network(seen)(x, sigma)
     std = seen.seen.float().flatten(1).std(1)
     f.with_network(mirrored := Probe())(-x, sigma)
@@ -89,7 +91,7 @@ def inputs(bench: Bench) -> Iterator[Finding]:
 
 
 def _standard(x: Tensor) -> Tensor:
-    """Every image with mean 0 and standard deviation 1."""
+    """Each image scaled to mean 0 and standard deviation 1."""
     return (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True)
 
 

@@ -1,4 +1,4 @@
-"""`doctor` for the command line, and before `run`: a recipe's verdict is kept, so that it is examined once."""
+"""`ablate doctor`, and the same checks before `run`, where findings are cached so that a recipe is examined once."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.hardware import PRELOAD, devices, use
-from ablate.doctor.findings import line
+from ablate.doctor.findings import format_finding
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs.store import Store, describe, restore
 
-FORMAT = 1  # of the verdicts; another one forgets those that are kept
+FORMAT = 1  # of the cached findings; increase it to examine all recipes again
 STOPS = ("failed", "error")
 
 
 def command(experiment: Experiment, as_json: bool, compiled: bool) -> int:
-    """Print every finding of an experiment's recipes; the exit code."""
+    """Print every finding on the recipes of an experiment; returns the exit code."""
     from ablate.doctor.examine import examine
 
     rows, device = [], _device()
     for label, recipe in distinct(experiment).items():
-        found = examine(label, recipe, experiment.profile, device, compiled)
-        rows += found
+        findings = examine(label, recipe, experiment.profile, device, compiled)
+        rows += findings
         if not as_json:
-            print("\n".join(map(line, found)), flush=True)
-    print(json.dumps(rows, indent=1) if as_json else closing(rows))
+            print("\n".join(map(format_finding, findings)), flush=True)
+    print(json.dumps(rows, indent=1) if as_json else summary(rows))
     return int(any(row["verdict"] in STOPS for row in rows))
 
 
-def closing(rows: list[dict[str, Any]]) -> str:
-    """The last line of `doctor`."""
+def summary(rows: list[dict[str, Any]]) -> str:
+    """The last line of `doctor`: counts of recipes, findings, failures and warnings."""
     verdicts = [row["verdict"] for row in rows]
-    bad, told = sum(v in STOPS for v in verdicts), sum(v in ("replay", "advice") for v in verdicts)
-    return f"{len({r['recipe'] for r in rows})} recipes, {len(rows)} findings: {bad} failed, {told} warnings"
+    failed, warnings = sum(v in STOPS for v in verdicts), sum(v in ("replay", "advice") for v in verdicts)
+    return f"{len({r['recipe'] for r in rows})} recipes, {len(rows)} findings: {failed} failed, {warnings} warnings"
 
 
 def distinct(experiment: Experiment) -> dict[str, Recipe]:
-    """The different recipes of an experiment by the label of the first row that has each."""
-    found: dict[str, tuple[str, Recipe]] = {}
+    """The distinct recipes of an experiment, by the label of the first row with each."""
+    recipes_by_key: dict[str, tuple[str, Recipe]] = {}
     for row in experiment.rows:
-        label, taken = row.label, {label for label, _ in found.values()}
+        label, taken = row.label, {label for label, _ in recipes_by_key.values()}
         label = f"{label} ({row.keys[0]})" if label in taken else label
-        found.setdefault(row.keys[0], (label, row.recipe))
-    return dict(found.values())
+        recipes_by_key.setdefault(row.keys[0], (label, row.recipe))
+    return dict(recipes_by_key.values())
 
 
 def _device() -> str:
@@ -62,12 +62,12 @@ def _device() -> str:
 def admit(
     experiment: Experiment, store: Store, say: Callable[[str], Any], retry_failed: bool = False
 ) -> None:
-    """Examine the recipes that `run` is about to train; nothing to do for those that are finished.
+    """Examine the recipes that `run` is about to train, except finished ones, and print warnings with `say`.
 
-    Runs in a process that is forked from the server of the workers, for this one has not imported torch.
+    The checks run in a process forked from the workers' server, since this process has not imported torch.
 
     Raises:
-        SpecError: the checks that fail without being a replay.
+        SpecError: the failed checks; a defect that is replayed on purpose is only a warning.
     """
     cells = {
         verdict_path(store, cell): cell
@@ -77,25 +77,25 @@ def admit(
     new = {str(path): describe(cell) for path, cell in cells.items() if read_json(path) is None}
     if new:
         _fork(new)
-    _tell({path: read_json(path) for path in cells}, cells, experiment, say)
+    _report({path: read_json(path) for path in cells}, cells, experiment, say)
 
 
-def _tell(
+def _report(
     verdicts: dict[Path, Any], cells: dict[Path, Cell], experiment: Experiment, say: Callable[[str], Any]
 ) -> None:
-    """Say the warnings, raise the failures."""
+    """Print the warnings, raise the failures."""
     labels = {key: row.label for row in reversed(experiment.rows) for key in row.keys}
     unknown = {labels[cell.key] for path, cell in cells.items() if verdicts[path] is None}
     for label in sorted(unknown):
         say(f"doctor: {label}: could not be examined")
-    found = [
+    findings = [
         row | {"recipe": labels[cell.key]} for path, cell in cells.items() for row in verdicts[path] or []
     ]
-    for row in (r for r in found if not r["ok"] and r["verdict"] != "failed"):
-        say(f"doctor: {line(row)}")
-    failed = [line(row) for row in found if row["verdict"] == "failed"]
+    for row in (r for r in findings if not r["ok"] and r["verdict"] != "failed"):
+        say(f"doctor: {format_finding(row)}")
+    failed = [format_finding(row) for row in findings if row["verdict"] == "failed"]
     if failed:
-        raise SpecError(*failed, "nothing was trained; --no-doctor trains all the same")
+        raise SpecError(*failed, "nothing was trained; --no-doctor trains anyway")
 
 
 def _missing(store: Store, cell: Cell, retry_failed: bool) -> bool:
@@ -104,7 +104,7 @@ def _missing(store: Store, cell: Cell, retry_failed: bool) -> bool:
 
 
 def verdict_path(store: Store, cell: Cell) -> Path:
-    """Where the findings of the cell's recipe are kept: one file for all its seeds."""
+    """The file with the cached findings on the cell's recipe, shared by all its seeds."""
     data = cell.profile.data.model_dump(mode="json")
     budget = {"doctor": FORMAT, "version": ablate.__version__, "steps": cell.profile.steps, "data": data}
     budget |= {"compile": True} if cell.profile.compile else {}
@@ -113,7 +113,7 @@ def verdict_path(store: Store, cell: Cell) -> Path:
 
 def _fork(cells: dict[str, dict[str, Any]]) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)  # as the workers' pool asks, so both have one server
+    context.set_forkserver_preload(PRELOAD)  # the same as the workers', so that both share one server
     process = context.Process(target=_examine, args=(json.dumps(cells), _device()))
     process.start()
     try:
@@ -123,7 +123,7 @@ def _fork(cells: dict[str, dict[str, Any]]) -> None:
 
 
 def _examine(cells: str, device: str) -> None:
-    """Examine recipes and keep their findings; in a session of its own, as workers are."""
+    """Examine recipes and cache their findings, in a session of its own like workers."""
     os.setsid()
     from ablate.doctor.examine import examine
 

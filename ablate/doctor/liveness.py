@@ -1,4 +1,4 @@
-"""Check 11: every axis of a recipe is asked, and every field of its ingredients changes something when it changes."""
+"""Check 11: training calls the ingredient of every axis, and changing a field of an ingredient changes a result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ablate.config.recipe import Recipe
 from ablate.core.registry import values
 from ablate.core.rng import stream
-from ablate.doctor.bench import Bench, light, stir
+from ablate.doctor.bench import Bench, light, perturb
 from ablate.doctor.findings import Finding
 from ablate.doctor.function import noise
 from ablate.doctor.variants import candidates
@@ -22,45 +22,50 @@ from ablate.networks import draw_masks
 from ablate.training.denoiser import Denoiser
 from ablate.training.trainer import build_network
 
-State = str | None  # a hash of all that a training left, None where it failed
-INJECTED = ("levels", "curriculum", "noise", "embedding")  # another ingredient may do without these
+State = str | None  # a hash of the outcome of a training, None if it failed
+DEPENDENCIES = (
+    "levels",
+    "curriculum",
+    "noise",
+    "embedding",
+)  # only other ingredients use them, and some do not
 
 
-def asked(bench: Bench) -> Iterator[Finding]:
-    """11: construction and a step call the ingredient of every axis."""
-    silent = _silent(bench)
-    dead = [axis for axis in silent if axis not in INJECTED]
-    spare = ", ".join(a for a in silent if a in INJECTED)
+def axes(bench: Bench) -> Iterator[Finding]:
+    """11: building a trainer and running a step calls the ingredient of every axis."""
+    uncalled = _uncalled(bench)
+    dead = [axis for axis in uncalled if axis not in DEPENDENCIES]
+    spare = ", ".join(a for a in uncalled if a in DEPENDENCIES)
     detail = (
         f"{bench.recipe.pairing.name} and {bench.recipe.network.name} never call {spare}" if spare else ""
     )
-    yield Finding("11 axes never asked", ", ".join(dead) or "none", "none", not dead, "D16", detail=detail)
+    yield Finding("11 axes never called", ", ".join(dead) or "none", "none", not dead, "D16", detail=detail)
 
 
 @functools.lru_cache(maxsize=1)
-def _silent(bench: Bench) -> list[str]:
-    """The axes that nobody calls."""
+def _uncalled(bench: Bench) -> list[str]:
+    """The axes whose ingredients are never called."""
     calls: set[str] = set()
-    bench.trainer(watched(bench.heavy, calls)).step()
+    bench.trainer(recording(bench.heavy, calls)).step()
     return [axis for axis in bench.recipe.parts() if axis not in calls]
 
 
-def _idle(bench: Bench) -> set[str]:
-    """The axes that the recipe's other ingredients can do without: not called, or not given to any of them."""
+def _unused(bench: Bench) -> set[str]:
+    """The dependencies that the recipe's ingredients do not use: never called, or no ingredient has them."""
     given = {f.metadata.get("axis") for p in bench.recipe.parts().values() for f in dataclasses.fields(p)}
-    return {axis for axis in INJECTED if axis not in given} | (set(INJECTED) & set(_silent(bench)))
+    return {axis for axis in DEPENDENCIES if axis not in given} | (set(DEPENDENCIES) & set(_uncalled(bench)))
 
 
-def watched(recipe: Recipe, calls: set[str]) -> Recipe:
-    """The same recipe, but its ingredients put their axis into `calls` when they are called."""
-    parts = {axis: _watched(axis, part, calls) for axis, part in recipe.parts().items()}
+def recording(recipe: Recipe, calls: set[str]) -> Recipe:
+    """The same recipe with ingredients that add their axis to `calls` when they are called."""
+    parts = {axis: _recording(axis, part, calls) for axis, part in recipe.parts().items()}
     for axis, part in parts.items():
         held = {f.name: parts[f.metadata["axis"]] for f in dataclasses.fields(part) if "axis" in f.metadata}
         parts[axis] = dataclasses.replace(part, **held) if held else part
     return Recipe(**parts)
 
 
-def _watched(axis: str, part: Any, calls: set[str]) -> Any:
+def _recording(axis: str, part: Any, calls: set[str]) -> Any:
     kind = type(part)
 
     def call(self: Any, *args: Any, **more: Any) -> Any:
@@ -74,18 +79,18 @@ def _watched(axis: str, part: Any, calls: set[str]) -> Any:
 
 
 def fields(bench: Bench) -> Iterator[Finding]:
-    """11: a field that changes nothing is dead; one that sleeps wakes when another field of its option changes."""
-    found: dict[str, list[str]] = {"alive": [], "asleep": [], "unread": [], "untried": [], "dead": []}
-    idle = _idle(bench)
+    """11: a field is dead if changing it changes nothing, asleep if it has an effect once another field is changed."""
+    names: dict[str, list[str]] = {"alive": [], "asleep": [], "unread": [], "untried": [], "dead": []}
+    unused = _unused(bench)
     for axis in bench.heavy.parts():
         for field, state in _states(bench, axis).items():
-            found["unread" if state == "dead" and axis in idle else state].append(f"{axis}.{field}")
-    notes = [f"{len(found['alive'])} alive"]
-    notes += [f"{s}: {', '.join(found[s])}" for s in ("asleep", "unread", "untried") if found[s]]
-    dead = found["dead"]
+            names["unread" if state == "dead" and axis in unused else state].append(f"{axis}.{field}")
+    notes = [f"{len(names['alive'])} alive"]
+    notes += [f"{s}: {', '.join(names[s])}" for s in ("asleep", "unread", "untried") if names[s]]
+    dead = names["dead"]
     rate = all(name.startswith(("schedule.", "optimizer.")) for name in dead)
     value, detail = ", ".join(dead) or "none", "; ".join(notes)
-    # the package's own options are alive by its tests: here one has nothing to act on, which is no reason to stop
+    # tests prove that the fields of the package's own options have effects: here one just has nothing to act on
     own = all(_own(bench.heavy, name) for name in dead)
     defect = "D17" if rate else "D16"
     yield Finding("11 dead fields", value, "none", not dead, defect, advice=own, detail=detail)
@@ -95,11 +100,11 @@ def _own(recipe: Recipe, name: str) -> bool:
     return type(getattr(recipe, name.split(".")[0])).__module__.startswith("ablate.")
 
 
-_known: dict[Any, dict[str, str]] = {}  # an ingredient is examined once, in the first recipe that has it
+_known: dict[Any, dict[str, str]] = {}  # by ingredient, which is examined only in the first recipe with it
 
 
 def _states(bench: Bench, axis: str) -> dict[str, str]:
-    """Field -> alive, asleep, dead or untried, of the ingredient of `axis`."""
+    """Field -> alive, asleep, dead or untried, for the ingredient of `axis`."""
     part = getattr(bench.heavy, axis)
     key = (axis, type(part), repr(part), bench.recipe.pairing.name, bench.shape, bench.K)
     if key not in _known:
@@ -109,7 +114,7 @@ def _states(bench: Bench, axis: str) -> dict[str, str]:
 
 
 def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
-    """What a recipe leads to, computed once for each."""
+    """A function from a recipe to its outcome, computed once per recipe."""
     known: dict[str, State] = bench.known if axis != "network" else {}
 
     def outcome(recipe: Recipe) -> State:
@@ -126,8 +131,8 @@ def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
 def _state(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
     if not candidates(recipe, axis, field) or getattr(recipe, axis).reads_files:
         return "untried"
-    if (lively := _changes(recipe, axis, field, outcome)) is not False:
-        return "alive" if lively else "untried"
+    if (changes := _changes(recipe, axis, field, outcome)) is not False:
+        return "alive" if changes else "untried"
     for other in values(getattr(recipe, axis)):
         for woken in candidates(recipe, axis, other)[:1] if other != field else ():
             if _changes(woken, axis, field, outcome):
@@ -136,7 +141,7 @@ def _state(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], St
 
 
 def _changes(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> bool | None:
-    """Does another value of the field lead elsewhere? None where nothing can be computed."""
+    """Whether another value of the field changes the outcome; None if the recipe cannot be computed."""
     plain = outcome(recipe)
     if plain is None:
         return None
@@ -156,7 +161,7 @@ def _hash(parts: list[Any]) -> str:
 
 
 def trained(recipe: Recipe, bench: Bench) -> State:
-    """What steps along the whole schedule lead to: the weights of network, teacher and average, and GPU modes."""
+    """The outcome of steps spread over the schedule: weights of network, teacher and average, samples, GPU modes."""
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
     kept = matmul.allow_tf32, convolution.allow_tf32
     try:
@@ -164,7 +169,7 @@ def trained(recipe: Recipe, bench: Bench) -> State:
         for trainer.k in (0, 1, 2, 3, 4, 5, bench.K // 2, bench.K - 1):
             trainer.step()
         flags = matmul.allow_tf32, convolution.allow_tf32
-    except Exception:  # a value within its bounds that this recipe, device or machine can not do
+    except Exception:  # a value within its bounds that this recipe or machine does not support
         return None
     finally:
         matmul.allow_tf32, convolution.allow_tf32 = kept
@@ -174,10 +179,10 @@ def trained(recipe: Recipe, bench: Bench) -> State:
 
 
 def passed(recipe: Recipe, shape: tuple[int, int, int]) -> State:
-    """What a network is and does: shapes, output, and how often its modules ran in a pass forward and back."""
+    """The outcome of a network: shapes, output, and how many modules ran in a forward and backward pass."""
     count: list[int] = []
     try:
-        network = stir(build_network(recipe, shape, 0, "cpu")).train()
+        network = perturb(build_network(recipe, shape, 0, "cpu")).train()
         draw_masks(network, stream(0, "dropout", 0))
         for module in network.modules():
             module.register_forward_hook(lambda *_: count.append(1))

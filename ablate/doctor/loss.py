@@ -1,4 +1,4 @@
-"""Checks 5, 7, 9 and 10: what a loss is made of, its noisy images, levels and distance."""
+"""Checks 5, 7, 9 and 10: the noisy images, noise levels and distance of the loss."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from ablate.doctor.function import noise
 from ablate.ingredients.metric import huber_c
 from ablate.training.loss import noisy
 
-FEWEST_LOW = 0.3  # share of levels below 0.5; the published schedule has 0.58, the lost sign 0.18
+FEWEST_LOW = (
+    0.3  # share of levels below 0.5; the published schedule has 0.58, with the sign of p_mean lost 0.18
+)
 LEAST_TURN = 0.005  # radians; iCT's smallest is 0.013, with p_std = 1 it is 0.0067, D9's is 0.0032
 LARGEST_C = 5.0  # times 0.00054 sqrt(d); D22 is sqrt(d) times it, 8 for the digits and 55 for CIFAR-10
 
 
 def equal_pixels(bench: Bench) -> Iterator[Finding]:
-    """5: the dtype of the noisy images tells the two of a pair apart, at every level that is drawn."""
+    """5: in the dtype of the noisy images, the two images of a pair differ at every noise level."""
     u = torch.cat([torch.tensor([1e-6]), torch.linspace(0.01, 0.99, 33)])
     sigma_teacher, sigma_student = bench.levels(u)
     if torch.equal(
         sigma_teacher, sigma_student
-    ):  # in continuous time there is a derivative instead of a second image
+    ):  # continuous time has a derivative instead of a second image
         yield Finding("5 equal pixels of a pair", "no pairs", "below 0.05", True)
         return
     x = (noise(len(u), 1, 64, 64) * 127.5 + 127.5).clamp(0, 255).round() / 127.5 - 1
@@ -41,10 +43,10 @@ def equal_pixels(bench: Bench) -> Iterator[Finding]:
 
 @torch.no_grad()
 def embedding(bench: Bench) -> Iterator[Finding]:
-    """7: levels a tenth of the probability apart are embedded apart.
+    """7: noise levels whose quantiles are a tenth apart have different embeddings.
 
-    Measured in the angle by which the embedding's features turn, root mean square: the distance of two embeddings
-    over their mean length. Far above 1 it says no more than `different`.
+    Measured as the root mean square angle by which the embedding's features turn: the distance of two embeddings
+    over their mean length. Values far above 1 only mean `different`.
     """
     _, sigma_student = bench.levels(torch.linspace(0.05, 0.95, 10))
     e = bench.recipe.embedding(bench.recipe.noise_precond(torch.unique(sigma_student)).float()).double()
@@ -58,7 +60,7 @@ def embedding(bench: Bench) -> Iterator[Finding]:
 
 
 def histogram(bench: Bench) -> Iterator[Finding]:
-    """9: where the noise levels lie."""
+    """9: enough noise levels are low."""
     _, sigma_student = bench.levels((torch.arange(2000) + 0.5) / 2000)
     below = {level: float((sigma_student < level).double().mean()) for level in (0.05, 0.5, 5.0)}
     detail = f"below 0.05 {below[0.05]:.2f}, above 5 {1 - below[5.0]:.2f}"
@@ -69,18 +71,18 @@ def histogram(bench: Bench) -> Iterator[Finding]:
 
 
 def distance(bench: Bench) -> Iterator[Finding]:
-    """10: the metric grows with the error of the whole image, wherever in the image that is."""
+    """10: the metric grows with the error of the whole image, wherever in the image the error is."""
     metric, d = bench.recipe.metric, math.prod(bench.shape)
-    whole = metric.whole_image_norm
-    y = torch.zeros(3, *bench.shape, dtype=torch.float64 if whole else torch.float32)
+    whole_image = metric.whole_image_norm
+    y = torch.zeros(3, *bench.shape, dtype=torch.float64 if whole_image else torch.float32)
     y[0], y[1] = 0.005, 0.01
     y[2].view(-1)[d // 2] = 0.005 * math.sqrt(d)
     spread, twice, one = metric(torch.zeros_like(y), y).tolist()
     growth = twice / spread if spread else math.inf
     yield Finding("10 distance of a doubled error / of the error", growth, "above 1", 1 < growth < math.inf)
-    if whole:
+    if whole_image:
         ratio = spread / one if one else math.inf
-        free = not hasattr(metric, "c")  # only a c is meant for the whole image's norm
+        free = not hasattr(metric, "c")  # only a Huber constant c is meant for the norm of a whole image
         check = "10 distance of a spread error / of one in one place"
         yield within(check, ratio, 0.99, 1.01, "D13", advice=free)
     if hasattr(metric, "c"):

@@ -1,4 +1,4 @@
-"""Checks 4, 6, 8 and 12: what one training step does."""
+"""Checks 4, 6, 8 and 12: one training step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = (Dropout, nn.Dropout, nn.Dropout2d)
 
 
 def masks(bench: Bench) -> Iterator[Finding]:
-    """4: both passes drop the same activations."""
+    """4: teacher and student drop the same activations."""
     rate = bench.recipe.network.dropout
     if not rate:
         yield Finding("4 dropout masks that agree", "no dropout", "1", True)
@@ -30,40 +30,42 @@ def masks(bench: Bench) -> Iterator[Finding]:
     share = _shared(bench.trainer(bench.heavy, bench.device))
     detail = f"on {bench.device}" + (", of a small network of this kind" if bench.shrunk else "")
     yield Finding("4 dropout masks that agree", share, "1", share == 1, "D5", detail=detail)
-    told = {kind: bool(bench.recipe.dropout_sharing(kind)) for kind in ("cpu", "cuda")}
-    same = told["cpu"] == told["cuda"]
+    shares = {kind: bool(bench.recipe.dropout_sharing(kind)) for kind in ("cpu", "cuda")}
+    same = shares["cpu"] == shares["cuda"]
     yield Finding(
-        "4 devices that share a mask", ", ".join(k for k, v in told.items() if v), "all", same, "D4"
+        "4 devices that share a mask", ", ".join(k for k, v in shares.items() if v), "all", same, "D4"
     )
     if bench.compiled:
         yield _compiled(bench)
 
 
 def _shared(trainer: Trainer) -> float:
-    """The share of activations that both passes of a step treat alike."""
+    """The share of activations that the two passes of a step both keep or both drop."""
     passes: dict[str, list[tuple[Tensor, Tensor]]] = {}
     networks = {id(f.network): f.network for f in (trainer.f, trainer.teacher)}.values()
-    found = {id(m): (name, m) for net in networks for name, m in net.named_modules() if isinstance(m, KINDS)}
+    dropouts = {
+        id(m): (name, m) for net in networks for name, m in net.named_modules() if isinstance(m, KINDS)
+    }
 
     def keep(name: str) -> Any:
         return lambda module, given, out: passes.setdefault(name, []).append((given[0] != 0, out != 0))
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in found.values()]
+    hooks = [module.register_forward_hook(keep(name)) for name, module in dropouts.values()]
     trainer.step()
     for hook in hooks:
         hook.remove()
-    alike = total = 0
+    equal = total = 0
     for (had, kept), (had_too, kept_too), *_ in passes.values():
-        both = had & had_too  # where an input is zero, nothing can be dropped
-        alike += int(((kept == kept_too) & both).sum())
+        both = had & had_too  # a zero input shows no difference between kept and dropped
+        equal += int(((kept == kept_too) & both).sum())
         total += int(both.sum())
-    return alike / max(total, 1)
+    return equal / max(total, 1)
 
 
 def _compiled(bench: Bench) -> Finding:
-    """The teacher's pass has no gradient and the student's has one: two graphs, one mask."""
+    """Compiled passes without and with a gradient are two graphs, which must use the same mask."""
     network = bench.trainer(bench.heavy, bench.device).network.train()
-    compile_blocks(network)  # as a training does
+    compile_blocks(network)  # as training does
     x, c_noise = noise(4, *bench.shape).to(bench.device), noise(4).to(bench.device)
     draw_masks(network, stream(0, "dropout", 0))
     with torch.no_grad():
@@ -73,7 +75,7 @@ def _compiled(bench: Bench) -> Finding:
 
 
 def finite(bench: Bench) -> Iterator[Finding]:
-    """6: images, loss, weight and gradient at the extreme levels, with the first and the last ladder."""
+    """6: images, loss, weight and gradient are finite at extreme noise levels, at the first and the last step."""
     trainer, bad = bench.trainer(bench.heavy, bench.device), []
     ends = torch.tensor([1e-6, 1e-3, 0.999, 1 - 1e-6], dtype=torch.float64, device=bench.device)
     for k in (0, bench.K - 1):
@@ -84,14 +86,16 @@ def finite(bench: Bench) -> Iterator[Finding]:
         images = noisy(draws.x, terms.sigma_student, draws.z, bench.recipe.precision.inputs)
         slopes = [p.grad for p in trainer.network.parameters() if p.grad is not None]
         named = {"image": [images], "loss": [terms.loss], "weight": [terms.weight], "gradient": slopes}
-        bad += [f"{n} at k={k}" for n, found in named.items() if not all(t.isfinite().all() for t in found)]
+        bad += [
+            f"{n} at k={k}" for n, tensors in named.items() if not all(t.isfinite().all() for t in tensors)
+        ]
     detail = "a small network of this kind" if bench.shrunk else ""
     overflow = "D7" if any(b.startswith("image") for b in bad) else None  # half precision ends at 65504
     yield Finding("6 not finite", ", ".join(bad) or "none", "none", not bad, overflow, detail=detail)
 
 
 def averages(bench: Bench) -> Iterator[Finding]:
-    """8: one step moves the sampled copy toward the model; only the student's pass has a gradient."""
+    """8: one step moves the sampled average toward the model; only the student's pass has a gradient."""
     trainer = bench.trainer(bench.heavy, bench.device)
     before, graded = _flat(trainer.average.network), dict[str, list[bool]](student=[], teacher=[])
     hooks = [
@@ -105,13 +109,13 @@ def averages(bench: Bench) -> Iterator[Finding]:
     after, model = (_flat(f.network) for f in (trainer.average, trainer.f))
     gap = model - before
     moved = float((after - before) @ gap / (gap @ gap).clamp_min(1e-300))
-    yield Finding("8 share of the way that the average went", moved, "above 0", moved > 0, "D10")
+    yield Finding("8 step of the average / distance to the model", moved, "above 0", moved > 0, "D10")
     through = sum(graded["student"]) + sum(graded["teacher"])
     held = trainer.teacher is not trainer.f and any(
         p.grad is not None for p in trainer.teacher.network.parameters()
     )
-    told = f"{through} with a gradient" + (", kept by the teacher" if held else "")
-    yield Finding("8 passes of a step", told, "1 with a gradient", through == 1 and not held)
+    passes = f"{through} with a gradient" + (", kept by the teacher" if held else "")
+    yield Finding("8 passes of a step", passes, "1 with a gradient", through == 1 and not held)
 
 
 def _flat(network: nn.Module) -> Tensor:
@@ -119,7 +123,7 @@ def _flat(network: nn.Module) -> Tensor:
 
 
 def ranks(bench: Bench) -> Iterator[Finding]:
-    """12: what ranks rely on: N is a function of the step alone, draws of the seed, the step and the purpose."""
+    """12: processes agree, since N depends only on the step, and draws only on seed, step and purpose."""
     steps = [round(i * (bench.K - 1) / 8) for i in range(9)]
     again = rebuilt(bench.recipe, "curriculum", {}) or bench.recipe
     counts = [
@@ -127,10 +131,10 @@ def ranks(bench: Bench) -> Iterator[Finding]:
     ]
     pure = all(c == counts[0] for c in (counts[0], counts[1][::-1], counts[2], counts[3][::-1]))
     yield Finding("12 N(k) twice, backward and of a fresh build", _word(pure), "equal", pure, "D6")
-    a, b = (bench.trainer(moved=False) for _ in range(2))
+    a, b = (bench.trainer(perturbed=False) for _ in range(2))
     first, same, later = a.draws(1), b.draws(1), a.draws(2)
-    alike = all(torch.equal(getattr(first, n), getattr(same, n)) for n in ("x", "z", "u"))
-    yield Finding("12 draws of two trainers at one step", _word(alike), "equal", alike, "D20")
+    equal = all(torch.equal(getattr(first, n), getattr(same, n)) for n in ("x", "z", "u"))
+    yield Finding("12 draws of two trainers at one step", _word(equal), "equal", equal, "D20")
     fresh = not torch.equal(first.z, later.z) and bool(torch.pdist(first.z.flatten(1)).min() > 0)
     yield Finding("12 noise of two steps and of every image", _word(not fresh), "different", fresh, "D20")
 

@@ -18,7 +18,7 @@ def candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:
 
 
 def others(value: Any, hint: Any = None) -> list[Any]:
-    """Other values of the same kind, the likelier to show first."""
+    """Other values of the same kind, those most likely to have an effect first."""
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
@@ -40,7 +40,7 @@ def _literals(hint: Any) -> list[Any]:
 
 
 def rebuilt(recipe: Recipe, axis: str, fields: dict[str, Any]) -> Recipe | None:
-    """`recipe` with other fields of the ingredient of `axis`; None where its bounds refuse them."""
+    """`recipe` with changed fields of the ingredient of `axis`; None if they are out of bounds."""
     part, parts = getattr(recipe, axis), recipe.parts()
     try:
         parts[axis] = AXES[axis].build({"name": part.name, **values(part), **fields})

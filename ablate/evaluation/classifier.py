@@ -1,7 +1,7 @@
-"""The in-domain extractor: a small seeded CNN, trained once on the data set's labels and kept by content.
+"""The in-domain extractor: a small seeded CNN, trained once on the data set's labels and cached by content.
 
-Its 64 features are whitened over the training images. Left as trained, they spread along the classes and
-hardly elsewhere: twenty images per class, repeated, then were nearer to the held-out images than real ones.
+Its 64 features are whitened over the training images. Without whitening they vary between classes but hardly within
+one: twenty images per class, repeated, then had a lower FID than real images.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ FEATURES = 64
 ARCHITECTURE = "cnn-white-1"  # part of the content hash: raise it whenever `network` or `features` changes
 WIDEST = 128
 BATCH = 128  # images of one training step
-EPOCHS, SEEN = 16, 200_000  # passes at most, images at most: on one core six minutes at 32x32, seconds at 8x8
+EPOCHS, SEEN = 16, 200_000  # at most: on one core six minutes at 32x32, seconds at 8x8
 RATE, DECAY, SMOOTHING = 4e-3, 5e-2, 0.1
-SHRINKAGE = 1e-3  # added to the variances that whitening divides by, whose mean is 1
-WHITENED = 10_000  # training images that whitening looks at
+SHRINKAGE = 1e-3  # added to the variances that whitening divides by; their mean is 1
+WHITENED = 10_000  # number of training images used for whitening
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier: its file, a name that tells its content, and its held-out accuracy in [0, 1]."""
+    """A trained classifier: its file, a label that identifies its content, and its held-out accuracy in [0, 1]."""
 
     weights: Path
     label: str
@@ -40,14 +40,14 @@ class Classifier:
 
 
 def train(images: Images, cache: Path) -> Classifier:
-    """The classifier of a data set: from `cache` if it was trained before, by whichever process.
+    """Train the classifier of a data set, or load it from `cache` if any process has trained it before.
 
     Raises:
-        SpecError: the data set has one class only.
+        SpecError: the data set has only one class.
     """
     if images.classes < 2:
         raise SpecError(
-            "profile.evaluation.extractor: 'classifier': needs labels of two classes or more: name another"
+            "profile.evaluation.extractor: 'classifier': needs labels of two or more classes: name another extractor"
         )
     file = Path(cache) / f"classifier-{_key(images)}.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -62,9 +62,9 @@ def train(images: Images, cache: Path) -> Classifier:
 
 
 def network(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
-    """The untrained net for images (C, H, W).
+    """The untrained network for images of `shape` (C, H, W).
 
-    Its parts: `body` to (B, 64); from there `head` to logits (B, classes), `whiten` to features (B, 64).
+    `body` maps images to (B, 64); from there `head` gives logits (B, classes) and `whiten` features (B, 64).
     """
     nn = torch.nn
     channels, size, width = shape[0], min(shape[1:]), 32
@@ -81,10 +81,10 @@ def network(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
 
 
 def restore(weights: Path) -> torch.nn.Module:
-    """The trained net of a file that `train` left, in evaluation mode, on the CPU.
+    """Load the trained network from a file of `train`, in evaluation mode, on the CPU.
 
     Raises:
-        SpecError: no such file, or another content.
+        SpecError: there is no such file, or it is not a classifier's.
     """
     saved = _read(Path(weights))
     if saved is None:
@@ -97,15 +97,15 @@ def restore(weights: Path) -> torch.nn.Module:
 
 def features(net: Any, x: torch.Tensor) -> torch.Tensor:
     """Whitened features, float (B, 64), of images x, uint8 (B, C, H, W)."""
-    found: torch.Tensor = net["whiten"](_body(net, x))
-    return found
+    whitened: torch.Tensor = net["whiten"](_body(net, x))
+    return whitened
 
 
 def _body(net: Any, x: torch.Tensor) -> torch.Tensor:
     if x.dtype != torch.uint8:
         raise ValueError(f"images must be uint8, but got {x.dtype}")
-    found: torch.Tensor = net["body"](x.to(memory_format=torch.channels_last).float() / 127.5 - 1)
-    return found
+    activations: torch.Tensor = net["body"](x.to(memory_format=torch.channels_last).float() / 127.5 - 1)
+    return activations
 
 
 def _block(width: int, wider: int) -> list[torch.nn.Module]:
@@ -114,7 +114,7 @@ def _block(width: int, wider: int) -> list[torch.nn.Module]:
 
 
 def _fit(images: Images) -> Any:
-    """The trained and whitened net; draws come from private generators only."""
+    """Train and whiten a network; it draws from its own generators only."""
     device = images.train.device
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -150,20 +150,20 @@ def _loss(net: Any, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def _whiten(net: Any, x: torch.Tensor) -> None:
     """Set `whiten` so that the features of images x have mean 0 and covariance 1."""
     with torch.no_grad():
-        found = torch.cat([_body(net, part) for part in torch.split(x, 500)]).double().cpu()
-        variances, directions = torch.linalg.eigh(torch.cov(found.T))
+        activations = torch.cat([_body(net, chunk) for chunk in torch.split(x, 500)]).double().cpu()
+        variances, directions = torch.linalg.eigh(torch.cov(activations.T))
         matrix = directions.T / (variances.clamp(min=0) + SHRINKAGE).sqrt()[:, None]
         net["whiten"].weight.copy_(matrix)
-        net["whiten"].bias.copy_(-matrix @ found.mean(0))
+        net["whiten"].bias.copy_(-matrix @ activations.mean(0))
 
 
 def _one_cycle(t: float) -> float:
-    """Factor of the rate at the part t in (0, 1] of the training: up for a fifth, down to nothing."""
+    """Factor of the learning rate after a share t, in (0, 1], of the training: rises for a fifth, then falls to 0."""
     return min(t / 0.2, (1 - t) / 0.8)
 
 
 def _augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Images shifted by up to an eighth, mirrored by chance if coloured: gray ones are mostly characters."""
+    """Shift images by up to an eighth and mirror half of those in color; gray images are mostly characters."""
     (n, channels, height, width), edge = x.shape, max(1, min(x.shape[2:]) // 8)
     dy, dx = torch.randint(-edge, edge + 1, (2, n, 1), generator=generator).to(x.device)
     rows = (torch.arange(height, device=x.device) + dy).clamp(0, height - 1)
@@ -177,8 +177,8 @@ def _augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def _accuracy(net: Any, images: Images) -> float:
     with torch.no_grad():
-        found = [net["head"](_body(net, x)).argmax(1) for x in torch.split(images.test, 500)]
-    return float((torch.cat(found) == images.test_labels).double().mean())
+        predicted = [net["head"](_body(net, x)).argmax(1) for x in torch.split(images.test, 500)]
+    return float((torch.cat(predicted) == images.test_labels).double().mean())
 
 
 def _key(images: Images) -> str:
@@ -207,7 +207,7 @@ def _content(saved: dict[str, Any]) -> str:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """What the file holds; None if there is none or it is damaged, as it can be trained again."""
+    """The content of a file; None if it is missing or damaged, because the classifier can be trained again."""
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)
         return saved if {"shape", "classes", "state", "accuracy"} <= set(saved) else None

@@ -1,6 +1,6 @@
-"""Samples against held-out images: FID, KID, precision and recall, each with what it was measured by.
+"""Measures samples against held-out images: FID, KID, precision and recall, each with how it was measured.
 
-torch-fidelity reads its cache by pickle: keep the cache folder to yourself.
+torch-fidelity reads its cache with pickle, so let nobody else write to the cache folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ablate.data.datasets import Images
 from ablate.evaluation.extractors import OURS, Extractor, calculate, check, extractor
 from ablate.evaluation.metrics import METRICS, Entry, Features
 
-FEWEST = 8  # images on either side
+FEWEST = 8  # images on each side
 
 __all__ = [
     "Extractor",
@@ -42,12 +42,12 @@ __all__ = [
 
 
 class NotFinite(ValueError):
-    """Samples hold NaN or infinity: cast to uint8 they would be gray images with a finite FID."""
+    """Samples contain NaN or infinity. As uint8 they would be gray images with a finite FID."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images, uint8 (n, C, H, W), under a label that tells their content."""
+    """Real images, uint8 (n, C, H, W), with a label that identifies their content."""
 
     label: str
     images: torch.Tensor
@@ -55,7 +55,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Measured:
-    """The metrics of n samples: name -> `value`, and what else the metric says."""
+    """The metrics of n samples: name -> `value` and further fields of the metric."""
 
     n: int
     metrics: Mapping[str, Mapping[str, Any]]
@@ -90,13 +90,13 @@ def measure(
     device: Any = "cpu",
     batch: int = 64,
 ) -> Measured:
-    """The metrics of samples, uint8 (n, C, H, W), `against` a reference; no global random state is changed.
+    """Measure samples, uint8 (n, C, H, W), `against` a reference. Global random states do not change.
 
-    Features of the samples are computed once for all metrics, those of the reference once ever.
+    The features of the samples are computed once for all metrics; those of the reference are cached.
 
     Raises:
-        ValueError: no uint8, shapes that differ, or fewer than 8 images on a side.
-        SpecError: weights of the extractor can not be downloaded.
+        ValueError: images are not uint8, shapes differ, or a side has fewer than 8 images.
+        SpecError: weights of the extractor cannot be downloaded.
     """
     _comparable(samples, against.images)
     device, folder, name = torch.device(device), Path(cache) / "fidelity", _cache_name(against, by)
@@ -122,19 +122,19 @@ def measure(
 
 def _comparable(samples: torch.Tensor, real: torch.Tensor) -> None:
     if samples.dtype != torch.uint8 or samples.shape[1:] != real.shape[1:]:
-        found = f"{samples.dtype} {tuple(samples.shape[1:])}"
-        raise ValueError(f"samples must be uint8 {tuple(real.shape[1:])}, but got {found}")
+        given = f"{samples.dtype} {tuple(samples.shape[1:])}"
+        raise ValueError(f"samples must be uint8 {tuple(real.shape[1:])}, but got {given}")
     if min(len(samples), len(real)) < FEWEST:
-        raise ValueError(f"n >= {FEWEST} must hold on either side, but got {len(samples)} and {len(real)}")
+        raise ValueError(f"n >= {FEWEST} must hold on each side, but got {len(samples)} and {len(real)}")
 
 
 def of_real_images(images: Images, n: int, by: Extractor, cache: Path, device: Any = "cpu") -> Measured:
-    """The first n training images as samples: what no model is expected to beat. Kept on disk, by content."""
+    """Measure the first n training images as samples, a bound that no model is expected to beat; cached by content."""
     against, real = reference(images, n), images.train[:n]
     facts = f"{_cache_name(against, by)} {by.name} {_hash(real)} {sorted(METRICS)}"
     file = Path(cache) / f"real-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.json"
     known = read_json(file)
-    with contextlib.suppress(LookupError, TypeError):  # none yet, or damaged
+    with contextlib.suppress(LookupError, TypeError):  # not cached yet, or damaged
         return Measured(known["n"], known["metrics"])
     measured = measure(real, against, by, cache, device)
     write_json(file, dataclasses.asdict(measured))
@@ -144,53 +144,53 @@ def of_real_images(images: Images, n: int, by: Extractor, cache: Path, device: A
 def entries(
     nfe: int, sigmas: Sequence[float], measured: Measured, by: Extractor, against: Reference
 ) -> dict[str, Entry]:
-    """What a record holds of each metric, of samples of the EMA weights in `nfe` evaluations at levels `sigmas`."""
+    """The record's entry of each metric, for samples of the EMA weights in `nfe` evaluations at levels `sigmas`."""
     how: dict[str, Any] = {
         "extractor": by.label,
         "reference": against.label,
         "sigmas": [float(s) for s in sigmas],
     }
     return {
-        name: Entry(nfe=nfe, n=measured.n, weights="ema", **how, **found)
-        for name, found in measured.metrics.items()
+        name: Entry(nfe=nfe, n=measured.n, weights="ema", **how, **fields)
+        for name, fields in measured.metrics.items()
     }
 
 
 def _hash(x: torch.Tensor) -> str:
-    """Of images' content, the same on every device."""
+    """A hash of the images' content, the same on every device."""
     return hashlib.sha256(repr(tuple(x.shape)).encode() + x.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def _cache_name(against: Reference, by: Extractor) -> str:
-    """All that decides a reference's features: torch-fidelity itself looks at the name and the layer only."""
+    """A cache name with everything that the reference's features depend on: torch-fidelity compares only names."""
     return f"{against.label}-{by.label}-{importlib.metadata.version('torch-fidelity')}"
 
 
 def _dataset(x: torch.Tensor, by: Extractor) -> Any:
-    """Images as torch-fidelity takes them: on the CPU, in three channels except for our own extractor."""
+    """Images as torch-fidelity expects them: on the CPU, with three channels except for our own extractor."""
     if x.shape[1] == 1 and by.name != OURS:
         x = x.expand(-1, 3, -1, -1)
-    images: Any = x.cpu()  # a tensor has all that a Dataset needs
+    images: Any = x.cpu()  # a tensor works as a Dataset
     return torch.utils.data.Subset(images, range(len(x)))
 
 
 @contextlib.contextmanager
 def _once(files: list[Path]) -> Iterator[None]:
-    """Let one process alone fill the reference's cache, and drop what of it is damaged."""
+    """Let only one process fill the reference's cache, and delete damaged files first."""
     files[0].parent.mkdir(parents=True, exist_ok=True)
     if all(_readable(file) for file in files):
         yield
         return
     with FileLock(f"{files[0]}.lock"):
         if not all(_readable(file) for file in files):
-            for file in files:  # both: new features would stand beside old statistics
+            for file in files:  # both, because they must belong together
                 file.unlink(missing_ok=True)
         yield
 
 
 @contextlib.contextmanager
 def _forgotten(folder: Path, name: str) -> Iterator[None]:
-    """Keep no features of samples: they are torch-fidelity's way to hand them out."""
+    """Delete the samples' features, which torch-fidelity returns only through its cache."""
     try:
         yield
     finally:
@@ -200,9 +200,7 @@ def _forgotten(folder: Path, name: str) -> Iterator[None]:
 
 def _readable(file: Path) -> bool:
     try:
-        torch.load(
-            file, map_location="cpu", weights_only=False
-        )  # as torch-fidelity will: it holds numpy arrays
+        torch.load(file, map_location="cpu", weights_only=False)  # as in torch-fidelity: it has numpy arrays
         return True
     except Exception:  # torch.load raises nearly anything on a damaged file
         return False
@@ -210,7 +208,7 @@ def _readable(file: Path) -> bool:
 
 @contextlib.contextmanager
 def _preserved(device: torch.device) -> Iterator[None]:
-    """Leave the random state of torch, numpy and Python as it was: evaluating must not change training."""
+    """Restore the random states of torch, numpy and Python, because evaluation must not change training."""
     import numpy as np
 
     drawn, python = np.random.get_state(), random.getstate()

@@ -1,7 +1,4 @@
-"""What turns images into features: the in-domain classifier, Inception, or any of torch-fidelity's.
-
-The only importer of torch_fidelity.
-"""
+"""Extractors, which turn images into features: the in-domain classifier, Inception, or any of torch-fidelity's."""
 
 from __future__ import annotations
 
@@ -22,19 +19,19 @@ from ablate.evaluation import classifier
 torch_fidelity: Any = LazyModule("torch_fidelity")
 
 KEY = "profile.evaluation.extractor"
-OURS = "ablate-classifier"  # the name that torch-fidelity knows the in-domain extractor by
+OURS = "ablate-classifier"  # name of the in-domain extractor in torch-fidelity
 INCEPTION = "inception-v3-compat"
 SHORT = {"classifier": OURS, "inception": INCEPTION}
-WEIGHTS = "ABLATE_INCEPTION_WEIGHTS"  # environment variable: the Inception weights' file
-PATIENCE = 20.0  # seconds for a server to answer
+WEIGHTS = "ABLATE_INCEPTION_WEIGHTS"  # environment variable: the file of the Inception weights
+PATIENCE = 20.0  # seconds to wait for a server
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """What turns images into features.
+    """A network that turns images into features.
 
-    name: as torch-fidelity knows it; label: as tables show it, with a hash of the weights where their file is
-    known; weights: that file; layer: the output that all metrics use.
+    name: in torch-fidelity; label: in tables, with a hash of the weights if their file is known; weights: that file;
+    layer: the output that all metrics use.
     """
 
     name: str
@@ -44,10 +41,10 @@ class Extractor:
 
 
 def check(name: str) -> None:
-    """Is `name` an extractor? Cheap for `classifier` and `inception`; no weights are looked for.
+    """Check that `name` is an extractor, without looking for weights; fast for `classifier` and `inception`.
 
     Raises:
-        SpecError: no such extractor.
+        SpecError: there is no such extractor.
     """
     if name not in SHORT and name not in (known := _registry()):
         raise SpecError(f"{KEY}: no extractor {name!r}; {nearest(name, {*SHORT, *known} - {OURS})}")
@@ -57,7 +54,7 @@ def extractor(name: str, images: Images, cache: Path) -> Extractor:
     """The extractor `name`; `classifier` is trained on `images` unless `cache` has it.
 
     Raises:
-        SpecError: unknown name, or weights that are neither there nor to be had.
+        SpecError: unknown name, or weights that are missing and cannot be downloaded.
     """
     check(name)
     known = SHORT.get(name, name)
@@ -72,27 +69,26 @@ def extractor(name: str, images: Images, cache: Path) -> Extractor:
 
 
 def calculate(request: dict[str, Any]) -> dict[str, float]:
-    """torch-fidelity's metrics of a request, by their names there.
+    """The metrics of a request to torch-fidelity, under its names.
 
     Raises:
-        SpecError: weights of the extractor can not be downloaded.
+        SpecError: weights of the extractor cannot be downloaded.
     """
     _registry()
     try:
-        found: dict[str, float] = torch_fidelity.calculate_metrics(**request)
+        metrics: dict[str, float] = torch_fidelity.calculate_metrics(**request)
     except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "no internet connection" not in str(
-            error
-        ):  # torch.hub's words
+        offline = "no internet connection" in str(error)  # the words of torch.hub
+        if isinstance(error, RuntimeError) and not offline:
             raise
         name = request["feature_extractor"]
-        raise SpecError(f"{KEY}: {name!r}: its weights can not be downloaded: {error}") from None
-    return found
+        raise SpecError(f"{KEY}: {name!r}: its weights cannot be downloaded: {error}") from None
+    return metrics
 
 
 @functools.lru_cache(maxsize=1)
 def _registry() -> dict[str, Any]:
-    """torch-fidelity's extractors with ours among them; its own dict, so that later plug-ins show."""
+    """torch-fidelity's own dict of extractors, with ours added; extractors registered later appear in it too."""
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
     known: dict[str, Any] = FEATURE_EXTRACTORS_REGISTRY
@@ -102,7 +98,7 @@ def _registry() -> dict[str, Any]:
 
 
 def _classifier_extractor() -> type:
-    """The class, made when torch is there to inherit from."""
+    """The class. It inherits from torch-fidelity's base, so it is defined only when it is used."""
 
     class ClassifierExtractor(torch_fidelity.FeatureExtractorBase):  # type: ignore[misc]
         def __init__(self, name: str, layers: list[str], feature_extractor_weights_path: str, **_: Any):
@@ -128,14 +124,18 @@ def _classifier_extractor() -> type:
 
 
 def _inception_weights() -> Path:
-    """The weights' file, checked; downloaded where it is missing."""
+    """The file of the weights, downloaded if missing, and checked.
+
+    Raises:
+        SpecError: it is damaged, or cannot be downloaded.
+    """
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
 
     name, named = url.rsplit("/", 1)[1], os.environ.get(WEIGHTS)
     file = Path(named or Path(torch.hub.get_dir()) / "checkpoints" / name).expanduser()
     if not named and not file.is_file():
         _download(url, name, file)
-    try:  # weights only: torch-fidelity itself would unpickle anything
+    try:  # safely, because torch-fidelity would unpickle anything
         torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         damage = (str(error).splitlines() or [repr(error)])[0][:80]
@@ -153,8 +153,8 @@ def _download(url: str, name: str, file: Path) -> None:
         torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=False)
     except (OSError, RuntimeError) as error:
         raise SpecError(
-            f"{KEY}: 'inception': {name} can not be downloaded ({str(error)[:60]}): "
-            f"put it into {file.parent}, or name its path in {WEIGHTS}"
+            f"{KEY}: 'inception': {name} cannot be downloaded ({str(error)[:60]}): "
+            f"put it into {file.parent}, or set {WEIGHTS} to its path"
         ) from None
     finally:
         socket.setdefaulttimeout(before)

@@ -1,4 +1,4 @@
-"""`python -m ablate.runs.worker FOLDER DEVICE THREADS` as a process of its own: what a cluster's node runs."""
+"""`python -m ablate.runs.worker FOLDER DEVICE THREADS` as a process of its own: what the node of a cluster runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,18 @@ from ablate.runs.record import INTERRUPTED
 
 POLL_S = 0.1
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-# of a scheduler; of ray's cancel; of submitit, some time before a time limit
-ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+# by a scheduler; by ray's cancel; by submitit, some time before a time limit
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
 @dataclass(frozen=True)
 class Command:
-    """Plain data, so that any scheduler can carry it to its node.
+    """The command of a cell as plain data, which any cluster can send to a node.
 
-    threads: of torch; the other libraries get as many, unless the submitting process was told otherwise.
-    cwd: the submitting process's, used where the node has it too.
-    environment: what the node's own is changed by.
+    threads: of torch. The other libraries get as many, unless the environment of the submitting process sets a number.
+    cwd: of the submitting process; used where the node has it too.
+    environment: variables to change on the node.
     """
 
     folder: str
@@ -39,9 +38,9 @@ class Command:
 
     @staticmethod
     def of(folder: Path, device: str, threads: int) -> Command:
-        """The command of a cell, to run as it would on this machine.
+        """The command that computes a cell on a node as it would be computed on this machine.
 
-        Schedulers set thread counts of their own, and plugins lie where the experiment file does.
+        Clusters set thread counts of their own, and plugins lie beside the experiment file.
         """
         changed = {name: os.environ.get(name, str(threads)) for name in THREADS}
         own = (sys.prefix, sys.base_prefix)
@@ -50,37 +49,39 @@ class Command:
 
     @property
     def arguments(self) -> list[str]:
-        """What is executed, by the node's own Python."""
+        """The words of the command line, for the node's own Python."""
         return [sys.executable, "-m", "ablate.runs.worker", self.folder, self.device, str(self.threads)]
 
+    def start(self, *prefix: str) -> subprocess.Popen[bytes]:
+        """Start it on this machine, behind words such as `nice`.
 
-def run(command: Command, between: Callable[[], None] = lambda: None) -> int:
-    """Run a cell's command to its end; its exit code (negative: the signal that ended it).
-
-    A request to stop goes on to the command as SIGTERM, whichever signal brought it; then its checkpoint is waited for.
-    The kernel ends the command when this process dies, so that a crash leaves no cell behind that nobody waits for.
-
-    Args:
-        between: called several times a second while the command runs.
-    """
-    with _Asked() as asked:
-        if asked.early:
-            return INTERRUPTED
-        process = subprocess.Popen(
-            command.arguments,
-            cwd=command.cwd if os.path.isdir(command.cwd) else None,
-            env={**os.environ, **command.environment},
-            start_new_session=True,  # what is sent to a process group reaches the command through us, and once
-            preexec_fn=_begin,
+        The kernel ends the process when this one dies, so that a crash leaves no cell behind that nobody waits for.
+        """
+        return subprocess.Popen(
+            [*prefix, *self.arguments],
+            cwd=self.cwd if os.path.isdir(self.cwd) else None,
+            env={**os.environ, **self.environment},
+            start_new_session=True,  # a signal to the process group reaches it through us only, and once
+            preexec_fn=_bind_to_parent,
         )
-        asked.pass_on_to(process)
+
+
+def run(command: Command) -> int:
+    """Run the command of a cell to its end; its exit code (negative: the signal that ended it).
+
+    A request to stop reaches the command as SIGTERM, whichever signal brought it; then this waits for its checkpoint.
+    """
+    with _StopRequests() as requests:
+        if requests.early:
+            return INTERRUPTED
+        process = command.start()
+        requests.pass_on_to(process)
         while process.poll() is None:
-            between()
             time.sleep(POLL_S)
         return process.returncode
 
 
-class _Asked:
+class _StopRequests:
     """Passes every request to stop that arrives in the block on to a process."""
 
     def __init__(self) -> None:
@@ -88,15 +89,15 @@ class _Asked:
         self.process: subprocess.Popen[bytes] | None = None
         self.before: dict[int, Any] = {}
 
-    def __enter__(self) -> _Asked:
-        self.before = {number: signal.signal(number, self._ask) for number in ASKS}
+    def __enter__(self) -> _StopRequests:
+        self.before = {number: signal.signal(number, self._request) for number in STOP_SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
-    def _ask(self, number: int, frame: object) -> None:
+    def _request(self, number: int, frame: object) -> None:
         self.early = self.process is None
         if self.process:
             self.process.terminate()
@@ -108,7 +109,7 @@ class _Asked:
             process.terminate()
 
 
-def _begin() -> None:
+def _bind_to_parent() -> None:
     """In the new process: end with the parent, and leave to it what Slurm sends to all processes of a job."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     if LIBC:

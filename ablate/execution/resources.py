@@ -1,4 +1,4 @@
-"""What a run may use, and the crew of workers that comes of it."""
+"""What a run may use, and the scheduler that it gets."""
 
 from __future__ import annotations
 
@@ -9,41 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablate.config.profile import Profile
-from ablate.core.errors import SpecError, nearest
+from ablate.core.errors import Problems, SpecError
 from ablate.core.hardware import cores, devices
 from ablate.core.section import Section, explain
-from ablate.execution.executors import Executor
-from ablate.execution.scheduler import Crew, Follow
+from ablate.execution import executors
+from ablate.execution.executors import Executor, Request
+from ablate.execution.scheduler import Follow, Scheduler
 from ablate.runs.store import Store
 from ablate.training import distributed
-
-
-class RayOptions(Section):
-    """`--executor-option` of ray: see `executors.ray.Ray`."""
-
-    cpus: int | None = None
-    gpus: float = 0.0
-    address: str | None = None
-    mirror: str | None = None
-
-
-class SlurmOptions(Section):
-    """`--executor-option` of slurm: see `executors.slurm.Slurm`."""
-
-    partition: str | None = None
-    time: int = 60
-    gpus: int = 0
-    cpus: int | None = None
-    extra: dict[str, Any] = {}
-    setup: list[str] = []
-    cluster: str = "slurm"
-
-
-class LocalOptions(Section):
-    """The pool of this machine's devices has none: its means have options of their own."""
-
-
-EXECUTORS: dict[str, type[Section]] = {"local": LocalOptions, "ray": RayOptions, "slurm": SlurmOptions}
 
 
 @dataclass(frozen=True)
@@ -52,12 +25,12 @@ class Resources:
 
     Args:
         workers: cells at a time; unset, one per GPU (or group of them), or as many as the cores hold without one; on a
-            cluster as many as its executor finds room for.
+            cluster as many as its executor has room for.
         per_device: cells that share a GPU; multiplies the default of `workers`.
-        per_cell: devices that a cell takes, on the CPU its processes: data parallel. Of `local` only.
-        executor: local, ray or slurm.
-        options: of the executor.
-        retries: of a cell whose worker died.
+        per_cell: devices that a cell takes, on the CPU its processes: data parallel, where the executor allows it.
+        executor: the name of an executor: local, ray, slurm, or one that a plugin adds.
+        options: of the executor, by the names of its `Options`.
+        retries: how often a cell whose worker died is restarted from its checkpoint.
         stall_min: minutes without a step after which a worker counts as hanging.
     Raises:
         SpecError: an unknown executor or option.
@@ -72,26 +45,22 @@ class Resources:
     stall_min: float | None = None
 
     def __post_init__(self) -> None:
-        if self.executor not in EXECUTORS:
-            raise SpecError(f"--executor {self.executor}: {nearest(self.executor, EXECUTORS)}")
-        if self.per_cell > 1 and self.executor != "local":
-            raise SpecError(f"--devices-per-cell {self.per_cell}: with --executor local only")
-        self._checked()
-
-    def _checked(self) -> dict[str, Any]:
-        """The executor's options, defaults filled in."""
-        known = EXECUTORS[self.executor]
-        if self.options and not known.model_fields:
-            raise SpecError(f"--executor-option {next(iter(self.options))}: {self.executor} has no options")
-        try:
-            return known.model_validate(dict(self.options), strict=False).model_dump()
-        except ValidationError as error:
-            raise explain(error, "--executor-option", known) from None
+        kind, problems = executors.named(self.executor), Problems()
+        if self.per_cell > 1 and not kind.data_parallel:
+            able = " or ".join(sorted(name for name, e in executors.EXECUTORS.items() if e.data_parallel))
+            problems.add(f"--devices-per-cell {self.per_cell}: with --executor {able} only")
+        with problems:
+            _validated(kind, self.options)
+        problems.check()
 
     def at_once(self, profile: Profile) -> tuple[int, int]:
-        """Cells at a time, and threads of each of their processes: no more in all than the cores."""
-        found = devices()
-        room = cores() // self.per_cell if found == ["cpu"] else len(found) // self.per_cell * self.per_device
+        """Cells at a time on this machine, and threads of each of their processes: no more in all than the cores."""
+        present = devices()
+        room = (
+            cores() // self.per_cell
+            if present == ["cpu"]
+            else len(present) // self.per_cell * self.per_device
+        )
         workers = self.workers or max(1, room)
         return workers, profile.threads or max(1, cores() // (workers * self.per_cell))
 
@@ -99,48 +68,28 @@ class Resources:
         """Refuse at once what no cell of the profile can run on.
 
         Raises:
-            SpecError: the batch can not be divided among so many devices, or there are fewer.
+            SpecError: the batch cannot be divided among so many devices, or there are fewer.
         """
         if self.per_cell > 1:
-            found = devices()
-            distributed.divided(profile, self.per_cell, None if found == ["cpu"] else len(found))
+            present = devices()
+            distributed.check_ranks(profile, self.per_cell, None if present == ["cpu"] else len(present))
 
-    def crew(self, profile: Profile, store: Store, follow: Follow, cells: int) -> Crew:
-        """Workers for so many cells of a profile."""
-        stall = self.stall_min and self.stall_min * 60
-        return Crew(self._executor(profile, store, cells), store, follow, self.retries, stall)
-
-    def _executor(self, profile: Profile, store: Store, cells: int) -> Executor:
+    def scheduler(self, profile: Profile, store: Store, follow: Follow, cells: int) -> Scheduler:
+        """A scheduler for so many cells of a profile, with its executor started."""
         self.check(profile)
-        options = self._checked()
-        if self.executor == "local":
-            return self._local(profile, cells)
-        options["cpus"] = options["cpus"] or profile.threads or 1
-        if self.executor == "ray":
-            from ablate.execution.executors.ray import Ray
-
-            return Ray(workers=self.workers, **options)
-        from ablate.execution.executors.slurm import Slurm
-
-        options |= {"workers": self.workers} if self.workers else {}
-        return Slurm(store.path / "slurm", **options)
-
-    def _local(self, profile: Profile, cells: int) -> Executor:
-        from ablate.execution.executors.local import Local
-
-        workers, threads = self.at_once(profile)
-        return Local(
-            _work,
-            min(workers, cells),
-            devices(),
-            threads,
-            per_cell=self.per_cell,
-            workers_per_device=self.per_device if self.workers is None else None,
+        kind, (workers, threads) = executors.named(self.executor), self.at_once(profile)
+        request = Request(
+            store, profile, cells, self.workers, devices(), workers, threads, self.per_device, self.per_cell
         )
+        executor = kind.start(_validated(kind, self.options), request)
+        return Scheduler(executor, store, follow, self.retries, self.stall_min and self.stall_min * 60)
 
 
-def _work(folder: str, device: str, threads: int, ranks: int = 1) -> None:
-    """What a worker runs; its heavy imports are in the server that forks it, not in the parent."""
-    from ablate.runs.worker import work
-
-    work(folder, device, threads, ranks)
+def _validated(kind: type[Executor], options: Mapping[str, Any]) -> Section:
+    """The options of an executor, with defaults filled in."""
+    if options and not kind.Options.model_fields:
+        raise SpecError(f"--executor-option {next(iter(options))}: {kind.name} has no options")
+    try:
+        return kind.Options.model_validate(dict(options), strict=False)
+    except ValidationError as error:
+        raise explain(error, "--executor-option", kind.Options) from None

@@ -1,4 +1,4 @@
-"""An experiment's cells: what is finished costs nothing, the rest goes to a crew of workers."""
+"""An experiment's cells: finished ones cost nothing, a scheduler computes the rest."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ablate.execution.progress import Progress
-from ablate.execution.scheduler import POLL_S, Crew, Ended, Follow
+from ablate.execution.scheduler import POLL_S, CellEnd, Follow, Scheduler
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
-from ablate.runs.store import Store
+from ablate.runs.store import Folder, Store
 
 STATES = ("finished", "diverged", "failed", "crashed", "interrupted")
 
 
 @dataclass
 class Outcome:
-    """How the cells ended: key -> finished, diverged, failed; crashed or interrupted where there is no record."""
+    """How the cells ended: key -> finished, diverged or failed; crashed or interrupted where there is no record."""
 
     states: dict[str, str] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
@@ -33,30 +33,30 @@ class Outcome:
         return [key for key, state in self.states.items() if state in STATES[2:]]
 
     def counts(self) -> dict[str, float]:
-        """How many cells ended how; the usual ends always, the others where there are any."""
+        """The number of cells in each state; crashed and interrupted are left out where there are none."""
         count = {state: float(list(self.states.values()).count(state)) for state in STATES}
         return {state: n for state, n in count.items() if n or state in STATES[:3]}
 
     def join(self, later: Outcome) -> None:
-        """Take over how the cells ended that were computed since."""
+        """Add the cells that were computed since."""
         self.states |= later.states
         self.computed += later.computed
         self.reasons |= later.reasons
 
-    def add(self, ended: Ended) -> None:
+    def add(self, end: CellEnd) -> None:
         """Note the end of a cell."""
-        key = ended.cell.key
-        self.states[key] = ended.state
-        self.computed += [key] if ended.record and ended.computed else []
-        if ended.state in STATES[2:]:
-            self.reasons[key] = ended.reason
+        key = end.cell.key
+        self.states[key] = end.state
+        self.computed += [key] if end.record and end.computed else []
+        if end.state in STATES[2:]:
+            self.reasons[key] = end.reason
 
 
 def missing(experiment: Experiment, store: Store, retry_failed: bool = False) -> tuple[list[Cell], Outcome]:
-    """The cells to compute, the first seed of all rows before the second; and how the others ended.
+    """The cells to compute, the first seed of all rows before the second seed; and how the others ended.
 
     Args:
-        retry_failed: forget the records of cells that failed.
+        retry_failed: remove the records of cells that failed.
     """
     records = {key: store.record(key) for key in experiment.cells}
     if retry_failed:
@@ -72,15 +72,15 @@ def missing(experiment: Experiment, store: Store, retry_failed: bool = False) ->
 def run(
     experiment: Experiment,
     store: Store,
-    crew_of: Callable[[Store, Follow, int], Crew],
+    make_scheduler: Callable[[Store, Follow, int], Scheduler],
     follow: Follow = lambda folder, running: None,
     retry_failed: bool = False,
 ) -> Outcome:
     """Compute what is missing of an experiment.
 
     Args:
-        crew_of: store, follow, how many cells there are -> who computes them; called only if there are any.
-        follow: told of every cell that starts (True) or ends (False).
+        make_scheduler: store, follow, number of cells -> scheduler; called only if there are cells to compute.
+        follow: called with the folder of every cell that starts (True) or ends (False).
         retry_failed: compute cells that failed once more.
     """
     cells, outcome = missing(experiment, store, retry_failed)
@@ -89,36 +89,36 @@ def run(
     by_path = {store.folder(cell.key).path: cell for cell in cells}
     with Progress(len(cells)) as progress, terminated():
 
-        def told(folder: Any, running: bool) -> None:
+        def show(folder: Folder, running: bool) -> None:
             if running:
                 progress.start(folder, by_path[folder.path])
             follow(folder, running)
 
-        crew = crew_of(store, told, len(cells))
+        scheduler = make_scheduler(store, show, len(cells))
         for cell in cells:
-            crew.add(cell)
-        for ended in drained(crew, progress.update):
-            progress.end(ended.folder, ended.cell, ended.state, ended.record, ended.reason)
-            outcome.add(ended)
+            scheduler.add(cell)
+        for end in as_completed(scheduler, progress.update):
+            progress.end(end)
+            outcome.add(end)
     return outcome
 
 
-def drained(crew: Crew, between: Callable[[], Any] = lambda: None) -> Iterator[Ended]:
-    """The cells of a crew as they end; an interruption stops its workers before it goes on its way."""
+def as_completed(scheduler: Scheduler, between: Callable[[], Any] = lambda: None) -> Iterator[CellEnd]:
+    """The ends of a scheduler's cells as they come; an exception stops the workers before it propagates."""
     try:
-        while crew.busy:
-            yield from crew.poll()
+        while scheduler.busy:
+            yield from scheduler.poll()
             between()
-            if crew.busy:
+            if scheduler.busy:
                 time.sleep(POLL_S)
     except BaseException:
-        crew.cancel()
+        scheduler.cancel()
         raise
 
 
 @contextmanager
 def terminated() -> Iterator[None]:
-    """SIGTERM is a Ctrl-C: what runs saves and stops."""
+    """Treat SIGTERM as Ctrl-C: running cells save and stop."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -126,9 +126,9 @@ def terminated() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def closing(outcome: Outcome, folder: Path) -> str:
-    """The last words of `run`."""
-    told = ", ".join(f"{n:.0f} {state}" for state, n in outcome.counts().items() if n)
+def format_outcome(outcome: Outcome, folder: Path) -> str:
+    """What `run` prints at its end: cells without a result and why, counts, where the report is."""
+    counts = ", ".join(f"{n:.0f} {state}" for state, n in outcome.counts().items() if n)
     lines = [f"{outcome.states[key]} {key}: {reason}" for key, reason in outcome.reasons.items()]
-    last = f"{told} ({len(outcome.computed)} computed now); the report is {folder / 'table.md'}"
+    last = f"{counts} ({len(outcome.computed)} computed now); the report is {folder / 'table.md'}"
     return "\n".join([*lines[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else []), last])

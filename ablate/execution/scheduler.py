@@ -1,4 +1,4 @@
-"""Cells through an executor: what ends one of them, crash, hang or signal, never touches another."""
+"""Cells through an executor: a crash, hang or signal ends one cell and never touches another."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from ablate.runs import heartbeat
 from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK
 from ablate.runs.store import Folder, Store
 
-POLL_S = 0.1  # between two looks at the workers
-ASK_S = 1.0  # between two looks at a cell that another run computes
-KILL_S = 30.0  # for a worker that was told to stop
+POLL_S = 0.1  # between two calls of `poll`
+ELSEWHERE_S = 1.0  # between two checks of a cell that another run computes
+KILL_S = 30.0  # for a worker that was asked to stop
 Follow = Callable[[Folder, bool], None]
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A cell that is done with.
+class CellEnd:
+    """How a cell ended.
 
-    state: of its record (finished, diverged, failed); or without one crashed, interrupted, stopped (as was wished).
-    computed: by this crew, not by another run.
+    state: of its record (finished, diverged, failed); without a record crashed, interrupted, or stopped (on request).
+    reason: why there is no result.
+    computed: by this scheduler, not by another run.
     """
 
     cell: Cell
@@ -38,13 +39,18 @@ class Ended:
     reason: str = ""
     computed: bool = True
 
+    @staticmethod
+    def recorded(cell: Cell, folder: Folder, record: dict[str, Any], computed: bool) -> CellEnd:
+        """The end of a cell that has a record."""
+        return CellEnd(cell, folder, record["state"], record, record.get("reason", ""), computed)
 
-class Crew:
+
+class Scheduler:
     """Computes cells as workers become free.
 
     Args:
-        follow: told of every cell that starts (True) or ends (False).
-        retries: how often a cell whose worker died is begun again, from its checkpoint; other failures repeat.
+        follow: called with the folder of every cell that starts (True) or ends (False).
+        retries: how often a cell whose worker died is restarted from its checkpoint; other failures would repeat.
         stall_s: seconds without a step after which a worker counts as hanging and is killed; None: never.
     """
 
@@ -60,9 +66,9 @@ class Crew:
         self.retries, self.stall_s = retries, stall_s
         self.waiting: deque[Cell] = deque()
         self.running: dict[Path, Cell] = {}
-        self.begun: dict[Path, float] = {}
-        self.elsewhere: dict[Path, tuple[Cell, float]] = {}  # another run computes it; when to look again
-        self.stopping: dict[Path, tuple[float, str]] = {}  # told to stop: when, and why if it hung
+        self.started: dict[Path, float] = {}  # when the last worker of a cell started
+        self.elsewhere: dict[Path, tuple[Cell, float]] = {}  # another run computes it; when to check again
+        self.stopping: dict[Path, tuple[float, str]] = {}  # asked to stop: when, and why if it hung
         self.tries: Counter[Path] = Counter()
         self.broken = ""  # why no further cell can be computed
 
@@ -72,34 +78,29 @@ class Crew:
 
     @property
     def busy(self) -> bool:
-        """Whether any cell is not done with."""
+        """Whether any cell has not ended."""
         return bool(self.waiting or self.running or self.elsewhere)
 
     @property
-    def hungry(self) -> bool:
-        """Whether a further cell would be begun at once."""
-        return bool(not self.waiting and not self.broken and self.executor.free())
+    def has_capacity(self) -> bool:
+        """Whether a further cell would start at once."""
+        return not self.waiting and not self.broken and self.executor.has_room()
 
-    def poll(self) -> list[Ended]:
-        """Start what there is room for; what ended since the last call."""
-        while self.waiting and not self.broken and self.executor.free():
+    def poll(self) -> list[CellEnd]:
+        """Start cells while there is room; return those that ended since the last call."""
+        while self.waiting and not self.broken and self.executor.has_room():
             self._start(self.waiting.popleft())
-        self._watch()
+        self._stop_hanging()
         codes = self.executor.ended()
-        found = [self._ended(self.running.pop(path), Folder(path), code) for path, code in codes.items()]
-        found += self._looked()
-        while self.waiting and self.broken:
-            cell = self.waiting.popleft()
-            found.append(Ended(cell, self.store.folder(cell.key), "interrupted", reason=self.broken))
-        return [ended for ended in found if ended]
+        ends = [self._end(self.running.pop(path), Folder(path), code) for path, code in codes.items()]
+        return [end for end in ends if end] + self._ended_elsewhere() + self._given_up()
 
     def stop(self, key: str) -> None:
-        """Let a cell save and stop; it ends as `stopped`, and may be begun again later. One that waits is forgotten."""
+        """Let a cell save and stop; it ends as `stopped`, and you may add it again. One that waits is forgotten."""
         path = self.store.folder(key).path
         self.waiting = deque(cell for cell in self.waiting if cell.key != key)
         if path in self.running and path not in self.stopping:
-            self.stopping[path] = time.monotonic(), ""
-            self.executor.stop(path)
+            self._ask_to_stop(path)
 
     def cancel(self) -> None:
         """Let all running cells save and stop; a second Ctrl-C ends them at once."""
@@ -115,74 +116,86 @@ class Crew:
     def _start(self, cell: Cell) -> None:
         folder = self.store.prepare(cell)
         self.executor.submit(folder.path)
-        self.running[folder.path], self.begun[folder.path] = cell, time.time()
+        self.running[folder.path], self.started[folder.path] = cell, time.time()
         self.follow(folder, True)
 
-    def _watch(self) -> None:
-        """Stop workers that hang; kill those that did not stop."""
-        now = time.monotonic()
+    def _ask_to_stop(self, path: Path, hung: str = "") -> None:
+        self.stopping[path] = time.monotonic(), hung
+        self.executor.stop(path)
+
+    def _stop_hanging(self) -> None:
+        """Ask workers that hang to stop; kill those that did not stop in time."""
         for path in self.running if self.stall_s else ():
             progress = heartbeat.last(Folder(path)).get("progress", 0)  # perhaps of an earlier worker
-            idle = time.time() - max(progress, self.begun[path])
+            idle = time.time() - max(progress, self.started[path])
             if idle > (self.stall_s or 0) and path not in self.stopping:
-                self.stopping[path] = now, f"no step for {idle:.0f} s"
-                self.executor.stop(path)
+                self._ask_to_stop(path, f"no step for {idle:.0f} s")
         for path, (since, _) in self.stopping.items():
-            if now - since > KILL_S:
+            if time.monotonic() - since > KILL_S:
                 self.executor.stop(path, at_once=True)
 
-    def _ended(self, cell: Cell, folder: Folder, code: int) -> Ended | None:
+    def _end(self, cell: Cell, folder: Folder, code: int) -> CellEnd | None:
+        """The end of a cell whose worker ended; None if the cell waits again, for a worker or for another run."""
         record = self.store.record(cell.key)
         since, hung = self.stopping.pop(folder.path, (0.0, ""))
         if code == BUSY and not record:
-            self.elsewhere[folder.path] = cell, time.monotonic() + ASK_S
+            self.elsewhere[folder.path] = cell, time.monotonic() + ELSEWHERE_S
             return None
         if record:
             self.follow(folder, False)
-            return Ended(cell, folder, record["state"], record, record.get("reason", ""), code != BUSY)
-        wished = bool(since) and not hung
-        if wished or code in (INTERRUPTED, -15):
+            return CellEnd.recorded(cell, folder, record, code != BUSY)
+        requested = bool(since) and not hung
+        if requested or code in (INTERRUPTED, -15):
             state, reason = "interrupted", "it was asked to stop"
         else:
-            state, reason = "crashed", hung or _how(folder, code)
-            heartbeat.crashed(folder, reason)
+            state, reason = "crashed", hung or _reason(folder, code)
+            heartbeat.note_crash(folder, reason)
         if code == NO_DISK:
             self.broken = reason
-        elif not wished and self.tries[folder.path] < self.retries:
+        elif not requested and self.tries[folder.path] < self.retries:
             self.tries[folder.path] += 1
             self.waiting.append(cell)
             return None
         self.follow(folder, False)
-        return Ended(cell, folder, "stopped" if wished else state, reason=reason)
+        return CellEnd(cell, folder, "stopped" if requested else state, reason=reason)
 
-    def _looked(self) -> list[Ended]:
-        """The cells of another run that have their record; one that it gave up is computed here."""
-        found, now = [], time.monotonic()
-        for path, (cell, when) in list(self.elsewhere.items()):
+    def _ended_elsewhere(self) -> list[CellEnd]:
+        """The cells of another run that have a record now; a cell that it abandoned waits here."""
+        ends, now = [], time.monotonic()
+        for path, (cell, due) in list(self.elsewhere.items()):
             folder = Folder(path)
-            if now < when:
+            if now < due:
                 continue
-            self.elsewhere[path] = cell, now + ASK_S
+            self.elsewhere[path] = cell, now + ELSEWHERE_S
             if record := self.store.record(cell.key):
                 del self.elsewhere[path]
                 self.follow(folder, False)
-                reason = record.get("reason", "")
-                found.append(Ended(cell, folder, record["state"], record, reason, computed=False))
-            elif not folder.held() and not heartbeat.elsewhere(folder):
+                ends.append(CellEnd.recorded(cell, folder, record, computed=False))
+            elif not folder.held() and not heartbeat.running_elsewhere(folder):
                 del self.elsewhere[path]
                 self.waiting.append(cell)
-        return found
+        return ends
+
+    def _given_up(self) -> list[CellEnd]:
+        """The cells that still wait although no further one can be computed."""
+        if not self.broken:
+            return []
+        cells, self.waiting = self.waiting, deque()
+        return [
+            CellEnd(cell, self.store.folder(cell.key), "interrupted", reason=self.broken) for cell in cells
+        ]
 
 
-def _how(folder: Folder, code: int) -> str:
+def _reason(folder: Folder, code: int) -> str:
+    """Why a worker ended without a record."""
     if code != NO_DISK:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"the worker ended with {how}; its log is {folder.log}"
     with suppress(OSError, IndexError):
-        said = folder.log.read_text().splitlines()[-1]
-        if said.startswith("/"):  # the worker's last words, a path and what is wrong with it
-            return said
+        last = folder.log.read_text().splitlines()[-1]
+        if last.startswith("/"):  # a path and what is wrong with it
+            return last
     if not folder.path.exists():
         return f"{folder.path} is gone"
-    full = shutil.disk_usage(folder.path).free < 2**20  # then its log took no words either
-    return f"{folder.path}: {'no space left on device' if full else 'it can not be written'}"
+    full = shutil.disk_usage(folder.path).free < 2**20  # then the log could not be written either
+    return f"{folder.path}: {'no space left on device' if full else 'it cannot be written'}"

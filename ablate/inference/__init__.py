@@ -1,1 +1,1 @@
-"""A finished cell in use: sampling, editing, export, the best second noise level."""
+"""Use of a finished cell: sampling, editing, export, the best intermediate sigma."""

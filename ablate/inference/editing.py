@@ -1,4 +1,4 @@
-"""Zero-shot editing: what of an image is measured stays, a consistency model fills in the rest."""
+"""Zero-shot editing: a consistency model fills in what a measurement of an image leaves open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Map = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is known of an image x: the coefficients of A(x) where `mask` is 0.
+    """A linear measurement of an image x: the coefficients of A(x) where `mask` is 0 are known.
 
     A: images (B, C, H, W) -> coefficients, linear and orthogonal; A_inverse: back; mask: 0 or 1, broadcast to
     A(x).
@@ -35,7 +35,7 @@ class Measurement:
         return mix(y, x, self.A, self.A_inverse, self.mask)
 
     def given(self, y: Tensor) -> Tensor:
-        """What the measurement keeps of images y (B, C, H, W), as images."""
+        """The measured part of images y (B, C, H, W), as images."""
         return self.mixed(y, torch.zeros_like(y))
 
 
@@ -56,9 +56,9 @@ def edit(
     is clipped.
 
     Args:
-        y: images in [-1, 1]; nothing is read of what the mask hides.
-        A, A_inverse, mask: as of `Measurement`.
-        sigmas: descending; the first is sigma_max as a rule.
+        y: images in [-1, 1]; the part that the mask hides has no influence.
+        A, A_inverse, mask: as in `Measurement`.
+        sigmas: descending noise levels; the first is usually sigma_max.
         seed: of the noise z.
     """
     x, low = mix(y, torch.zeros_like(y), A, A_inverse, mask), 0.0
@@ -71,7 +71,7 @@ def edit(
 
 
 def basis(first: Sequence[float]) -> Tensor:
-    """An orthogonal matrix (n, n), float64, whose first column is `first` (n) at length 1."""
+    """An orthogonal matrix (n, n), float64, whose first column is `first` (n) scaled to length 1."""
     start = torch.eye(len(first), dtype=torch.float64)
     start[:, 0] = torch.tensor(first, dtype=torch.float64)
     Q: Tensor = torch.linalg.qr(start)[0]
@@ -79,21 +79,21 @@ def basis(first: Sequence[float]) -> Tensor:
 
 
 def inpainting(hidden: Tensor) -> Measurement:
-    """Pixels: A is the identity; `hidden` (H, W) is 1 where the image is to be made up."""
+    """Known pixels: A is the identity; `hidden` (H, W) is 1 where the model fills in the image."""
     return Measurement(lambda x: x, lambda x: x, hidden)
 
 
 def centre(height: int, width: int) -> Tensor:
-    """A mask (H, W): 1 in the middle half of either side."""
+    """A mask (H, W): 1 in the middle half of the height and of the width."""
     hidden = torch.zeros(height, width)
     hidden[height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
     return hidden
 
 
 def colorization() -> Measurement:
-    """Brightness: A turns colours so that the first coefficient is (0.2989, 0.5870, 0.1140) x at length 1.
+    """Known brightness: A rotates colours so that the first coefficient is (0.2989, 0.5870, 0.1140) x at length 1.
 
-    Source: CM appendix D.
+    Source: CM appendix D. A raises SpecError unless images have three channels.
     """
     Q = basis(GRAY)
 
@@ -107,22 +107,23 @@ def colorization() -> Measurement:
 
 
 def grayscale(x: Tensor) -> Tensor:
-    """Colour images (B, 3, H, W) in gray, still in three channels."""
+    """Gray versions of colour images (B, 3, H, W), still in three channels."""
     weights = torch.tensor(GRAY).to(x)
     return torch.einsum("bihw,i->bhw", x, weights / weights.sum())[:, None].expand_as(x)
 
 
 def superresolution(patch: int) -> Measurement:
-    """Means of patch x patch pixels: the first coefficient of every patch in an orthogonal basis.
+    """Known means of patch x patch pixels: the first coefficient of every patch in an orthogonal basis.
 
-    Coefficients are (B, C, H / patch, W / patch, patch^2). Source: CM appendix D.
+    Coefficients are (B, C, H / patch, W / patch, patch^2). Source: CM appendix D. A raises SpecError unless `patch`
+    divides H and W.
     """
     Q = basis([1.0] * patch**2)
 
     def A(x: Tensor) -> Tensor:
         B, C, H, W = x.shape
         if H % patch or W % patch:
-            raise SpecError(f"superres: {H}x{W} pixels are no multiple of {patch}")
+            raise SpecError(f"superres: {H}x{W} pixels are not a multiple of {patch}")
         cut = x.reshape(B, C, H // patch, patch, W // patch, patch).transpose(3, 4)
         return torch.matmul(cut.flatten(4), Q.to(x))
 
@@ -137,23 +138,23 @@ def superresolution(patch: int) -> Measurement:
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
-    """On the great circle from a (share 0) to b (1), both (B, C, H, W), each image by itself.
+    """The point at `share` on the great circle from a (share 0) to b (share 1), both (B, C, H, W), per image.
 
     (sin((1 - share) psi) a + sin(share psi) b) / sin psi, psi the angle between them. Source: CM appendix D.
     """
     dot = (a * b).sum((1, 2, 3)) / (a.flatten(1).norm(dim=1) * b.flatten(1).norm(dim=1))
-    psi = dot.double().clamp(-1, 1).acos().clamp(1e-6, math.pi - 1e-6)  # of equal noise: the straight line
+    psi = dot.double().clamp(-1, 1).acos().clamp(1e-6, math.pi - 1e-6)  # avoids 0 / 0 for equal noise
     left, right = ((part * psi).sin() / psi.sin() for part in (1 - share, share))
     mixed: Tensor = left[:, None, None, None] * a + right[:, None, None, None] * b
     return mixed.to(a)
 
 
 def latent(f: Denoiser, x: Tensor, seed: int = 0, steps: int = 300, rate: float = 0.1) -> Tensor:
-    """Noise z (B, C, H, W) whose one-step sample f(sigma_max z, sigma_max) comes close to images x, as z.
+    """Noise z (B, C, H, W) whose one-step sample f(sigma_max z, sigma_max) is close to images x (B, C, H, W).
 
-    A consistency model has no inverse, so the squared distance is descended (Adam) from the seed's noise. z
-    keeps the length sqrt(d) that normal noise nearly has: elsewhere f was not trained. The nearest image
-    found counts.
+    A consistency model has no inverse, so Adam minimizes the squared distance, starting from the seed's noise. z
+    keeps length sqrt(d), which normal noise nearly has, since f was not trained on others. For each image, the z
+    with the smallest distance on the way is returned.
     """
     top, d = f.recipe.levels.sigma_max, x[0].numel()
     level = torch.full((len(x),), top, dtype=torch.float64, device=x.device)
@@ -180,5 +181,5 @@ def interpolate(f: Denoiser, a: Tensor, b: Tensor, shares: Sequence[float]) -> T
 
 @torch.no_grad()
 def denoise(f: Denoiser, y: Tensor, sigma: float) -> Tensor:
-    """f(y, sigma): the image (B, C, H, W) behind y = x + sigma z (B, C, H, W)."""
+    """f(y, sigma): an estimate of x (B, C, H, W) from y = x + sigma z (B, C, H, W)."""
     return f(y, torch.full((len(y),), sigma, dtype=torch.float64, device=y.device))

@@ -1,4 +1,4 @@
-"""A finished cell's averaged weights as a sampler."""
+"""Loads a finished cell's averaged weights and samples images from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ablate.runs.store import FORMAT, Folder, Store, restore
 from ablate.training.denoiser import Denoiser
 from ablate.training.sampling import generate
 
-LADDER = 1281  # levels to choose a second step from, as many as iCT trains with in the end
+LADDER = 1281  # noise levels to choose an intermediate sigma from: as many as iCT has at the end of training
 
 
 @dataclass(frozen=True)
@@ -36,34 +36,38 @@ class Model:
         """n images (n, C, H, W) in about [-1, 1].
 
         Args:
-            sigmas: levels after sigma_max, descending; none for one step, (0.821,) for the paper's two.
+            sigmas: noise levels after sigma_max, descending; none for one step, (0.821,) for the paper's two steps.
         """
         levels = self.cell.recipe.levels
         return generate(self.f, self.shape, n, [levels.sigma_max, *sigmas], levels.sigma_min, seed)
 
 
 def find(store: Store, key: str) -> Folder:
-    """The folder of a finished cell by its key or the beginning of it.
+    """The folder of a finished cell, by its key or the beginning of its key.
 
     Raises:
         SpecError: no such cell, more than one, or one without weights.
     """
     keys = store.keys()
-    found = [k for k in keys if k.startswith(key)]
-    if len(found) != 1:
-        said = (
-            f"{len(found)} cells begin so" if found else nearest(key, keys) if keys else "there are no cells"
-        )
-        raise SpecError(f"no cell {key!r} in {store.path}: {said}")
-    folder = store.folder(found[0])
+    matches = [k for k in keys if k.startswith(key)]
+    if not matches:
+        reason = nearest(key, keys) if keys else "there are no cells"
+        raise SpecError(f"no cell {key!r} in {store.path}: {reason}")
+    if len(matches) > 1:
+        raise SpecError(f"cell {key!r} in {store.path}: {len(matches)} keys begin with it")
+    folder = store.folder(matches[0])
     if not folder.model.exists():
-        state = (store.record(found[0]) or {"state": "unfinished"})["state"]
-        raise SpecError(f"cell {found[0]} is {state}: it has no weights to sample from")
+        state = (store.record(matches[0]) or {"state": "unfinished"})["state"]
+        raise SpecError(f"cell {matches[0]} is {state}: it has no weights to sample from")
     return folder
 
 
 def load(store: Store, key: str, device: str = "cpu") -> Model:
-    """The model of a finished cell."""
+    """The model of a finished cell.
+
+    Raises:
+        SpecError: as `find`, or weights that do not fit the cell.
+    """
     folder = find(store, key)
     cell = restore(read_json(folder.config))
     return _model(cell, image_shape(cell.profile), folder.model, device)
@@ -73,7 +77,7 @@ def load_export(folder: str | Path, device: str = "cpu") -> Model:
     """The model that `ablate export` wrote into `folder`; the cell's own folder and images are not needed.
 
     Raises:
-        SpecError: no export of this version there, or weights that do not fit it.
+        SpecError: the folder has no export of this version, or its weights do not fit.
     """
     config, weights = read_json(Path(folder) / "config.json"), Path(folder) / "model.safetensors"
     if not isinstance(config, dict) or config.get("format") != FORMAT or "image_shape" not in config:
@@ -98,18 +102,22 @@ def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) 
             classes = int((file.metadata() or {}).get("classes", 0))
         network = cell.recipe.network(shape, classes)
         network.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError) as error:  # damaged, or another network's
+    except (SafetensorError, RuntimeError) as error:  # damaged, or of another network
         raise SpecError(f"{weights}: {' '.join(str(error).split())[:200]}") from None
     network = network.to(device).eval().requires_grad_(False)
     return Model(cell, Denoiser(cell.recipe, network, classes).for_sampling(), shape)
 
 
 def draw(store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path) -> Path:
-    """Write n images of a finished cell as one PNG."""
+    """Sample n images from a finished cell into one PNG.
+
+    Raises:
+        SpecError: no such cell, or a file that cannot be written.
+    """
     images = to_uint8(load(store, key).sample(n, sigmas, seed))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_grid(images, out)
-    except (OSError, ValueError) as error:  # no right to write, or an ending that names no image format
+    except (OSError, ValueError) as error:  # no permission, or a suffix that is not an image format
         raise SpecError(f"--out {out}: {error}") from None
     return out

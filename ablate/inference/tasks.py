@@ -1,4 +1,4 @@
-"""Zero-shot editing of real images: what is given, what a cell makes of it and the original, in a row."""
+"""The tasks of `ablate edit`: each turns real images into rows of input, results and original."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ablate.training.sampling import noise
 
 Task = Callable[[Model, Tensor, Sequence[float], int], Tensor]  # images (B, C, H, W) -> rows (B, k, C, H, W)
 
-RESULTS = 4  # of each image, by different noise
-LEVELS = 11  # of the ladder that editing descends, the last one left out
+RESULTS = 4  # per image, each from different noise
+LEVELS = 11  # noise levels from sigma_max to sigma_min; an edit uses all but sigma_min
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the second image of an interpolation
 
 
 def descent(model: Model) -> list[float]:
-    """The levels of an edit, sigma_max first; sigma_min, where f changes nothing, is left out."""
+    """The noise levels of an edit, descending from sigma_max; sigma_min is left out, since f changes nothing there."""
     return list(reversed(model.cell.recipe.levels(LEVELS).tolist()))[: LEVELS - 1]
 
 
-def measured(
+def edited_rows(
     model: Model,
     y: Tensor,
     sigmas: Sequence[float],
@@ -38,7 +38,7 @@ def measured(
     measurement: editing.Measurement,
     given: Tensor | None = None,
 ) -> Tensor:
-    """Rows (B, 2 + RESULTS, C, H, W): what is given, results, y (B, C, H, W)."""
+    """Rows (B, 2 + RESULTS, C, H, W): the known part of the image, results, the original y (B, C, H, W)."""
     m, many = measurement, y.repeat_interleave(RESULTS, 0)
     x = editing.edit(model.f, many, m.A, m.A_inverse, m.mask, sigmas or descent(model), seed)
     shown = m.given(y) if given is None else given
@@ -46,24 +46,26 @@ def measured(
 
 
 def inpaint(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """The middle of the image is made up."""
-    return measured(model, y, sigmas, seed, editing.inpainting(editing.centre(*y.shape[2:])))
+    """Fill in the middle of the image."""
+    return edited_rows(model, y, sigmas, seed, editing.inpainting(editing.centre(*y.shape[2:])))
 
 
 def colorize(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """Colours are made up for the image in gray."""
+    """Colour a gray version of the image."""
     if y.shape[1] != 3:
-        raise SpecError(f"--task colorize: cell {model.cell.key} makes gray images; 3 channels are needed")
-    return measured(model, y, sigmas, seed, editing.colorization(), editing.grayscale(y))
+        raise SpecError(
+            f"--task colorize: cell {model.cell.key} generates gray images; 3 channels are needed"
+        )
+    return edited_rows(model, y, sigmas, seed, editing.colorization(), editing.grayscale(y))
 
 
 def superres(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """Detail is made up for an image in patches: an eighth of the height, at least 2 and at most 8 pixels."""
-    return measured(model, y, sigmas, seed, editing.superresolution(min(max(2, y.shape[2] // 8), 8)))
+    """Add detail to means of patches of an eighth of the height, at least 2 and at most 8 pixels."""
+    return edited_rows(model, y, sigmas, seed, editing.superresolution(min(max(2, y.shape[2] // 8), 8)))
 
 
 def interpolate(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """From the first image of each pair to the second, through the noise that comes closest to them."""
+    """Interpolate from the first image of each pair to the second, between the latent noises of both."""
     if sigmas or len(y) % 2:
         raise SpecError("--task interpolate: images in pairs are needed, and no --sigmas")
     z = editing.latent(model.f, y, seed)
@@ -72,7 +74,7 @@ def interpolate(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> 
 
 
 def denoise(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """One evaluation on the image with noise of the one level in `sigmas` (0.5 where there is none)."""
+    """Add noise of the one level in `sigmas` (0.5 by default) and remove it in one evaluation."""
     if len(sigmas) > 1:
         raise SpecError(f"--task denoise: one level is needed, but --sigmas has {len(sigmas)}")
     sigma = sigmas[0] if sigmas else 0.5
@@ -84,7 +86,11 @@ TASKS: dict[str, Task] = {t.__name__: t for t in (inpaint, colorize, superres, i
 
 
 def read(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """An image file as uint8 (C, H, W): its middle in that aspect, resized, gray where C is 1."""
+    """An image file as uint8 (C, H, W): cropped around its middle, resized, gray if C is 1.
+
+    Raises:
+        SpecError: the file cannot be read.
+    """
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -92,14 +98,14 @@ def read(path: Path, shape: tuple[int, int, int]) -> Tensor:
     try:
         with Image.open(path) as image:
             fitted = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
-    except Exception as error:  # Pillow raises nearly anything on a damaged file
+    except Exception as error:  # Pillow raises many kinds of errors on damaged files
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(f"--image {path}: {reason.splitlines()[0][:120].lower()}") from None
     return torch.from_numpy(np.array(fitted)).reshape(height, width, channels).permute(2, 0, 1)
 
 
 def originals(model: Model, files: Sequence[Path], n: int) -> Tensor:
-    """Images (B, C, H, W), float32 in [-1, 1]: the files, or the first n held-out ones of the cell's data."""
+    """The files, or without any the first n held-out images of the cell's data: (B, C, H, W), float32 in [-1, 1]."""
     if files:
         pixels = torch.stack([read(path, model.shape) for path in files])
     else:
@@ -110,14 +116,15 @@ def originals(model: Model, files: Sequence[Path], n: int) -> Tensor:
 def write(
     store: Store, key: str, task: str, files: Sequence[Path], sigmas: Sequence[float], seed: int, out: Path
 ) -> Path:
-    """Edit images with a finished cell into one PNG, a row per image (or pair): given, results, original.
+    """Edit images with a finished cell, and write one PNG with a row per image or pair: input, results, original.
 
     Args:
         task: one of TASKS.
-        files: images; held-out ones of the cell's data where there are none.
-        sigmas: descending levels of the edit, the noise level of `denoise`; each task has its own default.
+        files: images; held-out images of the cell's data if empty.
+        sigmas: descending noise levels of the edit, or the one level of `denoise`; each task has its own default.
+        out: the PNG.
     Raises:
-        SpecError: no such task or cell, images that can not be read, gray images for `colorize`.
+        SpecError: no such task or cell, images that cannot be read, or gray images for `colorize`.
     """
     if task not in TASKS:
         raise SpecError(f"--task {task}: no such task; {nearest(task, TASKS)}")
@@ -129,6 +136,6 @@ def write(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_grid(pixels, out, columns=rows.shape[1])
-    except (OSError, ValueError) as error:  # no right to write, or an ending that names no image format
+    except (OSError, ValueError) as error:  # no permission, or a suffix that is not an image format
         raise SpecError(f"--out {out}: {error}") from None
     return out

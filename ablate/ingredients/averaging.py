@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Averaging(Option):
-    """An averaging also moves the average, by its decay unless it says otherwise."""
+    """An averaging also updates the average, by default with its decay."""
 
     __call__: Any
 
@@ -33,7 +33,7 @@ Decay = Annotated[float, Field(ge=0, le=1)]
 @averaging("constant")
 @dataclass(frozen=True)
 class Constant:
-    """decay throughout. Source: iCT Table 1 (0.99993), CM (0.9999)."""
+    """The same decay at every step. Source: iCT Table 1 (0.99993), CM (0.9999)."""
 
     decay: Decay = 0.99993
 
@@ -46,7 +46,7 @@ class Constant:
 class Warmup:
     """clamp(1 - (1 + (k - start) / inv_gamma)^-power, min_decay, max_decay), and 0 before `start` steps.
 
-    Source: the EMAModel of diffusers, whose fields it has; its script's use_ema.
+    Source: the EMAModel of diffusers, with the same fields; `use_ema` of its script.
     """
 
     max_decay: Decay = 0.9999
@@ -85,7 +85,7 @@ class Power:
 @averaging("swapped")
 @dataclass(frozen=True)
 class Swapped(Constant):
-    """The arguments of the update exchanged: the model is pulled to the average, and the average stays as it was.
+    """The update with its arguments swapped: it moves the model towards the average, and the average never changes.
 
     Defect D10 (two public trainers).
     """

@@ -1,4 +1,4 @@
-"""coupling: x, z (B, C, H, W) -> z re-paired with x."""
+"""coupling: x, z (B, C, H, W) -> z, permuted over the batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ coupling = Axis(__doc__, default="independent")
 @coupling("independent")
 @dataclass(frozen=True)
 class Independent:
-    """Noise as drawn. Source: CM algorithm 3."""
+    """The noise as drawn. Source: CM algorithm 3."""
 
     def __call__(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return z
@@ -22,7 +22,7 @@ class Independent:
 @coupling("minibatch_ot")
 @dataclass(frozen=True)
 class MinibatchOt:
-    """The permutation of z with the least sum of ||x - z||^2 over the batch (the Hungarian method, cubic in B).
+    """The permutation of z that minimizes the sum of ||x - z||^2 over the batch (Hungarian method, cubic in B).
 
     Source: minibatch optimal transport, arXiv 2302.00482; for consistency models, arXiv 2406.09570.
     """

@@ -28,14 +28,14 @@ class Growing:
             raise SpecError(f"s0 <= s1 must hold, but got s0={self.s0}, s1={self.s1}")
 
     def between(self, share: float) -> int:
-        """N after `share` of the way from s0 to s1."""
+        """N at a share, 0 to 1, of the way from s0 to s1."""
         return math.floor(self.s0 + share * (self.s1 - self.s0)) + 1
 
 
 @curriculum("constant")
 @dataclass(frozen=True)
 class Constant:
-    """N = s1 + 1 throughout. Source: iCT section 3.4."""
+    """N = s1 + 1 at every step. Source: iCT section 3.4."""
 
     s1: Count = 1280
 
@@ -91,7 +91,7 @@ class Exponential(Growing):
     """
 
     def doubling(self, K: int) -> int:
-        """K', the steps between two doublings."""
+        """K', the number of steps between two doublings; SpecError if K' < 1."""
         stages = math.log2(self.s1 // self.s0) + 1
         if stages > K:
             law = f"K >= log2 floor(s1/s0) + 1 = {stages:.4g} must hold"

@@ -1,4 +1,4 @@
-"""dropout_sharing: device type -> whether the teacher pass reads the student's dropout masks."""
+"""dropout_sharing: device type -> whether the teacher uses the student's dropout masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ dropout_sharing = Axis(__doc__, default="shared")
 @dropout_sharing("shared")
 @dataclass(frozen=True)
 class Shared:
-    """One mask a step, read by both passes. Source: iCT section 3.1."""
+    """Student and teacher use one mask per step. Source: iCT section 3.1."""
 
     def __call__(self, device: str) -> bool:
         return True
@@ -22,7 +22,7 @@ class Shared:
 @dropout_sharing("separate")
 @dataclass(frozen=True)
 class Separate:
-    """A mask for each pass. Defect D5 (two public trainers draw anew for the teacher)."""
+    """Student and teacher use different masks. Defect D5 (two public trainers draw new masks for the teacher)."""
 
     replays: ClassVar[tuple[str, ...]] = ("D5",)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 embedding = Axis(__doc__, default="fourier")
 
-FREQUENCY_SEED = 20231022  # any fixed number: all recipes and seeds share the frequencies
+FREQUENCY_SEED = 20231022  # arbitrary but fixed: all recipes and seeds share the frequencies
 
 
 def _check_even(channels: int) -> None:
@@ -25,7 +25,7 @@ def _check_even(channels: int) -> None:
         raise SpecError(f"channels: an even number (cosines and sines) must be given, but got {channels}")
 
 
-# a dict, for torch.compile looks through functools.cache and would draw anew
+# a dict, because torch.compile traces through functools.cache and would draw new frequencies
 _frequencies: dict[tuple[int, float, torch.device], Tensor] = {}
 
 
@@ -34,7 +34,7 @@ def frequencies(channels: int, scale: float, device: torch.device) -> Tensor:
     key = (channels, scale, device)
     if key not in _frequencies:
         generator = torch.Generator().manual_seed(FREQUENCY_SEED)
-        with torch.inference_mode(False):  # else what sampling drew could not be trained with
+        with torch.inference_mode(False):  # else frequencies drawn while sampling could not be trained with
             drawn = torch.randn(channels // 2, generator=generator, device="cpu")
             _frequencies[key] = (drawn * scale).to(device)
     return _frequencies[key]
@@ -46,7 +46,7 @@ class Fourier:
     """Random Fourier features, (cos, sin)(2 pi c_noise f), f ~ Normal(0, scale^2) drawn once for all recipes.
 
     NCSN++ of Song et al. 2021 (arXiv 2011.13456); CT and EDM use scale 16, iCT 0.02 (Song and Dhariwal 2023,
-    section 3.3). A small scale on a wide range of c_noise, or on raw sigma, tells few levels apart.
+    section 3.3). With a small scale, close values of c_noise get nearly equal features, and so do small raw sigmas.
 
     Args:
         scale: standard deviation of the frequencies, in cycles per unit of c_noise.
@@ -71,11 +71,11 @@ class Fourier:
 class Positional:
     """Sinusoids of geometric frequencies, (cos, sin)(c_noise f_j) with f_j = max_positions^(-j / (E/2)).
 
-    From the Transformer (Vaswani et al. 2017); DDPM (Ho et al. 2020), DDPM++ and ADM give it noise levels.
+    From the Transformer (Vaswani et al. 2017); DDPM (Ho et al. 2020), DDPM++ and ADM embed noise levels with it.
 
     Args:
         channels: E, even.
-        max_positions: reciprocal of the frequency that the series ends just above.
+        max_positions: reciprocal of the lower limit of the frequencies.
     """
 
     channels: Annotated[int, Field(ge=2)] = 128

@@ -1,4 +1,4 @@
-"""init_from: network, seed -> None; gives the network its first weights, in place."""
+"""init_from: network, seed -> None; sets the initial weights of the network in place."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ WEIGHTS = "model.safetensors"  # of a finished cell's folder, and of an export
 @init_from("scratch")
 @dataclass(frozen=True)
 class Scratch:
-    """Random weights from the seed; every module draws from a stream of its own name.
+    """Random weights from the seed; every module draws from its own stream, which depends on the module's name.
 
-    Modules of equal name and shapes start equally whatever the rest of the recipe is. Source: iCT trains from scratch.
+    Modules with the same name and shapes start equal in every recipe. Source: iCT trains from scratch.
     """
 
     def __call__(self, network: nn.Module, seed: int) -> None:
@@ -39,9 +39,9 @@ class Scratch:
 @init_from("file")
 @dataclass(frozen=True)
 class File:
-    """The weights of a safetensors file that this project wrote: a model, or the folder of an export.
+    """The weights in a safetensors file that this package wrote: a model, or the folder of an export.
 
-    The cell's key depends on what the file holds, not on where it lies. Source: ECT section 3, which starts from a
+    The cell's key depends on the content of the file, not on its path. Source: ECT section 3, which starts from a
     trained network.
 
     Args:
@@ -60,7 +60,7 @@ class File:
         return path / WEIGHTS if path.is_dir() else path
 
     def require(self) -> None:
-        """SpecError where there is no safetensors file."""
+        """Raise a SpecError if there is no safetensors file at `path`."""
         _names(self._file(), f"init_from.path: {self.path!r}")
 
     def content(self) -> str:
@@ -74,8 +74,8 @@ class Run:
     """The averaged weights of another finished cell.
 
     Args:
-        key: of that cell, or its beginning.
-        runs: the runs directory that has it.
+        key: the key of that cell, or its first digits.
+        runs: the runs directory that contains it.
     """
 
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{1,12}$")]
@@ -87,14 +87,14 @@ class Run:
         _load(network, self._file(), f"init_from.key: {self.key!r}")
 
     def _file(self) -> Path:
-        found = sorted(Path(self.runs).expanduser().glob(f"{self.key}*/{WEIGHTS}"))
-        if len(found) != 1:
-            said = f"{len(found)} finished cells begin so" if found else "no finished cell"
-            raise SpecError(f"init_from.key: {self.key!r}: {said} in {Path(self.runs).resolve()}")
-        return found[0]
+        files = sorted(Path(self.runs).expanduser().glob(f"{self.key}*/{WEIGHTS}"))
+        if len(files) != 1:
+            reason = f"{len(files)} finished cells begin so" if files else "no finished cell"
+            raise SpecError(f"init_from.key: {self.key!r}: {reason} in {Path(self.runs).resolve()}")
+        return files[0]
 
     def require(self) -> None:
-        """SpecError where there is no such cell, or more than one."""
+        """Raise a SpecError unless exactly one finished cell matches `key`."""
         _names(self._file(), f"init_from.key: {self.key!r}")
 
     def content(self) -> str:
@@ -102,31 +102,31 @@ class Run:
         return _content(self._file())
 
 
-def _names(file: Path, said: str) -> list[str]:
-    """The tensors of a safetensors file, read from its head."""
+def _names(file: Path, place: str) -> list[str]:
+    """The names of the tensors of a safetensors file, read from its header; `place` begins the error message."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "np") as opened:  # type: ignore[no-untyped-call]
             return list(opened.keys())
     except (OSError, SafetensorError) as error:
-        raise SpecError(f"{said}: no safetensors file: {' '.join(str(error).split())[:120]}") from None
+        raise SpecError(f"{place}: not a safetensors file: {' '.join(str(error).split())[:120]}") from None
 
 
-def _load(network: nn.Module, file: Path, said: str) -> None:
+def _load(network: nn.Module, file: Path, place: str) -> None:
     from safetensors.torch import load_file
 
-    _names(file, said)
+    _names(file, place)
     try:
         network.load_state_dict(load_file(file))
     except RuntimeError as error:
         first = " ".join(str(error).split("\n", 1)[-1].split())
-        raise SpecError(f"{said}: weights of another network: {first[:200]}") from None
+        raise SpecError(f"{place}: weights of another network: {first[:200]}") from None
 
 
 def _content(file: Path) -> str:
-    seen = file.stat()
-    return _hash(file, seen.st_mtime_ns, seen.st_size)
+    status = file.stat()
+    return _hash(file, status.st_mtime_ns, status.st_size)
 
 
 @functools.cache

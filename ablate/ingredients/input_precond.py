@@ -15,10 +15,10 @@ class InputPrecond(Option):
     """An input preconditioning also applies its factor."""
 
     __call__: Any
-    sigma_data: float = 0.5  # standard deviation that it takes the images to have
+    sigma_data: float = 0.5  # the standard deviation of the images that it assumes
 
     def apply(self, x: torch.Tensor, c_in: torch.Tensor) -> torch.Tensor:
-        """What the network sees of x (B, C, H, W): c_in x, with c_in (B, 1, 1, 1) in float32."""
+        """The input of the network: c_in x, for x (B, C, H, W) and c_in (B, 1, 1, 1), float32."""
         return c_in * x
 
 
@@ -52,7 +52,7 @@ class NoInputPrecond:
 @input_precond("script")
 @dataclass(frozen=True)
 class Script:
-    """1 / (sigma^2 + sigma_data^2), the root lost. Defect D1 (diffusers' consistency training script)."""
+    """1 / (sigma^2 + sigma_data^2): the root is missing. Defect D1 (diffusers' consistency training script)."""
 
     sigma_data: SigmaData = 0.5
     replays: ClassVar[tuple[str, ...]] = ("D1",)
@@ -64,7 +64,7 @@ class Script:
 @input_precond("squared")
 @dataclass(frozen=True)
 class Squared(Cm):
-    """c_in as it should be, but the noisy image is multiplied by itself. Defect D11 (leakedweights/mincy)."""
+    """c_in as in `cm`, but the input of the network is c_in x^2. Defect D11 (leakedweights/mincy)."""
 
     replays: ClassVar[tuple[str, ...]] = ("D11",)
 

@@ -21,7 +21,7 @@ Sigma = Annotated[float, Field(gt=0, lt=1e6)]
 class Karras:
     """sigma_i = (a + (i - 1) / (N - 1) (b - a))^rho with a = sigma_min^(1/rho), b = sigma_max^(1/rho), i = 1..N.
 
-    Source: EDM eq. 5, in CM's ascending order. A single level (N < 2) is refused.
+    Source: EDM eq. 5, in CM's ascending order. N >= 2 must hold.
     """
 
     sigma_min: Sigma = 0.002
@@ -34,15 +34,15 @@ class Karras:
             raise SpecError(f"{law}, but got sigma_min={self.sigma_min}, sigma_max={self.sigma_max}")
 
     def at(self, fraction: torch.Tensor) -> torch.Tensor:
-        """sigma at a place of the ladder, 0 (sigma_min) to 1 (sigma_max); float64."""
+        """sigma at a position on the ladder, from 0 (sigma_min) to 1 (sigma_max); float64."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return torch.pow(low + fraction.double() * (high - low), self.rho)
 
     def slope(self, sigma: torch.Tensor) -> torch.Tensor:
-        """d sigma / d place at level sigma: rho (b - a) sigma^(1 - 1/rho); N levels lie about slope / (N - 1) apart."""
+        """d sigma / d position: rho (b - a) sigma^(1 - 1/rho), float64; N levels lie about slope / (N - 1) apart."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        found: torch.Tensor = self.rho * (high - low) * torch.pow(sigma.double(), 1 - 1 / self.rho)
-        return found
+        slope: torch.Tensor = self.rho * (high - low) * torch.pow(sigma.double(), 1 - 1 / self.rho)
+        return slope
 
     def __call__(self, N: int) -> torch.Tensor:
         if N < 2:
@@ -53,7 +53,7 @@ class Karras:
 @levels("karras_without_min")
 @dataclass(frozen=True)
 class KarrasWithoutMin(Karras):
-    """The ladder of N + 1 points less its first: sigma_min is never seen, so the boundary never enters the loss.
+    """The ladder of N + 1 levels without the first: sigma_min, and so the boundary condition, never enters the loss.
 
     Defect D14 (leakedweights/mincy counts the ladder from index 1).
     """

@@ -1,4 +1,4 @@
-"""LPIPS on VGG16: where its weights come from, the network, the distance."""
+"""LPIPS with VGG16: its weights, its network and the distance."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ import filelock
 from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
 
-FOLDER = "ABLATE_LPIPS_WEIGHTS"  # environment variable: the folder of the two files
-FILES = {  # each with the beginning of its SHA-256 where its publisher names one
+FOLDER = "ABLATE_LPIPS_WEIGHTS"  # environment variable: the folder with the two files
+FILES = {  # URL, and the first digits of the SHA-256 if the publisher gives it
     "vgg16-397923af.pth": ("https://download.pytorch.org/models/", "397923af"),
     "weights-vgg16-lpips.pth": ("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/", None),
 }
-ENDS = (3, 8, 15, 22, 29)  # of VGG16's five stages: the activations before each pooling
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, what VGG16 was trained with
-PATIENCE = 5.0  # seconds for a server to say that it has the file
+ENDS = (3, 8, 15, 22, 29)  # last layers of VGG16's five stages, before each pooling
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which VGG16 was trained on
+PATIENCE = 5.0  # seconds to wait for the server
 
 Pooling = Literal["average", "max"]
 
 
 def folder() -> Path:
-    """Where the weights are looked for: the environment variable's folder, else torch hub's cache."""
+    """The folder of the weights: the one that the environment variable names, else torch hub's cache."""
     named = os.environ.get(FOLDER)
     return Path(named).expanduser() if named else Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def require() -> None:
-    """Are the weights there, or to be had? Downloads nothing.
+    """Check that the weights exist or can be downloaded. Downloads nothing.
 
     Raises:
-        SpecError: a file is missing and its server does not answer, or the folder was named and lacks it.
+        SpecError: a file is missing, and its server does not answer or the environment variable names the folder.
     """
     for name, (url, _) in FILES.items():
         if not (folder() / name).is_file() and (FOLDER in os.environ or not _reachable(url + name)):
@@ -45,8 +45,8 @@ def require() -> None:
 
 def _missing(name: str) -> str:
     return (
-        f"metric: lpips needs {name}, and it is not in {folder()}: "
-        f"put there what {FILES[name][0]}{name} holds, or name its folder in {FOLDER}"
+        f"metric: lpips needs {name}, which is not in {folder()}: "
+        f"download {FILES[name][0]}{name} into it, or set {FOLDER} to its folder"
     )
 
 
@@ -60,7 +60,7 @@ def _reachable(url: str) -> bool:
 
 
 def _weights(name: str) -> dict[str, Any]:
-    """The tensors of one of the files, downloaded where it is missing."""
+    """The tensors of one of the files, which is downloaded if it is missing."""
     file = folder() / name
     if not file.is_file():
         _download(name, file)
@@ -75,7 +75,7 @@ def _download(name: str, file: Path) -> None:
     url, checksum = FILES[name]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{file}.lock"):  # the workers of a sweep all miss it at once
+        with filelock.FileLock(f"{file}.lock"):  # all workers of a sweep may need it at once
             if not file.is_file():
                 torch.hub.download_url_to_file(url + name, str(file), checksum, progress=False)
     except (OSError, RuntimeError):
@@ -83,7 +83,7 @@ def _download(name: str, file: Path) -> None:
 
 
 def lpips(device: torch.device, pooling: Pooling) -> Any:
-    """The network of one device, built once: x, y (B, 3, H, W) in [-1, 1] -> (B,)."""
+    """The network on a device, built once: x, y (B, 3, H, W) in [-1, 1] -> (B,)."""
     return _built(device, pooling, folder())
 
 
@@ -94,7 +94,7 @@ def _built(device: torch.device, pooling: Pooling, _folder: Path) -> Any:
 
 
 def _network(vgg: dict[str, Any], heads: dict[str, Any], pooling: Pooling) -> Any:
-    """The stages of VGG16 with a head each; built on no device, so that no random number is drawn."""
+    """The stages of VGG16 with a head each. It is built on the meta device, so that no random number is drawn."""
     from torch import nn
     from torchvision.models import vgg16
 
@@ -110,13 +110,13 @@ def _network(vgg: dict[str, Any], heads: dict[str, Any], pooling: Pooling) -> An
         if pooling == "average" and isinstance(layer, nn.MaxPool2d):
             layers[i] = nn.AvgPool2d(2, 2)
         elif isinstance(layer, nn.ReLU):
-            layer.inplace = False  # the stages' ends are kept
+            layer.inplace = False  # keeps the ends of the stages
     return _module()(layers, weights).eval().requires_grad_(False)
 
 
 @functools.cache
 def _module() -> type:
-    """The class, made when torch is there to inherit from."""
+    """The class. It inherits from torch's Module, so it is defined only when it is used."""
     from torch import nn
 
     class Lpips(nn.Module):
@@ -136,12 +136,12 @@ def _module() -> type:
             return torch.stack(scores).sum(0)
 
         def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-            """Activations of the five stages, each pixel's of length 1; a silent pixel stays 0, with no slope."""
-            found, x = [], ((x + 1) / 2 - self.mean) / self.std
+            """Activations of the five stages, normalized per pixel; an all-zero pixel stays 0, with gradient 0."""
+            activations, x = [], ((x + 1) / 2 - self.mean) / self.std
             for i, layer in enumerate(self.layers):
                 x = layer(x)
                 if i in ENDS:
-                    found.append(torch.nn.functional.normalize(x, dim=1, eps=1e-10))
-            return found
+                    activations.append(torch.nn.functional.normalize(x, dim=1, eps=1e-10))
+            return activations
 
     return Lpips

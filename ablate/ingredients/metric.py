@@ -1,4 +1,4 @@
-"""metric: x, y (B, C, H, W) -> (B,), the distance of two whole images."""
+"""metric: x, y (B, C, H, W) -> (B,), the distance between two images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ablate.ingredients import lpips
 
 
 class Metric(Option):
-    """A metric also says what it depends on."""
+    """A metric also states whether it is a function of the whole image's norm."""
 
-    whole_image_norm: ClassVar[bool] = True  # a function of ||x - y|| alone, which check 10 of `doctor` tests
+    whole_image_norm: ClassVar[bool] = True  # it depends on ||x - y|| only; check 10 of `doctor` tests this
 
 
 metric = Axis(__doc__, default="pseudo_huber", base=Metric)
@@ -52,7 +52,7 @@ class L2:
     """||x - y||: the Pseudo-Huber metric at c = 0. Source: ECT (loss `norm`)."""
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        # The root has no slope at 0; the smallest normal float leaves every other value as it is.
+        # The root has no gradient at 0; adding the smallest normal float changes no other value.
         return (squared_norm(x, y) + torch.finfo(x.dtype).tiny).sqrt()
 
 
@@ -70,15 +70,15 @@ class L1:
 @metric("pseudo_huber")
 @dataclass(frozen=True)
 class PseudoHuber:
-    """sqrt(||x - y||^2 + c^2) - c of the whole image; c unset means 0.00054 sqrt(d). Source: iCT eq. 8.
+    """sqrt(||x - y||^2 + c^2) - c of the whole image; an unset c is 0.00054 sqrt(d). Source: iCT eq. 8.
 
-    c = 0.00054 d instead of its root is defect D22.
+    c = 0.00054 d, without the root, is defect D22.
     """
 
     c: C | None = None
 
     def for_images(self, shape: Sequence[int]) -> PseudoHuber:
-        """The same with c resolved for images of `shape` (C, H, W)."""
+        """The metric with c resolved for images of `shape` (C, H, W)."""
         return self if self.c is not None else replace(self, c=huber_c(shape))
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -89,9 +89,9 @@ class PseudoHuber:
 @metric("pseudo_huber_per_element")
 @dataclass(frozen=True)
 class PseudoHuberPerElement(PseudoHuber):
-    """Sum over elements of sqrt((x - y)^2 + c^2) - c, with the c that is meant for the whole image.
+    """Sum over elements of sqrt((x - y)^2 + c^2) - c, with the c of the whole image.
 
-    Defect D13: at a typical error every element stands in the quadratic zone, so that nothing is robust.
+    Defect D13: at a typical error every element is in the quadratic range, so the metric is not robust.
     """
 
     replays: ClassVar[tuple[str, ...]] = ("D13",)
@@ -104,7 +104,7 @@ class PseudoHuberPerElement(PseudoHuber):
 @metric("cauchy")
 @dataclass(frozen=True)
 class Cauchy:
-    """c^2/2 log(1 + ||x - y||^2 / c^2), whose slope vanishes for outliers; c unset means 0.00054 sqrt(d).
+    """c^2/2 log(1 + ||x - y||^2 / c^2), whose gradient vanishes for outliers; an unset c is 0.00054 sqrt(d).
 
     Source: the Cauchy (Lorentzian) loss for latent consistency training, arXiv 2502.01441.
     """
@@ -112,7 +112,7 @@ class Cauchy:
     c: C | None = None
 
     def for_images(self, shape: Sequence[int]) -> Cauchy:
-        """The same with c resolved for images of `shape` (C, H, W)."""
+        """The metric with c resolved for images of `shape` (C, H, W)."""
         return self if self.c is not None else replace(self, c=huber_c(shape))
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -125,11 +125,11 @@ class Cauchy:
 class Lpips:
     """Sum over five stages of VGG16 of the mean over pixels of w . (a - b)^2, a and b the normalized activations.
 
-    Images are taken as [-1, 1], gray ones in three equal channels, and brought to `size` pixels bilinearly. Source:
-    LPIPS (arXiv 1801.03924); CM trains with it, images below 256 pixels at 224, pooling by averages. Its weights saw
-    ImageNet, as those of FID's Inception did: the FID of a model trained on it is flattered (iCT section 3.3).
+    Images are in [-1, 1]. Gray ones are repeated to three channels; those below 256 pixels are resized to `size`
+    pixels bilinearly. Source: LPIPS (arXiv 1801.03924); CM trains with it at 224 pixels, with average pooling. Its
+    weights were trained on ImageNet, as FID's Inception was, which biases FID in its favour (iCT section 3.3).
 
-    Needs two files of weights (528 MB and 7 kB); the error that says so names them and their folder.
+    Needs two files of weights (528 MB and 7 kB); if one is missing, the error names it and its folder.
     """
 
     size: Annotated[int, Field(ge=32, le=1024)] = 224
@@ -138,15 +138,15 @@ class Lpips:
     reads_files: ClassVar[bool] = True
 
     def require(self) -> None:
-        """SpecError where the weights are neither there nor to be had."""
+        """Raise a SpecError if the weights are missing and cannot be downloaded."""
         lpips.require()
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = lpips.lpips(x.device, self.pooling)(self.fitted(x), self.fitted(y))
-        return found.to(x.dtype)
+        distance: torch.Tensor = lpips.lpips(x.device, self.pooling)(self.fitted(x), self.fitted(y))
+        return distance.to(x.dtype)
 
     def fitted(self, x: torch.Tensor) -> torch.Tensor:
-        """Images as the network takes them: (B, 3, size, size), float32."""
+        """x (B, 1 or 3, H, W) as the network takes it: (B, 3, size, size), or (B, 3, H, W) if W >= 256; float32."""
         wide = x.float().expand(-1, 3, -1, -1)
         if x.shape[-1] >= 256:
             return wide

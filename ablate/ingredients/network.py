@@ -1,4 +1,4 @@
-"""network: (C, H, W), classes -> Module(x (B, C, H, W), c_noise (B,), label (B, classes) | None) -> as x."""
+"""network: (C, H, W), classes -> Module(x (B, C, H, W), c_noise (B,), label (B, classes) | None) -> (B, C, H, W)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Network(Option):
-    """A network also says what becomes of its output, and how much it drops."""
+    """A network also states its dropout rate and may transform its output."""
 
-    dropout: float = 0.0  # share of activations dropped in training
+    dropout: float = 0.0  # share of activations set to zero in training
 
     def output(self, F: Tensor, sigma: Tensor) -> Tensor:
-        """What enters f in place of the network's output F (B, C, H, W) at sigma (B,)."""
+        """The output that f uses, from the network's output F (B, C, H, W) at sigma (B,)."""
         return F
 
 
@@ -55,21 +55,21 @@ def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
 class NCSNpp:
     """NCSN++ (Song et al. 2021, arXiv 2011.13456) as EDM trains it; CM's and iCT's network on CIFAR-10.
 
-    Each level also takes the image, reduced by convolutions; resampling blurs by [1, 3, 3, 1]; sums are
-    scaled by sqrt(1/2). The defaults are the size for 32 x 32: 56.4M parameters, 42.8 GFLOP per image and
-    pass; deep 97.6M.
+    Each level also gets the image, downsampled by convolutions; resampling blurs with [1, 3, 3, 1]; sums are
+    scaled by sqrt(1/2). The defaults are for 32 x 32: 56.4M parameters, 42.8 GFLOP per image and forward
+    pass; deep: 97.6M.
 
     Args:
         width: channels of the first level.
-        multipliers: of the width, one per level; each level halves the resolution.
-        blocks: residual blocks per level, one more on the way up.
-        attention: resolutions that attend, in pixels of the shorter side; one that no level has is passed
-            over. The innermost level always has one attention block.
-        dropout: share of activations dropped before each block's last convolution.
-        deep: twice the blocks, as iCT-deep.
-        checkpointing: recompute each block in the backward pass, for memory.
+        multipliers: factors of the width, one per level; each level halves the resolution.
+        blocks: residual blocks per level, one more in the decoder.
+        attention: resolutions with attention, in pixels of the shorter side; those that no level has are
+            ignored. The innermost level always has one attention block.
+        dropout: share of activations set to zero before each block's last convolution.
+        deep: twice the blocks, as in iCT-deep.
+        checkpointing: recompute each block in the backward pass to save memory.
         divide_by_sigma: the denoiser divides the output by sigma, as score models do. Defect D15: no equation
-            of consistency models has it.
+            of consistency models does this.
     """
 
     width: Count = 128
@@ -84,7 +84,7 @@ class NCSNpp:
 
     @property
     def replays(self) -> tuple[str, ...]:
-        """The defect that is switched on."""
+        """The defect, if it is switched on."""
         return ("D15",) if self.divide_by_sigma else ()
 
     def output(self, F: Tensor, sigma: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class NCSNpp:
         return F / sigma.float()[:, None, None, None] if self.divide_by_sigma else F
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """The network for images `shape`; SpecError if they cannot be halved once per level."""
+        """The network for images of `shape` (C, H, W); SpecError if H or W cannot be halved once per level."""
         from ablate.networks import NCSNPP
 
         return _unet(self, NCSNPP, shape, classes)
@@ -103,11 +103,11 @@ class NCSNpp:
 class DDPMpp:
     """DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trains it; the network ECT starts from on CIFAR-10.
 
-    Like `ncsnpp`, but the image enters once and resampling averages or repeats pixels; meant for `positional`
-    embedding. The defaults are the size for 32 x 32: 55.7M parameters, 42.4 GFLOP per image and pass.
+    Like `ncsnpp`, but only the first level gets the image, and resampling averages or repeats pixels; intended for
+    the `positional` embedding. The defaults are for 32 x 32: 55.7M parameters, 42.4 GFLOP per image and forward pass.
 
     Args:
-        width, multipliers, blocks, attention, dropout, deep, checkpointing: as of `ncsnpp`.
+        width, multipliers, blocks, attention, dropout, deep, checkpointing: as in `ncsnpp`.
     """
 
     width: Count = 128
@@ -120,7 +120,7 @@ class DDPMpp:
     embedding: Any = depends_on("embedding")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """The network for images `shape`; SpecError if they cannot be halved once per level."""
+        """The network for images of `shape` (C, H, W); SpecError if H or W cannot be halved once per level."""
         from ablate.networks import DDPMPP
 
         return _unet(self, DDPMPP, shape, classes)
@@ -131,13 +131,13 @@ class DDPMpp:
 class ADM:
     """ADM (Dhariwal and Nichol 2021, arXiv 2105.05233); CM's and iCT's network on ImageNet-64.
 
-    The embedding scales and shifts the normalized activations; attention has several heads and stands in each
-    block on the way up. The defaults are the size for 64 x 64: with 1,000 classes and `positional` of 192
-    channels 295.9M parameters, 219.3 GFLOP per image and pass; deep 495M.
+    The embedding scales and shifts the normalized activations; attention has several heads and is in every decoder
+    block of its levels. The defaults are for 64 x 64: with 1,000 classes and `positional` of 192 channels 295.9M
+    parameters, 219.3 GFLOP per image and forward pass; deep: 495M.
 
     Args:
         head_channels: channels per attention head.
-        width, multipliers, blocks, attention, dropout, deep, checkpointing: as of `ncsnpp`.
+        width, multipliers, blocks, attention, dropout, deep, checkpointing: as in `ncsnpp`.
     """
 
     width: Count = 192
@@ -151,7 +151,7 @@ class ADM:
     embedding: Any = depends_on("embedding")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """The network for images `shape`; SpecError if they or the heads do not divide evenly."""
+        """The network for images of `shape` (C, H, W); SpecError if H, W or the heads do not divide evenly."""
         from ablate.networks import ADM as style
 
         return _unet(self, replace(style, head_channels=self.head_channels), shape, classes)
@@ -160,18 +160,18 @@ class ADM:
 @network("unet2d")
 @dataclass(frozen=True)
 class UNet2D:
-    """diffusers' `UNet2DModel`, reading this project's embedding; needs the extra `diffusers`.
+    """diffusers' `UNet2DModel` with the recipe's embedding; needs the extra `diffusers`.
 
     The defaults are those of the library's consistency-training example: 113.7M parameters for 3 channels.
-    Unlike the others, its blocks do not start as their skips.
+    Unlike in the other networks, a block does not start as its skip connection.
 
     Args:
         block_out_channels: channels per level, each a multiple of norm_num_groups.
-        layers_per_block: residual blocks per level, one more on the way up.
+        layers_per_block: residual blocks per level, one more in the decoder.
         down_block_types, up_block_types: the library's names, one per level.
         attention_head_dim: channels per attention head.
         norm_num_groups: groups of the group norms.
-        dropout: share of activations dropped before each residual block's last convolution.
+        dropout: share of activations set to zero before each residual block's last convolution.
     """
 
     block_out_channels: Counts = (128, 128, 256, 256, 512, 512)
@@ -193,7 +193,7 @@ class UNet2D:
                 raise SpecError(f"{name}: {law}, but got {len(types)} types for {levels}")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """The network for images `shape`; SpecError with what the library refuses."""
+        """The network for images of `shape` (C, H, W); SpecError if the library refuses the arguments."""
         from ablate.networks.foreign import DiffusersUNet
 
         halvings = len(self.block_out_channels) - 1
@@ -214,7 +214,7 @@ class Module:
 
     Args:
         path: "package.module:ClassName".
-        arguments: further ones of the class.
+        arguments: further arguments of the class.
     """
 
     path: str
@@ -227,15 +227,17 @@ class Module:
             raise SpecError(f"path: must be 'package.module:ClassName', but got {self.path!r}")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """The user's network; SpecError if there is no such class or it refuses its arguments."""
-        found: Any = self.found()
+        """Your network; SpecError if there is no such class or it refuses its arguments."""
+        module_class: Any = self.module_class()
         try:
-            made: nn.Module = found(shape=shape, classes=classes, embedding=self.embedding, **self.arguments)
+            made: nn.Module = module_class(
+                shape=shape, classes=classes, embedding=self.embedding, **self.arguments
+            )
         except (TypeError, ValueError) as error:
             raise SpecError(f"arguments: {self.path}: {' '.join(str(error).split())}") from error
         return made
 
-    def found(self) -> type[nn.Module]:
+    def module_class(self) -> type[nn.Module]:
         """The class that `path` names."""
         from torch import nn
 

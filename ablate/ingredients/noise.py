@@ -1,6 +1,6 @@
 """noise: sigma (N,) -> probability (N-1,) of the pair (sigma_i, sigma_{i+1}).
 
-`quantile(u (B,), levels)` gives sigma (B,), float64: the inverse CDF of what the distribution becomes as N grows.
+`quantile(u (B,), levels)` gives sigma (B,), float64: the inverse CDF of the distribution in the limit of large N.
 Only pairings without a ladder need it.
 """
 
@@ -30,7 +30,7 @@ class Uniform:
         return torch.full((len(sigma) - 1,), 1 / (len(sigma) - 1), dtype=torch.float64, device=sigma.device)
 
     def quantile(self, u: torch.Tensor, levels: Any) -> torch.Tensor:
-        """Uniform over places of the ladder: levels.at(u)."""
+        """Uniform over positions on the ladder: levels.at(u)."""
         sigma: torch.Tensor = levels.at(u)
         return sigma
 
@@ -48,17 +48,17 @@ class Lognormal:
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         z = (sigma.double().log() - self.p_mean) / (math.sqrt(2) * self.p_std)
-        # erfc of the mirrored side keeps the digits that erf loses in a tail
+        # in a tail erf loses digits; erfc of the mirrored side keeps them
         mass = torch.where(
             z[:-1] > 0, torch.erfc(z[:-1]) - torch.erfc(z[1:]), torch.erf(z[1:]) - torch.erf(z[:-1])
         )
         return mass / mass.sum()
 
     def quantile(self, u: torch.Tensor, levels: Any) -> torch.Tensor:
-        """exp(p_mean + p_std Phi^-1(.)), the normal of ln sigma cut off at the ladder's ends."""
+        """exp(p_mean + p_std Phi^-1(.)): ln sigma is normal, truncated at the ends of the ladder."""
         ends = torch.tensor([levels.sigma_min, levels.sigma_max], dtype=torch.float64, device=u.device)
         z = (ends.log() - self.p_mean) / self.p_std
-        side = -1 if z[0] > 0 else 1  # in the upper tail the mirrored side keeps the digits
+        side = -1 if z[0] > 0 else 1  # in the upper tail the mirrored side is more precise
         first, last = torch.special.ndtr(side * z)
         place = side * torch.special.ndtri(first + u.double() * (last - first))
         return torch.exp(self.p_mean + self.p_std * place).clamp(levels.sigma_min, levels.sigma_max)

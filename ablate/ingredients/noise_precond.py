@@ -1,4 +1,4 @@
-"""noise_precond: sigma (B,) -> c_noise (B,), what the network's embedding reads."""
+"""noise_precond: sigma (B,) -> c_noise (B,), the input of the network's embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ noise_precond = Axis(__doc__, default="edm")
 @noise_precond("edm")
 @dataclass(frozen=True)
 class Edm:
-    """ln(sigma) / 4. Source: EDM Table 1; what CM's CIFAR-10 code feeds its Fourier features."""
+    """ln(sigma) / 4. Source: EDM Table 1; CM's CIFAR-10 code feeds this to its Fourier features."""
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return sigma.log() / 4
@@ -31,7 +31,7 @@ class Cm:
 @noise_precond("none")
 @dataclass(frozen=True)
 class NoNoisePrecond:
-    """sigma itself. With Fourier scale 0.02 it is defect D9: levels below 0.5 can not be told apart."""
+    """sigma itself. With Fourier scale 0.02 it is defect D9: levels below 0.5 get nearly equal features."""
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return sigma.clone()

@@ -21,7 +21,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True)
 class Adaptive:
-    """The fields that the Adam family shares. clip bounds the gradient's norm; unset leaves it."""
+    """The fields of all Adam variants. clip: largest gradient norm; unset: no clipping."""
 
     lr: Rate = 1e-4
     betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -30,7 +30,7 @@ class Adaptive:
     clip: Annotated[float, Field(gt=0)] | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """What the torch classes call the fields."""
+        """The fields under the names of the torch classes."""
         return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
 
 
@@ -46,7 +46,7 @@ class RAdam(Adaptive):
 @optimizer("adam")
 @dataclass(frozen=True)
 class Adam(Adaptive):
-    """Adam, one fused kernel where the device has it."""
+    """Adam, fused into one kernel."""
 
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, fused=True, **self.arguments())
@@ -55,7 +55,7 @@ class Adam(Adaptive):
 @optimizer("adamw")
 @dataclass(frozen=True)
 class AdamW(Adaptive):
-    """Adam with decoupled weight decay; diffusers' script has 0.01 for it."""
+    """Adam with decoupled weight decay; 0.01 as in diffusers' script."""
 
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
 

@@ -14,24 +14,24 @@ from ablate.core.registry import Axis, Option, depends_on
 
 
 class Pairing(Option):
-    """A pairing also says whether it is one level and a derivative instead of two levels."""
+    """A pairing also states whether it uses one level and a derivative instead of two levels."""
 
-    tangent: ClassVar[bool] = False  # then it has `gap`, and the loss is `loss.tangential`
+    tangent: ClassVar[bool] = False  # True: it has `gap`, and the loss is `loss.tangential`
 
 
 pairing = Axis(__doc__, default="grid", base=Pairing)
 
 PMean = Annotated[float, Field(ge=-20, le=20)]
 PStd = Annotated[float, Field(gt=0, le=20)]
-LEAST_GAP = 1e-3  # of sigma_min, between a clamped t and sigma_min: what float32 images can still tell apart
+LEAST_GAP = 1e-3  # in units of sigma_min: least distance of t above it, so that float32 images at the two levels differ
 
 
 @pairing("grid")
 @dataclass(frozen=True)
 class Grid:
-    """Neighbours of the ladder of N(k) levels, the pair drawn by the inverse CDF of the noise distribution.
+    """Neighbours on the ladder of N(k) levels; the pair is drawn by the inverse CDF of the noise distribution.
 
-    skip_steps > 1 lets the student stand that many levels above the teacher (a knob of diffusers' script).
+    skip_steps: how many levels the student is above the teacher (an option of diffusers' script).
     Source: CM algorithm 3, iCT algorithm 1 (skip_steps = 1).
     """
 
@@ -53,16 +53,16 @@ class Ect:
 
     stage = floor(stages * step / K). sigma_student is t, clamped to at most sigma_max and at least 0.1 % above
     sigma_min; sigma_teacher is r, clamped to at least sigma_min. ECT clamps r at 0, where EDM's coefficients make f
-    the identity. Here that place is sigma_min, so an early stage regresses to the (almost clean) image as it does
-    there. The axes `curriculum` and `noise` are not read.
+    the identity. Here f is the identity at sigma_min, so an early stage regresses to the (almost clean) image too.
+    The axes `curriculum` and `noise` are not used.
 
     Source: ECT (arXiv 2406.14548) section 4; its CIFAR-10 script has q = 2 and 8 stages, its one-hour script q = 256
     and 1 (the same last pair), its ImageNet-64 code q = 4.
 
     Args:
-        q: base of the shrinking, above 1.
+        q: factor by which the gap shrinks per stage, above 1.
         k, b: height and slope of n(t), which widens the pairs of small t.
-        stages: how often the gap is divided by q over a training.
+        stages: how often the gap is divided by q during training.
     """
 
     p_mean: PMean = -1.1
@@ -84,12 +84,12 @@ class Ect:
 @pairing("continuous")
 @dataclass(frozen=True)
 class Continuous:
-    """sigma_teacher = sigma_student = t: CM's training in continuous time, t from the noise distribution as N grows.
+    """sigma_teacher = sigma_student = t: CM's continuous-time training; t follows the noise distribution for large N.
 
-    The teacher's image is f(x_t, t) - gap df/dt with df/dt = (z . d/dx + d/dt) f by forward differentiation, where
-    gap = slope(t) / intervals is what neighbours of a ladder of so many intervals differ by. With `squared_l2` the
-    gradient is 2 w gap <df/dt, grad f>, CM's theorem 6 whatever `intervals` is (a constant factor, none with the
-    weighting `inverse_gap`); with other metrics it is, as `intervals` grows. The axis `curriculum` is not read.
+    The teacher's image is f(x_t, t) - gap df/dt, with df/dt = (z . d/dx + d/dt) f by forward-mode differentiation and
+    gap = slope(t) / intervals, the distance of neighbours on a ladder of that many intervals. With `squared_l2` the
+    gradient is 2 w gap <df/dt, grad f>, CM's theorem 6 for any `intervals` (it only scales the loss, and cancels with
+    the weighting `inverse_gap`). With other metrics this holds for large `intervals`. `curriculum` is not used.
 
     Source: CM appendix B.2 (continuous-time consistency training), iCT section 3.3 (where scale 16 fails).
     """
@@ -109,9 +109,9 @@ class Continuous:
         return t, t
 
     def gap(self, t: torch.Tensor) -> torch.Tensor:
-        """The step down (B,) that the derivative at t (B,) is taken over, float64."""
-        found: torch.Tensor = self.levels.slope(t) / self.intervals
-        return found
+        """The distance (B,) from t (B,) to the level below it, float64."""
+        gap: torch.Tensor = self.levels.slope(t) / self.intervals
+        return gap
 
 
 @functools.lru_cache(maxsize=32)  # N changes rarely

@@ -12,9 +12,9 @@ from ablate.core.registry import Axis, Option
 
 
 class Parameterization(Option):
-    """A parameterization also says what it takes the images to be."""
+    """A parameterization also states the standard deviation of the images that it assumes."""
 
-    sigma_data: float = 0.5  # their standard deviation
+    sigma_data: float = 0.5
 
 
 parameterization = Axis(__doc__, default="cm", base=Parameterization)
@@ -42,10 +42,10 @@ class Cm:
 @parameterization("script")
 @dataclass(frozen=True)
 class Script:
-    """The coefficients of diffusers' consistency training script, each defect with a switch.
+    """The coefficients of diffusers' consistency training script, with a switch for each defect.
 
-    scale_out false: c_out lacks its factor sigma_data (D2). subtract_min false: sigma_min is not subtracted, so that
-    f(x, sigma_min) is not x (D3). Both true gives `cm`.
+    scale_out false: c_out lacks the factor sigma_data (D2). subtract_min false: sigma_min is not subtracted, so
+    f(x, sigma_min) is not x (D3). With both true it equals `cm`.
     """
 
     scale_out: bool = False

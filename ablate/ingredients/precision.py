@@ -1,4 +1,4 @@
-"""precision: device type -> autocast context around the network; everything outside stays float32 or better."""
+"""precision: device type -> autocast context of the network; everything outside it stays float32 or better."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ precision = Axis(__doc__, default="fp32")
 
 @dataclass(frozen=True)
 class Precision:
-    """inputs: the dtype in which noisy images are built; half precision there is defect D7."""
+    """inputs: the dtype in which noisy images are computed; half precision is defect D7."""
 
     inputs: Literal["float32", "float16", "bfloat16"] = "float32"
     compute: ClassVar[str] = "float32"
 
     @property
     def replays(self) -> tuple[str, ...]:
-        """The defect that is switched on."""
+        """The defect, if it is switched on."""
         return () if self.inputs == "float32" else ("D7",)
 
     def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:
@@ -33,12 +33,12 @@ class Precision:
 @precision("fp32")
 @dataclass(frozen=True)
 class Fp32(Precision):
-    """float32 throughout; tf32 lets a GPU round the factors of matrix products to 10 bits."""
+    """float32 everywhere; with tf32 a GPU rounds the factors of matrix products to 10 bits."""
 
     tf32: bool = False
 
     def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:
-        # for the whole process, as the backward pass runs when the context is left
+        # for the whole process, because the backward pass runs after the context
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
         return contextlib.nullcontext()
 

@@ -1,4 +1,4 @@
-"""sampling_precond: the recipe's parts by axis -> those that the sampler uses in place of the trained ones."""
+"""sampling_precond: the recipe's parts by axis -> the parts that the sampler replaces, by axis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sampling_precond = Axis(__doc__, default="trained")
 @sampling_precond("trained")
 @dataclass(frozen=True)
 class Trained:
-    """None: what was trained is what is sampled."""
+    """No part: the sampler uses the trained coefficients."""
 
     def __call__(self, parts: Mapping[str, Any]) -> dict[str, Any]:
         return {}
@@ -26,10 +26,10 @@ class Trained:
 @sampling_precond("scheduler")
 @dataclass(frozen=True)
 class Scheduler:
-    """The coefficients of CM (`cm` for both axes) whatever was trained, as diffusers' scheduler has them.
+    """CM's coefficients (`cm` for both axes), whichever were trained, as in diffusers' scheduler.
 
-    Defects D1 to D3 together: the script trains with its own c_in and c_out, and its pipeline samples with these.
-    c_noise stays the trained one, for in it the two agree. Source: `CMStochasticIterativeScheduler` of diffusers;
+    Defects D1 to D3 together: the script trains with its own c_in and c_out, but its pipeline samples with these.
+    c_noise is not replaced, since the two agree on it. Source: `CMStochasticIterativeScheduler` of diffusers;
     sigma_min is that of the levels.
     """
 

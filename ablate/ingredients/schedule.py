@@ -1,4 +1,4 @@
-"""schedule: (k, K) -> factor of the learning rate at step k of K; K may be left out where no end is needed."""
+"""schedule: (k, K) -> factor of the learning rate at step k of K; without K the training has no end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Steps = Annotated[int, Field(ge=0, le=10**9)]
 
 @dataclass(frozen=True)
 class Warmed:
-    """A factor that rises linearly over `warmup` steps and then follows `after(share of the rest)`."""
+    """A factor that rises linearly over `warmup` steps and then follows `after`."""
 
     warmup: Steps = 0
 
@@ -28,20 +28,20 @@ class Warmed:
         return self.after(min(1.0, (k - self.warmup) / rest))
 
     def after(self, share: float) -> float:
-        """The factor when `share` of the steps after the warm-up are done."""
+        """The factor after a share, 0 to 1, of the steps that follow the warm-up."""
         return 1.0
 
 
 @schedule("constant")
 @dataclass(frozen=True)
 class Constant(Warmed):
-    """1 after the warm-up. Source: iCT (no warm-up); CM's RAdam ignored the one it was given, defect D17."""
+    """1 after the warm-up. Source: iCT (no warm-up); CM's RAdam ignored the warm-up that it was given, defect D17."""
 
 
 @schedule("linear")
 @dataclass(frozen=True)
 class Linear(Warmed):
-    """1 - share: down to 0 at the end."""
+    """1 - share: falls to 0 at the end."""
 
     def after(self, share: float) -> float:
         return 1 - share
@@ -59,7 +59,7 @@ class Cosine(Warmed):
 @schedule("restarts")
 @dataclass(frozen=True)
 class Restarts(Warmed):
-    """The cosine, `cycles` times over. Source: arXiv 1608.03983."""
+    """The cosine, repeated `cycles` times. Source: arXiv 1608.03983."""
 
     cycles: Annotated[int, Field(ge=1, le=1000)] = 3
 

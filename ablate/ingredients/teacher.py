@@ -18,7 +18,7 @@ Mu = Annotated[float, Field(ge=0, lt=1)]
 @teacher("none")
 @dataclass(frozen=True)
 class NoTeacher:
-    """mu = 0: no second copy is kept. Source: iCT section 3.2."""
+    """mu = 0: the teacher is the student, no second network is kept. Source: iCT section 3.2."""
 
     def __call__(self, N: int) -> float:
         return 0.0
@@ -27,7 +27,7 @@ class NoTeacher:
 @teacher("fixed")
 @dataclass(frozen=True)
 class Fixed:
-    """mu throughout. Source: CM algorithm 2 (consistency distillation)."""
+    """The same mu at every step. Source: CM algorithm 2 (consistency distillation)."""
 
     mu: Mu = 0.95
 

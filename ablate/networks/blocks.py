@@ -1,4 +1,4 @@
-"""What a U-Net is made of: residual blocks, attention, and the levels of its way down and up."""
+"""The parts of a U-Net: residual blocks, attention, and the levels of its encoder and decoder."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from ablate.networks.dropout import Dropout
 from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
 
 Pair = tuple[Tensor, Tensor]
-NEARLY_ZERO = 1e-5  # gain of last convolutions: a block starts as its skip, yet all parameters get gradients
+NEARLY_ZERO = (
+    1e-5  # gain of last convolutions: a block starts as its skip connection, but all parameters get gradients
+)
 
 
 @dataclass(frozen=True)
 class Style:
-    """What the members of the family differ in, beside their size.
+    """What the members of the family differ in, besides their size.
 
     Args:
         taps: resampling filter.
-        input_skips: every level's input is the image too, reduced by convolutions of its own.
-        skip_scale: factor on each sum of a branch and its skip.
-        adaptive: the embedding scales and shifts what is normalized, else it is added before the norm.
-        skip_projection: a block that resamples without changing channels has a 1x1 convolution on its skip.
-        attention_up: attention in each block of a level on the way up, else in its last one only.
+        input_skips: every level also gets the image, downsampled by its own convolutions.
+        skip_scale: factor of each sum of a branch and its skip connection.
+        adaptive: True: the embedding scales and shifts the normalized activations; False: it is added before the norm.
+        skip_projection: a block that resamples without changing channels has a 1x1 convolution in its skip connection.
+        attention_up: True: attention in each decoder block of a level; False: only in its last one.
         head_channels: channels per attention head; None: one head.
         eps: of the group norms.
-        init, init_attention: start values, and those of the attention's queries, keys and values.
-        label_last: labels join the embedding after its two layers, else before them.
+        init, init_attention: initialization of all layers, and of the attention's queries, keys and values.
+        label_last: True: labels are added after the two layers of the embedding; False: before them.
     """
 
     taps: tuple[int, ...]
@@ -49,11 +51,11 @@ class Style:
 
     @property
     def init_last(self) -> Init:
-        """Start values of last convolutions."""
+        """Initialization of the last convolutions."""
         return Init(self.init.mode, NEARLY_ZERO)
 
     def heads(self, channels: int) -> int:
-        """Attention heads for `channels`."""
+        """The number of attention heads for `channels`; SpecError if they do not divide evenly."""
         heads = max(1, channels // (self.head_channels or channels))
         if channels % heads:
             tail = f"at head_channels={self.head_channels}"
@@ -63,7 +65,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Size:
-    """How large the network is; see the options of `ablate.ingredients.network`."""
+    """The size of a network; for its fields see the options of `ablate.ingredients.network`."""
 
     width: int
     multipliers: Sequence[int]
@@ -74,12 +76,12 @@ class Size:
 
 
 def scaled(total: Tensor, scale: float) -> Tensor:
-    """`total` times `scale`, in place: no backward pass needs a sum."""
+    """`total` times `scale`, in place, because the backward pass does not need the sum."""
     return total if scale == 1 else total.mul_(scale)
 
 
 class Attention(nn.Module):
-    """Self-attention over pixels with a skip around it: (B, C, H, W) -> (B, C, H, W)."""
+    """Self-attention over pixels with a skip connection: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, channels: int, style: Style):
         super().__init__()
@@ -89,7 +91,7 @@ class Attention(nn.Module):
         self.last = Conv(channels, channels, 1, style.init_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
+        """x (B, C, H, W) -> (B, C, H, W)."""
         rows, channels = x.shape[:2]
         qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2)
         q, k, v = qkv.unflatten(2, (3, self.heads, channels // self.heads)).permute(2, 0, 3, 1, 4)
@@ -98,13 +100,13 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block: two convolutions, the embedding between them, then attention if asked for.
+    """Residual block: two convolutions with the embedding between them, then optional attention.
 
     Args:
         inputs, outputs: channels.
-        embedded: width of the embedding.
+        embedded: width of the embedding, E.
         style, size: of the network.
-        resample: what changes the resolution, or None.
+        resample: changes the resolution; None: keeps it.
         attention: whether attention follows.
     """
 
@@ -134,7 +136,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         """x (B, inputs, H, W), embedded (B, E) -> (B, outputs, H', W')."""
         if self.checkpointing and torch.is_grad_enabled():
-            # masks are kept by the Dropouts, so the second pass needs no state of any generator
+            # the Dropouts keep their masks, so recomputing needs no generator state
             x = checkpoint(self.compute, x, embedded, use_reentrant=False, preserve_rng_state=False)
             return x
         return self.compute(x, embedded)
@@ -151,11 +153,11 @@ class Block(nn.Module):
         return x
 
     def resampled(self, x: Tensor) -> Tensor:
-        """`x` at the resolution of the block's output."""
+        """x at the resolution of the block's output."""
         return x if self.resample is None else self.resample(x)
 
     def modulated(self, x: Tensor, offset: Tensor) -> Tensor:
-        """`x` normalized, with the embedding in it."""
+        """x (B, C, H, W), normalized and combined with the embedding (B, C or 2C, 1, 1)."""
         if self.style.adaptive:
             scale, shift = offset.chunk(2, dim=1)
             return torch.addcmul(shift, self.norm1(x), scale + 1)
@@ -164,7 +166,7 @@ class Block(nn.Module):
 
 
 class InputSkip(nn.Module):
-    """Reduces what is left of the image by half and adds it to a level's input (the residual input skip)."""
+    """Residual input skip: halves the resolution of the image branch and adds it to a level's input."""
 
     def __init__(self, inputs: int, outputs: int, style: Style):
         super().__init__()
@@ -179,7 +181,7 @@ class InputSkip(nn.Module):
 
 
 class Down(nn.Module):
-    """One level on the way down: halve the resolution (not on the first level), then residual blocks."""
+    """One encoder level: halve the resolution (except on the first level), then residual blocks."""
 
     def __init__(self, shrink: Block | None, input_skip: InputSkip | None, blocks: Sequence[Block]):
         super().__init__()
@@ -187,7 +189,7 @@ class Down(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, embedded: Tensor, skips: list[Tensor], rest: Tensor) -> Pair:
-        """Append each result to `skips`; return the last one and what is left of the image `rest`."""
+        """Append each output to `skips`; return the last one and the image branch `rest`."""
         if self.shrink is not None:
             x = self.shrink(x, embedded)
             if self.input_skip is not None:
@@ -200,7 +202,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """One level on the way up: double the resolution (not on the lowest), then blocks that take the skips."""
+    """One decoder level: double the resolution (except on the lowest level), then blocks that read the skips."""
 
     def __init__(self, grow: Block | None, blocks: Sequence[Block]):
         super().__init__()
@@ -208,7 +210,7 @@ class Up(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, embedded: Tensor, skips: list[Tensor]) -> Tensor:
-        """Take one of `skips` from its end for each block."""
+        """Each block removes the last of `skips` and reads it."""
         x = x if self.grow is None else self.grow(x, embedded)
         for block in self.blocks:
             x = block(torch.cat([x, skips.pop()], dim=1), embedded)

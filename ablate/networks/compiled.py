@@ -1,4 +1,4 @@
-"""torch.compile of what a network repeats: small graphs, compiled sooner than one large one."""
+"""torch.compile for the repeated blocks of a network: small graphs compile faster than one large graph."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 from torch import nn
 
 REGIONS = ("Block", "InputSkip", "ResnetBlock2D", "Attention")  # ours, then those of diffusers' UNet2DModel
-SHAPES = 256  # graphs that a block's code may have: one for each shape, with and without a gradient
+SHAPES = 256  # graphs per block: one for each shape, with and without gradient
 
 
 def compile_blocks(network: nn.Module, backend: str = "inductor") -> int:
-    """Let the repeated blocks of `network` run compiled, in place; how many there are.
+    """Compile the repeated blocks of `network` in place and return their number.
 
-    Names of parameters, dropout and its masks stay as they are: a mask is drawn outside and read as an input. Sums are
-    rounded otherwise than without, and the first step of every shape waits for the compiler.
+    Parameter names, dropout and its masks do not change: masks are drawn outside and read as inputs. Results differ
+    by rounding from those of the uncompiled network, and the first step of each shape waits for the compiler.
 
     Args:
-        backend: of `torch.compile`; `eager` traces alone.
+        backend: of `torch.compile`; `eager` only traces.
     """
-    # torch gives up after eight graphs of one function, and without a word computes the rest uncompiled
+    # after eight graphs of one function torch runs the rest uncompiled, without a warning
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
-    found = [*_outermost(network)]
-    for block in found:
+    blocks = [*_outermost(network)]
+    for block in blocks:
         block.compile(backend=backend, dynamic=False)
-    return len(found)
+    return len(blocks)
 
 
 def _outermost(network: nn.Module) -> Iterator[nn.Module]:

@@ -1,4 +1,4 @@
-"""A network's parameters as one vector: one operation where an optimizer or an average would need hundreds."""
+"""A network's parameters as one vector, so that an optimizer or an average needs one operation, not hundreds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 class Flat:
-    """`vector` holds all parameters of `network`, which become views of it, each in the layout it had.
+    """`vector` (P,) holds all parameters of `network`; they become views of it and keep their memory layout.
 
-    With `gradients`, `vector.grad` collects theirs in the same way: it must be zeroed, never set to None.
+    With `gradients`, `vector.grad` (P,) holds their gradients in the same way: zero it, never set it to None.
     """
 
     def __init__(self, network: torch.nn.Module, gradients: bool = False):
@@ -32,5 +32,5 @@ class Flat:
 
 
 def _dense(p: torch.Tensor) -> tuple[int, ...]:
-    """Strides of p without gaps, its order of dimensions kept."""
+    """Strides of p without gaps, with the same order of dimensions in memory."""
     return torch.empty_like(p, memory_format=torch.preserve_format).stride()

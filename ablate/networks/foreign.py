@@ -1,4 +1,4 @@
-"""Networks of other libraries behind the project's call, with dropout that student and teacher can share."""
+"""Networks of other libraries with the package's call and with dropout that student and teacher can share."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ablate.networks.dropout import Dropout
 class DiffusersUNet(nn.Module):
     """x (B, C, H, W), c_noise (B,), label (B, classes) or None -> (B, C, H, W), float32, by `UNet2DModel`.
 
-    Its own encoding of the time step gives way to `embedding`. A class is an index; no label is the last.
+    `embedding` replaces its own time-step encoding. A class is passed as an index; "no label" is the last index.
 
     Args:
         shape: (C, H, W) of the images.
         classes: number of classes; 0: unconditional.
         embedding: c_noise (B,) -> (B, embedding.channels).
-        arguments: further ones of `UNet2DModel`; `dropout` among them.
+        arguments: further arguments of `UNet2DModel`, including `dropout`.
     Raises:
-        ValueError: what `UNet2DModel` itself refuses.
+        ValueError: `UNet2DModel` refuses its arguments.
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, embedding: Any, arguments: dict[str, Any]):
@@ -48,7 +48,7 @@ class DiffusersUNet(nn.Module):
         return output.float()
 
     def index(self, x: Tensor, label: Tensor | None) -> Tensor | None:
-        """One-hot rows as indices (B,); an all-zero row, like no label, as the last index."""
+        """One-hot labels as indices (B,); without a label, or for an all-zero row, the last index."""
         if not self.classes:
             return None
         if label is None:
@@ -59,7 +59,7 @@ class DiffusersUNet(nn.Module):
 
 
 class Encoding(nn.Module):
-    """An ingredient of the embedding axis as a module."""
+    """An embedding ingredient as a module."""
 
     def __init__(self, embedding: Any):
         super().__init__()
@@ -72,7 +72,7 @@ class Encoding(nn.Module):
 
 
 def share_dropout(network: nn.Module) -> None:
-    """Put a `Dropout` of the same rate in the place of every `nn.Dropout` of `network`."""
+    """Replace every `nn.Dropout` of `network` by a `Dropout` of the same rate."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Dropout):

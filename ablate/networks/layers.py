@@ -1,4 +1,4 @@
-"""Layers that know their own initialisation, and resampling by a short filter."""
+"""Layers with their own initialization, and resampling with a short filter."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ablate.core.errors import SpecError
 
 @dataclass(frozen=True)
 class Init:
-    """Uniform start values of the variance that `mode` asks for, times a gain, as EDM starts its networks.
+    """Initialization as in EDM: uniform with the variance of `mode`, times a gain.
 
     Args:
         mode: xavier: variance 2 / (fan_in + fan_out); kaiming: 1 / fan_in.
-        weight, bias: gains; a bias gain of 0 starts at 0.
+        weight, bias: gains; with a bias gain of 0 the bias starts at 0.
     """
 
     mode: Literal["xavier", "kaiming"]
@@ -39,7 +39,7 @@ class Init:
 
 
 class Linear(nn.Linear):
-    """Linear layer that starts by `init`."""
+    """Linear layer, initialized by `init`."""
 
     def __init__(self, inputs: int, outputs: int, init: Init, bias: bool = True):
         self.init = init  # before the parent's constructor, which calls reset_parameters
@@ -50,7 +50,7 @@ class Linear(nn.Linear):
 
 
 class Conv(nn.Conv2d):
-    """Convolution, kernel 1 or 3, that keeps height and width and starts by `init`."""
+    """Convolution of kernel size 1 or 3 that keeps height and width, initialized by `init`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, init: Init, padding: int | None = None):
         self.init = init
@@ -61,7 +61,7 @@ class Conv(nn.Conv2d):
 
 
 class Norm(nn.GroupNorm):
-    """Group norm of at least four channels a group and at most 32 groups."""
+    """Group norm with at most 32 groups of at least four channels each."""
 
     def __init__(self, channels: int, eps: float):
         limit = min(32, max(1, channels // 4))
@@ -69,12 +69,12 @@ class Norm(nn.GroupNorm):
 
 
 class Resample(nn.Module):
-    """(B, C, H, W) at half or twice the height and width, through a separable filter of even length.
+    """Halves or doubles the height and width of (B, C, H, W) with a separable filter of even length.
 
     Args:
-        taps: (1, 1) is the mean of 2 x 2 pixels down and repetition up; any other blurs across zero borders.
-        up: twice the size, else half of it.
-        padded: False takes a border that the caller has added already, len(taps) // 2 - 1 wide.
+        taps: (1, 1) averages 2 x 2 pixels or repeats pixels; any other filter blurs, with zero padding.
+        up: True doubles, False halves.
+        padded: False: the caller has added the border already, len(taps) // 2 - 1 wide.
     """
 
     kernel: Tensor
@@ -86,7 +86,7 @@ class Resample(nn.Module):
         self.register_buffer("kernel", row.outer(row)[None, None] * (4 if up else 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Resample `x`."""
+        """x (B, C, H, W) -> (B, C, H / 2, W / 2) or (B, C, 2H, 2W)."""
         if self.taps == (1, 1):
             return F.interpolate(x, scale_factor=2.0, mode="nearest") if self.up else F.avg_pool2d(x, 2)
         kernel = self.kernel.expand(x.shape[1], 1, -1, -1)  # one filter for every channel
@@ -95,20 +95,20 @@ class Resample(nn.Module):
 
 
 def seed_parameters(network: nn.Module, seed_for: Callable[[str], int]) -> None:
-    """Draw the start values of `network` anew, every module from a stream of its own.
+    """Initialize `network` again, every module from its own stream.
 
-    Modules of equal name and shapes start equally in any two networks, whatever else these hold and in
-    whatever order they were built. The default generator is left as it was.
+    Modules with the same name and shapes start equal in any two networks, whatever else the networks contain and in
+    whatever order they were built. The state of the default generator does not change.
 
     Args:
-        network: a module whose parameters lie on the CPU.
+        network: a module with parameters on the CPU.
         seed_for: a module's dotted name -> seed.
     Raises:
-        SpecError: parameters elsewhere; another device's generator draws other values.
+        SpecError: parameters on another device, whose generator draws other values.
     """
-    places = {p.device.type for p in network.parameters()} - {"cpu"}
-    if places:
-        raise SpecError(f"seed_parameters: parameters must be on cpu, but got {', '.join(sorted(places))}")
+    elsewhere = {p.device.type for p in network.parameters()} - {"cpu"}
+    if elsewhere:
+        raise SpecError(f"seed_parameters: parameters must be on cpu, but got {', '.join(sorted(elsewhere))}")
     generator, state = torch.default_generator, torch.get_rng_state()
     for name, module in network.named_modules():
         if callable(reset := getattr(module, "reset_parameters", None)):

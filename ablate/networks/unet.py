@@ -1,6 +1,6 @@
 """One U-Net for the three networks of the EDM family (Karras et al. 2022, arXiv 2206.00364, appendix F).
 
-What tells `ncsnpp`, `ddpmpp` and `adm` apart are the fields of their `Style`; there is no code per name.
+`ncsnpp`, `ddpmpp` and `adm` differ only in the fields of their `Style`.
 """
 
 from __future__ import annotations
@@ -48,28 +48,28 @@ ADM = Style(
 
 
 class Condition(nn.Module):
-    """c_noise (B,) and label (B, classes) -> (B, 4 width), the embedding that all blocks read."""
+    """c_noise (B,) and label (B, classes) or None -> (B, 4 width), the embedding that all blocks read."""
 
     def __init__(self, embedding: Any, width: int, classes: int, style: Style):
         super().__init__()
         self.embedding, self.classes, self.label_last = embedding, classes, style.label_last
         inner, outer = embedding.channels, EMBEDDING_WIDTH * width
         self.layer0, self.layer1 = Linear(inner, outer, style.init), Linear(outer, outer, style.init)
-        # a one-hot row has mean square 1 / classes: the root undoes it, in the start values or in the input
+        # a one-hot row has mean square 1 / classes: the initialization or the input compensates for it
         self.gain = 1.0 if style.label_last else math.sqrt(classes)
         init = Init(style.init.mode, math.sqrt(classes) if style.label_last else 1.0)
         width = outer if style.label_last else inner
         self.label = Linear(classes, width, init, bias=False) if classes else None
 
     def forward(self, c_noise: Tensor, label: Tensor | None) -> Tensor:
-        """Embed."""
-        embedded, given = self.embedding(c_noise), self.labelled(label)
+        """c_noise (B,), label (B, classes) or None -> (B, 4 width); ValueError for a label of another shape."""
+        embedded, class_term = self.embedding(c_noise), self.class_term(label)
         if self.label_last:
-            return F.silu(self.layer1(F.silu(self.layer0(embedded))) + given)
-        return F.silu(self.layer1(F.silu(self.layer0(embedded + given))))
+            return F.silu(self.layer1(F.silu(self.layer0(embedded))) + class_term)
+        return F.silu(self.layer1(F.silu(self.layer0(embedded + class_term))))
 
-    def labelled(self, label: Tensor | None) -> Tensor | float:
-        """What `label` adds; no label adds nothing."""
+    def class_term(self, label: Tensor | None) -> Tensor | float:
+        """The label's contribution to the embedding; 0 without a label."""
         if label is None:
             return 0.0
         if label.ndim != 2 or label.shape[1] != self.classes:
@@ -84,7 +84,7 @@ class UNet(nn.Module):
         shape: (C, H, W) of the images.
         classes: number of classes; 0: unconditional.
         embedding: c_noise (B,) -> (B, embedding.channels).
-        style, size: the member of the family and how large it is.
+        style, size: the member of the family and its size.
     Raises:
         SpecError: H or W cannot be halved once per level.
     """
@@ -120,7 +120,7 @@ class UNet(nn.Module):
 
 
 class Plan:
-    """Counts channels while the levels are built, in the order in which they are passed."""
+    """Builds the levels in the order of the forward pass and counts their channels."""
 
     def __init__(self, shape: tuple[int, int, int], style: Style, size: Size):
         self.style, self.size, self.shape = style, size, shape
@@ -128,13 +128,13 @@ class Plan:
         self.skips = [size.width]
 
     def block(self, outputs: int, resample: Resample | None = None, attends: bool = False) -> Block:
-        """The next block, which leaves `outputs` channels."""
+        """The next block; its output has `outputs` channels."""
         inputs, self.channels = self.channels, outputs
         embedded = EMBEDDING_WIDTH * self.size.width
         return Block(inputs, outputs, embedded, self.style, self.size, resample, attends)
 
     def down(self, level: int) -> Down:
-        """Level `level`, 0 being that of the image's resolution."""
+        """Encoder level `level`; level 0 has the resolution of the image."""
         shrink, skip, style = None, None, self.style
         if level:
             shrink = self.block(self.channels, Resample(style.taps, up=False))
@@ -148,7 +148,7 @@ class Plan:
         return Down(shrink, skip, blocks)
 
     def up(self, level: int) -> Up:
-        """Level `level` on the way up."""
+        """Decoder level `level`."""
         lowest, count = level == len(self.size.multipliers) - 1, self.size.blocks + 1
         grow = None if lowest else self.block(self.channels, Resample(self.style.taps, up=True))
         blocks = []

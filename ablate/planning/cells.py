@@ -1,4 +1,4 @@
-"""A cell is one computation, a row of a table its cells over seeds."""
+"""A cell is one computation; a row of a table is one recipe, with a cell per seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablate.config.recipe import Recipe
 
 @dataclass(frozen=True)
 class Cell:
-    """One computation: a recipe, what it is tried on, a seed. `key` hashes all that decides its numbers."""
+    """One computation: a recipe, a profile and a seed. `key` hashes everything that its numbers depend on."""
 
     key: str
     recipe: Recipe
@@ -34,12 +34,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: its cells differ in the seed only."""
+    """A row of the table; its cells differ only in the seed."""
 
     label: str
     section: str  # the plan kind that made it
     recipe: Recipe
-    changed: Mapping[str, Any]  # flat field -> value, against the section's first row or the base
+    changed: Mapping[str, Any]  # flat field -> value where it differs from row `base`
     keys: tuple[str, ...]
-    base: str = ""  # label of the row that it is a diff of
-    priority: int = 0  # a higher one is left out first where hours are short
+    base: str = ""  # label of the row or recipe that `changed` refers to
+    priority: int = 0  # rows with a higher one are left out first by --max-hours

@@ -1,4 +1,4 @@
-"""What a planned experiment is: rows of cells, and the claims that they answer."""
+"""A planned experiment: rows of cells, and the claims that they test."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ class Experiment:
     notes: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     base: Mapping[str, Any] = field(default_factory=dict)  # the base recipe's flat fields
-    analyses: int = 1  # interim ones and the last: each tests all claims, and is a chance of a false answer
-    more_seeds: tuple[int, ...] = ()  # that may be added until the claims are decided
+    analyses: int = (
+        1  # interim analyses and the final one; each tests all claims, so each can give a false positive
+    )
+    more_seeds: tuple[int, ...] = ()  # may be added until the claims are decided
 
     def only(self, rows: Sequence[Row]) -> Experiment:
-        """The same with these rows alone, and their cells; its notes are its own."""
+        """A copy with only these rows and their cells, and its own list of notes."""
         keys = {key for row in rows for key in row.keys}
         cells = {key: cell for key, cell in self.cells.items() if key in keys}
         return replace(self, rows=[*rows], cells=cells, notes=[*self.notes])
 
 
 def listing(experiment: Experiment) -> dict[str, Any]:
-    """`--dry-run --json`: rows with their keys, cells with what they cost."""
+    """`--dry-run --json`: rows with their keys, cells with their recipes, totals."""
     rows = [
         {"row": r.label, "section": r.section, "changed": dict(r.changed), "keys": list(r.keys)}
         for r in experiment.rows
@@ -53,7 +55,7 @@ def listing(experiment: Experiment) -> dict[str, Any]:
 
 
 def overview(experiment: Experiment) -> str:
-    """`--dry-run` for a terminal."""
+    """`--dry-run` for the terminal."""
     plain = listing(experiment)
     width = max(len(r.label) for r in experiment.rows)
     lines = [f"{r.section:<14}{r.label:<{width}}  {' '.join(r.keys)}" for r in experiment.rows]

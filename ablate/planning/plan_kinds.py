@@ -1,4 +1,4 @@
-"""The plan kinds: what `list`, `grid`, `zip`, `leave_one_out` and `ladder` make of an experiment file's entries."""
+"""The plan kinds `list`, `grid`, `zip`, `leave_one_out` and `ladder`: each turns an entry of `plan` into rows."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ MOST_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Draft:
-    """A row before it is built: the specs, and those that it is a diff of."""
+    """A row before it is built: its specs, and the specs that it is compared with."""
 
     label: str
     section: str
     specs: Specs
     base: str
     against: Specs
-    priority: int = 0  # a higher one is left out first where hours are short
+    priority: int = 0  # rows with a higher one are left out first by --max-hours
 
 
 class Planner(Protocol):
-    """What a plan kind may ask of the planner."""
+    """The part of the planner that plan kinds use."""
 
     profile: Profile
     notes: list[str]
-    problems: Problems  # of one row: the others are looked at all the same
+    problems: Problems  # of single rows: the other rows are still read
     default_base: str
 
-    def named(self, name: Any, path: str) -> Specs:
-        """A recipe's specs as its file has them."""
+    def recipe_specs(self, name: Any, path: str) -> Specs:
+        """The specs of a recipe as its file has them."""
 
     def resolved(self, name: Any, row: Mapping[str, Any], path: str) -> Specs:
-        """A row's specs: the recipe's with the profile, the file's set, the row's set and --set on top."""
+        """The specs of a row: the recipe, then the profile's adapt, the file's set, the row's set and --set."""
 
 
-def _words(overrides: Mapping[str, Any]) -> str:
-    """A label made of overrides: `metric.c=0.3, teacher=none`."""
+def _format_overrides(overrides: Mapping[str, Any]) -> str:
+    """Overrides as a label: `metric.c=0.3, teacher=none`."""
 
-    def word(value: Any) -> str:
+    def format_value(value: Any) -> str:
         if isinstance(value, Mapping):
             rest = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
             return f"{value.get('name')}({rest})" if rest else str(value.get("name"))
         return f"{value:g}" if isinstance(value, float) else str(value)
 
-    return ", ".join(f"{k}={word(v)}" for k, v in overrides.items())
+    return ", ".join(f"{k}={format_value(v)}" for k, v in overrides.items())
 
 
-def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
-    """Rows as they are written: `{label, set, base}`."""
+def _list(planner: Planner, value: Any, path: str) -> list[Draft]:
+    """Rows that the file spells out: `{label, set, base}`."""
     if not isinstance(value, list):
         raise SpecError(
             f"{path}: a list of rows is needed here, not {type(value).__name__} {str(value)[:40]!r}"
@@ -76,18 +76,20 @@ def _listed(planner: Planner, value: Any, path: str) -> list[Draft]:
                 )
             overrides = yaml_files.mapping(row.get("set", {}), f"{path}[{i}].set")
             base = row.get("base", planner.default_base)
-            label = _label(row.get("label"), f"{path}[{i}].label") or _words(overrides) or str(base)
-            drafts.append(_diffed(planner, label, "list", base, overrides, f"{path}[{i}].set"))
+            label = (
+                _label(row.get("label"), f"{path}[{i}].label") or _format_overrides(overrides) or str(base)
+            )
+            drafts.append(_draft(planner, label, "list", base, overrides, f"{path}[{i}].set"))
     return drafts
 
 
 def _label(value: Any, path: str) -> str:
     if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
-        raise SpecError(f"{path}: {value!r} is no text{yaml_hint(value)}")
+        raise SpecError(f"{path}: {value!r} is not text{yaml_hint(value)}")
     return "" if value is None else str(value)
 
 
-def _diffed(
+def _draft(
     planner: Planner, label: str, section: str, base: Any, overrides: Mapping[str, Any], path: str
 ) -> Draft:
     specs = planner.resolved(base, overrides, path)
@@ -121,7 +123,7 @@ def _grid(planner: Planner, value: Any, path: str) -> list[Draft]:
 
 
 def _zip(planner: Planner, value: Any, path: str) -> list[Draft]:
-    """The first values together, then the second, ..."""
+    """One row of all first values, one of all second values, and so on."""
     columns = _columns(value, path)
     if len({len(v) for v in columns.values()}) > 1:
         lengths = ", ".join(f"{k} has {len(v)}" for k, v in columns.items())
@@ -136,14 +138,16 @@ def _combined(
     for row in rows:
         overrides = dict(zip(columns, row, strict=True))
         with planner.problems:
-            drafts.append(_diffed(planner, _words(overrides), kind, planner.default_base, overrides, path))
+            drafts.append(
+                _draft(planner, _format_overrides(overrides), kind, planner.default_base, overrides, path)
+            )
     return drafts
 
 
 def _ends(
     planner: Planner, value: Any, path: str, more: tuple[str, ...] = ()
 ) -> tuple[str, Specs, str, Specs]:
-    """The two recipes of a ladder or leave-one-out."""
+    """Labels and specs of the two recipes `from` and `to`."""
     entry, known = yaml_files.mapping(value, path), ("from", "to", *more)
     problems = Problems()
     problems.add(*(f"{path}.{k}: unknown key; {nearest(k, known)}" for k in entry if k not in known))
@@ -160,23 +164,23 @@ def _ends(
     with problems:
         end = planner.resolved(entry["to"], {}, f"{path}.to")
     problems.check()
-    raw = [planner.named(entry[side], path) for side in ("from", "to")]
+    raw = [planner.recipe_specs(entry[side], path) for side in ("from", "to")]
     same = [a for a in AXES if raw[0][a] != raw[1][a] and start[a] == end[a]]
     if same:
         planner.notes.append(
-            f"{path}: no row for {', '.join(same)}: {planner.profile.name} and set decide them for both"
+            f"{path}: no row for {', '.join(same)}: {planner.profile.name} or set gives both recipes the same value"
         )
     return Path(entry["from"]).stem, start, Path(entry["to"]).stem, end
 
 
 def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
-    """From one recipe to another, one axis more at every row, in `order` and then in the order of the axes."""
+    """From one recipe to another, one more axis per row: first those in `order`, then the others in their own order."""
     low, start, high, end = _ends(planner, value, path, ("order",))
     order = value.get("order", [])
     if not isinstance(order, list):
         raise SpecError(f"{path}.order: a list of axes is needed here, not {order!r}")
     unknown = [
-        f"{path}.order[{i}]: {a!r} is no axis; {nearest(a, AXES)}"
+        f"{path}.order[{i}]: {a!r} is not an axis; {nearest(a, AXES)}"
         for i, a in enumerate(order)
         if a not in AXES
     ]
@@ -186,30 +190,30 @@ def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
     drafts, specs = [Draft(low, "ladder", start, low, start)], start
     for axis in axes:
         before, specs = specs, {**specs, axis: end[axis]}
-        label = high if axis == axes[-1] else f"+ {_step(axis, before[axis], specs[axis])}"
+        label = high if axis == axes[-1] else f"+ {_format_change(axis, before[axis], specs[axis])}"
         drafts.append(Draft(label, "ladder", specs, drafts[-1].label, before))
     return drafts
 
 
 def _leave_one_out(planner: Planner, value: Any, path: str) -> list[Draft]:
-    """The first recipe with one axis at a time as the second has it."""
+    """The first recipe, then one row per axis that takes this axis from the second recipe."""
     high, start, _low, end = _ends(planner, value, path)
     drafts = [Draft(high, "leave_one_out", start, high, start)]
     for axis in (a for a in AXES if start[a] != end[a]):
-        label = f"{high} with {_step(axis, start[axis], end[axis])}"
+        label = f"{high} with {_format_change(axis, start[axis], end[axis])}"
         drafts.append(Draft(label, "leave_one_out", {**start, axis: end[axis]}, high, start))
     return drafts
 
 
-def _step(axis: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The change of one axis in words: the option where it changes, else the fields."""
+def _format_change(axis: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The change of one axis as text: the new option, or the changed fields of the same option."""
     if before["name"] != after["name"]:
         return f"{axis}={after['name']}"
-    return _words({f"{axis}.{f}": v for f, v in after.items() if before.get(f) != v})
+    return _format_overrides({f"{axis}.{f}": v for f, v in after.items() if before.get(f) != v})
 
 
 KINDS: dict[str, Callable[[Planner, Any, str], list[Draft]]] = {
-    "list": _listed,
+    "list": _list,
     "grid": _grid,
     "zip": _zip,
     "leave_one_out": _leave_one_out,

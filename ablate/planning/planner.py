@@ -1,4 +1,4 @@
-"""An experiment file as cells: every row a recipe, every recipe times every seed, equal cells once."""
+"""Turns an experiment file into cells: one per recipe and seed, equal cells only once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ablate.planning.plan_kinds import KINDS, Draft
 
 
 class Seeds(Section):
-    """Seeds 0, 1, ...: `min` of them, then more for the rows of undecided claims, `max` at most."""
+    """Seeds 0, 1, ...: `min` for every row, then more for rows of undecided claims, up to `max`."""
 
     min: Annotated[int, Field(ge=1)]
     max: Annotated[int, Field(ge=1, le=1000)]
@@ -66,14 +66,14 @@ def load(
     """Plan the experiment file at `path`.
 
     Args:
-        profile: another profile than the file names.
+        profile: replaces the file's profile.
         overrides: dotted `--set` values; those under `profile.` change the profile.
-        seeds: other seeds than the file names.
+        seeds: replace the file's seeds.
     Raises:
-        SpecError: all mistakes of the file at once, each with path, value and nearest right word.
+        SpecError: all errors of the file together, each with path, value and nearest right word.
     """
     file = Path(path)
-    content = _checked(yaml_files.mapping(yaml_files.read(file), str(file)), file)
+    content = _validated(yaml_files.mapping(yaml_files.read(file), str(file)), file)
     try:
         recipes.load_plugins(content.imports, file)
         return Planner(file, content, profile, dict(overrides or {}), seeds).experiment()
@@ -81,49 +81,49 @@ def load(
         raise error.under(str(file)) from None
 
 
-def searches(path: str | Path) -> bool:
-    """Whether a file is a study, for `ablate study`, and no experiment.
+def is_study(path: str | Path) -> bool:
+    """Whether a file is a study, for `ablate study`, instead of an experiment.
 
     Raises:
-        SpecError: no such file, or no YAML mapping.
+        SpecError: no such file, or it is not a YAML mapping.
     """
-    return _searches(yaml_files.mapping(yaml_files.read(Path(path)), str(path)))
+    return _is_study(yaml_files.mapping(yaml_files.read(Path(path)), str(path)))
 
 
-def _searches(content: dict[str, Any]) -> bool:
+def _is_study(content: dict[str, Any]) -> bool:
     return "search" in content and "plan" not in content
 
 
-def _checked(content: dict[str, Any], file: Path) -> File:
-    if _searches(content):
+def _validated(content: dict[str, Any], file: Path) -> File:
+    if _is_study(content):
         raise SpecError(f"{file}: search: this is a study file, for `ablate study`; an experiment has `plan`")
     try:
-        checked = File.model_validate(content, strict=True)
+        validated = File.model_validate(content, strict=True)
     except ValidationError as error:
         raise explain(error, str(file), File) from None
     problems = Problems()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", checked.name):
-        problems.add(f"{file}: name: {checked.name!r}: letters, digits, '_', '-' and '.' only, at most 100")
-    if not checked.plan:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", validated.name):
+        problems.add(f"{file}: name: {validated.name!r}: letters, digits, '_', '-' and '.' only, at most 100")
+    if not validated.plan:
         problems.add(f"{file}: plan: it is empty; {nearest('', KINDS)}")
-    if isinstance(checked.seeds, list):
-        problems.add(*_seed_problems(checked.seeds, f"{file}: seeds"))
-    elif not checked.claims:
-        problems.add(f"{file}: seeds.until: there are no claims to be decided")
+    if isinstance(validated.seeds, list):
+        problems.add(*_seed_problems(validated.seeds, f"{file}: seeds"))
+    elif not validated.claims:
+        problems.add(f"{file}: seeds.until: there are no claims to decide")
     problems.check()
-    return checked
+    return validated
 
 
 def _seed_problems(seeds: Sequence[int], path: str) -> list[str]:
-    found = [] if seeds else [f"{path}: at least one is needed"]
-    found += [f"{path}: {s}: a seed is at least 0 and below 2^31" for s in seeds if not 0 <= s < 2**31]
-    return found + [
-        f"{path}: {s} stands twice" for s in sorted({s for s in seeds if list(seeds).count(s) > 1})
+    problems = [] if seeds else [f"{path}: at least one is needed"]
+    problems += [f"{path}: {s}: a seed is at least 0 and below 2^31" for s in seeds if not 0 <= s < 2**31]
+    return problems + [
+        f"{path}: {s} is listed twice" for s in sorted({s for s in seeds if list(seeds).count(s) > 1})
     ]
 
 
 class Planner:
-    """Resolves recipes in the order of precedence: option default, recipe, adapt, file's set, row's set, --set."""
+    """Resolves recipes in order of precedence: option defaults, recipe, adapt, the file's set, the row's set, --set."""
 
     def __init__(
         self,
@@ -135,12 +135,13 @@ class Planner:
     ):
         self.file, self.content, self.default_base = file, content, content.base
         self.problems, self.notes = Problems(), list[str]()
-        self.last = {k: v for k, v in overrides.items() if not k.startswith("profile.")}
-        for_profile = {
+        self.recipe_overrides = {k: v for k, v in overrides.items() if not k.startswith("profile.")}
+        profile_overrides = {
             k.removeprefix("profile."): v for k, v in overrides.items() if k.startswith("profile.")
         }
-        self.profile = load_profile(profile or content.profile, for_profile, file)
-        self.original = not profile or profile == content.profile  # another's adapt may make rows equal
+        self.profile = load_profile(profile or content.profile, profile_overrides, file)
+        # the adapt of another profile may make rows equal
+        self.original_profile = not profile or profile == content.profile
         named = content.seeds if isinstance(content.seeds, list) else list(range(content.seeds.min))
         self.seeds = tuple(seeds if seeds is not None else named)
         self.more_seeds: tuple[int, ...] = ()
@@ -150,7 +151,7 @@ class Planner:
         with self.problems:
             evaluate.check(self.profile.evaluation.extractor)
         self.shape = image_shape(self.profile)
-        self.raw: dict[str, Specs] = {}
+        self.known_specs: dict[str, Specs] = {}
 
     def experiment(self) -> Experiment:
         drafts = [
@@ -163,9 +164,9 @@ class Planner:
         fingerprint = datasets.fingerprint(self.profile.data) if not self.problems.found else ""
         for draft in drafts:
             with self.problems:
-                self.place(draft, planned, fingerprint)
+                self.add_row(draft, planned, fingerprint)
         self.problems.check()
-        self._ask(planned)
+        self._check_claims(planned)
         return planned
 
     def _claims(self) -> Iterator[claims.Claim]:
@@ -173,26 +174,26 @@ class Planner:
             with self.problems:
                 yield claims.read(entry, f"claims[{i}]")
 
-    def _ask(self, planned: Experiment) -> None:
-        """Check that rows answer every claim. If `--set` changed the rows, the file is not to blame: a note says so."""
-        with contextlib.suppress(SpecError):  # a base that no row uses may be none for these images
+    def _check_claims(self, planned: Experiment) -> None:
+        """Check that every claim has rows; if --set or --profile changed the rows, add a note instead of an error."""
+        with contextlib.suppress(SpecError):  # a base that no row uses may not fit these images
             planned.base = self._recipe(self.resolved(self.content.base, {}, "base"), "base").flat()
         for i, claim in enumerate(planned.claims):
             try:
                 claim.rows(planned.rows, planned.base)
             except SpecError as error:
-                if not self.last and self.original:
+                if not self.recipe_overrides and self.original_profile:
                     self.problems.add(*(f"claims[{i}] ({claim.id}): {p}" for p in error.problems))
                 planned.notes.append(f"claim {claim.id} has no rows: {error.problems[0]}")
         twice = [c.id for i, c in enumerate(planned.claims) if c.id in {d.id for d in planned.claims[:i]}]
-        self.problems.add(*(f"claims: the id {name!r} stands twice" for name in dict.fromkeys(twice)))
+        self.problems.add(*(f"claims: the id {name!r} is used twice" for name in dict.fromkeys(twice)))
         self.problems.check()
 
-    def place(self, draft: Draft, planned: Experiment, fingerprint: str) -> None:
+    def add_row(self, draft: Draft, planned: Experiment, fingerprint: str) -> None:
         """Add a row and its cells to an experiment.
 
         Raises:
-            SpecError: there can be no such recipe.
+            SpecError: the recipe is invalid.
         """
         recipe = self._recipe(draft.specs, draft.label)
         imports = tuple(self.content.imports)
@@ -209,8 +210,8 @@ class Planner:
     def _recipe(self, specs: Specs, label: str) -> Recipe:
         try:
             recipe = recipes.build(specs).for_images(self.shape)
-            recipe.curriculum(0, self.profile.steps)  # some curricula need a least number of steps
-            for part in recipe.parts().values():  # weights from elsewhere: said now, not by the worker
+            recipe.curriculum(0, self.profile.steps)  # some curricula need a minimum number of steps
+            for part in recipe.parts().values():  # report missing weights now, not in the worker
                 part.require()
             return recipe
         except SpecError as error:
@@ -233,36 +234,40 @@ class Planner:
             return [replace(draft, priority=priority) for draft in drafts]
         return []
 
-    def named(self, name: Any, path: str) -> Specs:
-        """A recipe's specs as its file has them, every default written out."""
+    def recipe_specs(self, name: Any, path: str) -> Specs:
+        """The specs of a recipe as its file has them, with every default."""
         if not isinstance(name, str):
-            raise SpecError(f"{path}: {name!r} names no recipe; {nearest(name, yaml_files.named('recipes'))}")
-        if name not in self.raw:
-            self.raw[name] = recipes.build(recipes.read_specs(name, path, self.file)).specs()
-        return self.raw[name]
+            raise SpecError(f"{path}: {name!r} is not a recipe; {nearest(name, yaml_files.named('recipes'))}")
+        if name not in self.known_specs:
+            self.known_specs[name] = recipes.build(recipes.read_specs(name, path, self.file)).specs()
+        return self.known_specs[name]
 
     def resolved(self, name: Any, row: Mapping[str, Any], path: str) -> Specs:
-        """Specs of a row: recipe, adapt, the file's set, the row's set, --set."""
-        specs, adapt = self.named(name, path), self.profile.adapt
-        layers = ((self.content.set, "set"), (row, path), (self.last, "--set"))
+        """The specs of a row: the recipe, then the profile's adapt, the file's set, the row's set and --set."""
+        specs, adapt = self.recipe_specs(name, path), self.profile.adapt
+        layers = ((self.content.set, "set"), (row, path), (self.recipe_overrides, "--set"))
         specs = adapted(specs, self.profile)
         for layer, place in layers:
             try:
                 specs = recipes.overlay(specs, layer, adapt)
             except SpecError as error:
                 raise error.under(place) from None
-        self._tell(row, adapt, path)
+        self._note_adapted(row, adapt, path)
         return specs
 
-    def _tell(self, row: Mapping[str, Any], adapt: Mapping[str, Any], path: str) -> None:
+    def _note_adapted(self, row: Mapping[str, Any], adapt: Mapping[str, Any], path: str) -> None:
         for key in row:
             if key in adapt:
-                note = f"{path}: {key} is what profile {self.profile.name} adapts; the row's value is used"
+                note = f"{path}: profile {self.profile.name} adapts {key}; the row's value is used"
                 self.notes += [note] if note not in self.notes else []
 
 
 def adapted(specs: Specs, profile: Profile) -> Specs:
-    """`specs` with the profile's fields where the option has them; a field that no option has is an error."""
+    """`specs` with the fields of the profile's adapt that their options have.
+
+    Raises:
+        SpecError: a field that no option of the axis has.
+    """
     adapt, problems = profile.adapt, Problems()
     for key in (k for k in adapt if "." in k):
         axis, name = key.split(".", 1)
@@ -270,10 +275,10 @@ def adapted(specs: Specs, profile: Profile) -> Specs:
         if not any(name in AXES[axis].fields(option) for option in known):
             problems.add(f"profile: adapt.{key}: no option has this field")
     problems.check()
-    fits = {k: v for k, v in adapt.items() if "." not in k}
-    specs = recipes.overlay(specs, fits)
-    having = {k: v for k, v in adapt.items() if "." in k and k.split(".", 1)[1] in _fields(specs, k)}
-    return recipes.overlay(specs, having)
+    options = {k: v for k, v in adapt.items() if "." not in k}
+    specs = recipes.overlay(specs, options)
+    fields = {k: v for k, v in adapt.items() if "." in k and k.split(".", 1)[1] in _fields(specs, k)}
+    return recipes.overlay(specs, fields)
 
 
 def _fields(specs: Specs, key: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""A JSON Schema of experiment files, by which an editor completes and checks them while they are written."""
+"""A JSON Schema of experiment files, with which your editor completes and checks them as you type."""
 
 from __future__ import annotations
 
@@ -13,38 +13,42 @@ from ablate.planning.planner import File
 
 
 def schema() -> dict[str, Any]:
-    """Draft 2020-12. Options, fields and kinds of claims that plugins add are allowed, but not described."""
-    found = File.model_json_schema()
+    """The schema, in draft 2020-12; what plugins add (options, fields, kinds of claims) is allowed, not described."""
+    document = File.model_json_schema()
     changes = {"type": "object", "properties": _fields(), "additionalProperties": True}
-    found["$defs"]["Changes"] = changes
+    document["$defs"]["Changes"] = changes
     reference = {"$ref": "#/$defs/Changes"}
     kinds = {name: _kind(name, reference) for name in KINDS}
     known = {"priority": {"type": "integer"}, **kinds}
     entry = {"type": "object", "additionalProperties": False, "properties": known}
-    found["properties"]["plan"] = {"type": "array", "minItems": 1, "items": entry}
-    found["properties"]["set"] = reference
+    document["properties"]["plan"] = {"type": "array", "minItems": 1, "items": entry}
+    document["properties"]["set"] = reference
     references, kinds_of_claims = models_json_schema(
         [(kind, "validation") for kind in claims.kinds().values()]
     )
-    found["$defs"] |= kinds_of_claims["$defs"]
+    document["$defs"] |= kinds_of_claims["$defs"]
     known_claims = {"properties": {"claims": {"items": {"anyOf": [*references.values()]}}}}
-    found |= {"if": {"required": ["imports"]}, "else": known_claims}  # imports may define more kinds
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "ablate experiment"}
+    document |= {"if": {"required": ["imports"]}, "else": known_claims}  # imports may define more kinds
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **document,
+        "title": "ablate experiment",
+    }
 
 
 def _fields() -> dict[str, Any]:
-    """Axes with their options, and every field of these by its dotted name."""
-    found: dict[str, Any] = {}
+    """Every axis with its options, and every field by its dotted name."""
+    properties: dict[str, Any] = {}
     for axis in AXES:
         options = sorted(AXES[axis].options)
         named = {"type": "object", "required": ["name"], "properties": {"name": {"enum": options}}}
-        found[axis] = {
+        properties[axis] = {
             "description": AXES[axis].contract,
             "anyOf": [{"enum": options}, {"type": "string"}, named],
         }
         for option in options:
-            found |= {f"{axis}.{name}": {} for name in AXES[axis].fields(option)}
-    return found
+            properties |= {f"{axis}.{name}": {} for name in AXES[axis].fields(option)}
+    return properties
 
 
 def _kind(name: str, changes: dict[str, Any]) -> dict[str, Any]:

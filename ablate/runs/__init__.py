@@ -1,1 +1,1 @@
-"""runs/<key>/: one computed cell, its files, its record, and the worker that computes it."""
+"""runs/<key>/: the files of a cell, its record, and the worker that computes it."""

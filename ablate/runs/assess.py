@@ -1,4 +1,4 @@
-"""The averaged weights of a cell: written, sampled, measured by all metrics, shown as grids of samples."""
+"""Evaluation of a cell: samples of its averaged weights, all metrics, and sample grids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ablate.core.files import whole
+from ablate.core.files import atomic_write
 from ablate.data.datasets import Images
 from ablate.evaluation import evaluate
 from ablate.evaluation.metrics import METRICS
@@ -21,16 +21,18 @@ from ablate.training.trainer import Trainer
 
 
 class Diverged(Exception):
-    """A loss or a sample that is not finite."""
+    """A loss or a sample is not finite."""
 
 
 def assess(
-    cell: Cell, folder: Folder, trainer: Trainer, images: Images, between: Callable[[], Any] = lambda: None
+    cell: Cell, folder: Folder, trainer: Trainer, images: Images, check_stop: Callable[[], Any] = lambda: None
 ) -> dict[str, Any]:
-    """All metrics at every number of evaluations, as a record has them; writes sample grids and a line of metrics.
+    """Measure all metrics for every sampling schedule, and write sample grids and a line of metrics.
 
     Args:
-        between: called before every schedule of levels; may raise.
+        check_stop: called before every sampling schedule; may raise.
+    Returns:
+        The metrics as fields of a record.
     Raises:
         Diverged: a sample is not finite.
     """
@@ -41,7 +43,7 @@ def assess(
     record: dict[str, Any] = {name: [] for name in METRICS}
     metrics: dict[str, float] = {}
     for sigmas in schedules(cell):
-        between()
+        check_stop()
         x, nfe = samples(cell, trainer, sigmas), len(sigmas)
         save_grid(x[: e.grid], folder.samples / f"images_{seen:09d}_{nfe}step.png")
         measured = evaluate.measure(x, reference, extractor, cache, device)
@@ -50,12 +52,16 @@ def assess(
             metrics[f"{name}_{nfe}step"] = entry.value
     folder.append(trainer.k, seen, metrics)
     real = evaluate.of_real_images(images, e.samples, extractor, cache, device)
-    floor = {name: real[name] for name in METRICS} | {"n": real.n, "halves": real.metrics["fid"]["halves"]}
-    return record | {"floor": floor | {"extractor": extractor.label, "reference": reference.label}}
+    real_fid = {name: real[name] for name in METRICS} | {"n": real.n, "halves": real.metrics["fid"]["halves"]}
+    return record | {"floor": real_fid | {"extractor": extractor.label, "reference": reference.label}}
 
 
 def samples(cell: Cell, trainer: Trainer, sigmas: list[float]) -> torch.Tensor:
-    """uint8 images (n, C, H, W) of the average, from the seed's sampling noise."""
+    """uint8 images (n, C, H, W) that the averaged weights generate from the seed's sampling noise.
+
+    Raises:
+        Diverged: a sample is not finite.
+    """
     e, shape = cell.profile.evaluation, trainer.data.shape[1:]
     sigma_min, seed = cell.recipe.levels.sigma_min, cell.seed
     x = generate(trainer.average, shape, e.samples, sigmas, sigma_min, seed, e.batch, trainer.device)
@@ -66,21 +72,21 @@ def samples(cell: Cell, trainer: Trainer, sigmas: list[float]) -> torch.Tensor:
 
 
 def save_model(f: Denoiser, path: Path) -> None:
-    """The weights of f with the number of classes that it is told, as safetensors."""
+    """Write the weights of f and its number of classes as safetensors."""
     state = f.network.state_dict()
     weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(weights, temporary, {"classes": str(f.classes)})
 
 
 def schedules(cell: Cell) -> list[list[float]]:
-    """The descending levels of one-step sampling and of sampling with the levels between."""
+    """Descending noise levels of one-step sampling and, if the profile has `sigma_mid`, of multi-step sampling."""
     top, middle = cell.recipe.levels.sigma_max, list(cell.profile.evaluation.sigma_mid)
     return [[top], [top, *middle]] if middle else [[top]]
 
 
 def save_grid(images: torch.Tensor, path: Path, columns: int | None = None) -> None:
-    """uint8 images (n, C, H, W) as one PNG, small ones enlarged to be seen; a square unless `columns` are named."""
+    """Save uint8 images (n, C, H, W) as one PNG, small ones enlarged; the grid is square unless `columns` is given."""
     from torchvision.utils import make_grid, save_image
 
     scale = max(1, 32 // images.shape[-1])

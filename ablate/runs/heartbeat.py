@@ -15,11 +15,9 @@ from ablate.core.files import read_json, write_json
 from ablate.core.usage import Usage
 from ablate.runs.store import Folder
 
-EVERY_S, STALE_S = (
-    5.0,
-    60.0,
-)  # between two heartbeats; without one, a worker of another machine counts as dead
-DENSE, SPARSE_S = 60, 60.0  # the first lines of usage come with every heartbeat, later ones once a minute
+EVERY_S = 5.0  # between two heartbeats
+STALE_S = 60.0  # a worker on another machine counts as dead after so long without a heartbeat
+DENSE, SPARSE_S = 60, 60.0  # each heartbeat measures usage until there are 60 lines, then one a minute does
 
 
 def boot() -> str:
@@ -30,9 +28,9 @@ def boot() -> str:
 
 
 class Heartbeat:
-    """Writes the progress of a cell, from a thread of its own, until the block ends.
+    """Writes the progress of a cell from a thread, until the block ends.
 
-    The file ends with the state `ended`, or `interrupted` if an exception leaves the block.
+    The final state is `ended`, or `interrupted` if an exception leaves the block.
 
     Args:
         about: further fields of the file: device, pid, threads.
@@ -47,7 +45,7 @@ class Heartbeat:
         self.thread = threading.Thread(target=self._beat, daemon=True)
 
     def at(self, step: int, images: int) -> None:
-        """Note progress; the next heartbeat writes it."""
+        """Set the progress that the next heartbeat writes."""
         self.fields |= {"step": step, "images": images, "progress": time.time()}
 
     def __enter__(self) -> Heartbeat:
@@ -60,24 +58,24 @@ class Heartbeat:
     ) -> None:
         self.ended.set()
         self.thread.join()
-        with suppress(Exception):  # usage is optional: no trouble with it may end a cell
-            if time.time() - self.measured > EVERY_S / 2:  # over a shorter time usage means nothing
+        with suppress(Exception):  # usage is optional: its errors must not end a cell
+            if time.time() - self.measured > EVERY_S / 2:  # usage over a shorter time is meaningless
                 self._measure()
         with suppress(OSError):
             self._write("interrupted" if kind else "ended")
 
     def _beat(self) -> None:
         while not self.ended.wait(EVERY_S):
-            with suppress(OSError):  # whatever must be written will find that the disk is full
+            with suppress(OSError):  # on a full disk, the next checkpoint or record fails too, and reports it
                 self._write("running")
             with suppress(Exception):
                 if self.lines < DENSE or time.time() - self.measured >= SPARSE_S:
                     self._measure()
 
     def _measure(self) -> None:
-        """Append one line of usage; a worker that resumes a cell continues the numbers of its lines."""
+        """Append one line of usage; the numbering continues when a worker resumes a cell."""
         self.measured = time.time()
-        line = {"look": self.lines, "time": self.measured, "metrics": self.usage.look()}
+        line = {"look": self.lines, "time": self.measured, "metrics": self.usage.measure()}
         with self.folder.usage.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self.lines += 1
@@ -97,12 +95,12 @@ def _line_count(file: Path) -> int:
 
 def last(folder: Folder) -> dict[str, Any]:
     """The last heartbeat of a cell; empty if there was none."""
-    found = read_json(folder.state)
-    return found if isinstance(found, dict) else {}
+    beat = read_json(folder.state)
+    return beat if isinstance(beat, dict) else {}
 
 
 def running_elsewhere(folder: Folder) -> bool:
-    """Whether a worker of another machine computes the cell; its lock may not reach across a shared disk."""
+    """Whether a worker on another machine computes the cell; file locks may not work across a shared disk."""
     beat = last(folder)
     recent = time.time() - beat.get("time", 0) < STALE_S
     return beat.get("state") == "running" and recent and beat.get("host") != socket.gethostname()
@@ -112,7 +110,7 @@ def state(folder: Folder) -> str:
     """The state of a cell without a record.
 
     Returns:
-        `waiting`, `running`, `interrupted`, `crashed`, or `stale` (its worker died, and nobody noted why).
+        `waiting`, `running`, `interrupted`, `crashed`, or `stale` (its worker died without a reason on record).
     """
     beat = last(folder)
     if beat.get("state") in ("interrupted", "crashed"):
@@ -123,12 +121,12 @@ def state(folder: Folder) -> str:
 
 
 def crash_count(folder: Folder) -> int:
-    """How often a worker of the cell crashed."""
+    """How often workers of the cell crashed."""
     return int(last(folder).get("crashes", 0))
 
 
 def note_crash(folder: Folder, reason: str) -> None:
-    """Note that a worker ended without a record; the next run resumes from its checkpoint."""
+    """Record in state.json that a worker crashed; the next run resumes from its checkpoint."""
     beat = {**last(folder), "state": "crashed", "reason": reason, "time": time.time()}
-    with suppress(OSError):  # the disk may be why it crashed
+    with suppress(OSError):  # a full disk may be why it crashed
         write_json(folder.state, {**beat, "crashes": crash_count(folder) + 1})

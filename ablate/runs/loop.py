@@ -1,4 +1,4 @@
-"""The consumer of a trainer's steps: logs, saves, evaluates, stops where it is asked to."""
+"""The training loop of a cell: log losses, save checkpoints, evaluate, stop on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ablate.runs.store import Folder
 from ablate.training import noise_bins
 from ablate.training.trainer import Step, Trainer
 
-Tell = Callable[[int, int], None]
+OnStep = Callable[[int, int], None]  # steps and images so far
 
 
 class Interrupted(Exception):
@@ -25,7 +25,7 @@ class Interrupted(Exception):
 
 
 class Run:
-    """The consumer of a trainer's steps: logs, saves, evaluates, stops."""
+    """Runs a trainer's steps: logs losses, saves checkpoints, evaluates, and stops when `stop` is not empty."""
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class Run:
         trainer: Trainer,
         images: datasets.Images,
         stop: list[int],
-        tell: Tell,
+        on_step: OnStep,
     ):
         self.cell, self.folder, self.trainer, self.images = cell, folder, trainer, images
-        self.stop, self.tell, self.ranks = stop, tell, trainer.ranks
+        self.stop, self.on_step, self.ranks = stop, on_step, trainer.ranks
         state = folder.load(trainer.device)
         self.before_s, self.saved = 0.0, -1  # seconds before this start, step of the last checkpoint
         if state:
             trainer.load_state_dict(state["trainer"])
             self.before_s = state["wall_s"]
-            print(f"goes on from step {trainer.k}")
-        if (first := self.ranks.alone(lambda: trainer.k)) != trainer.k:
+            print(f"resumes from step {trainer.k}")
+        if (first := self.ranks.on_first_rank(lambda: trainer.k)) != trainer.k:
             sys.exit(
                 f"rank {self.ranks.rank} could not read the checkpoint of step {first}"
             )  # it may next time
@@ -55,49 +55,53 @@ class Run:
         self.save_every = profile.checkpoint_every or max(profile.images // 10, 1)
 
     def wall_s(self) -> float:
-        """Seconds spent so far, those before a resume included."""
+        """Seconds spent so far, including those before a resume."""
         return round(self.before_s + time.perf_counter() - self.started, 3)
 
     def train(self) -> None:
-        """Consume the steps that are left."""
+        """Run the remaining steps."""
         profile = self.cell.profile
-        self._rung()  # the checkpoint may be of the step after which an evaluation was due
+        self._evaluate_if_due()  # the checkpoint may be of a step after which an evaluation was due
         for step in self.trainer:
             self.unread.append(step)
-            self.tell(step.k, step.images)
+            self.on_step(step.k, step.images)
             last = step.k == self.trainer.K
             if reads := last or step.k % profile.log_every == 0:
                 self.flush()
-            if last or self._passed(step.images, self.save_every):
+            if last or self._crossed(step.images, self.save_every):
                 self.save()
-            # several ranks agree where they read losses anyway, else their hosts would meet after every step
+            # several processes agree only where they read losses: doing so after every step would synchronize them
             if (reads or self.ranks.size == 1) and self.ranks.any(bool(self.stop)):
-                self._end()
-            self._rung()
+                self._interrupt()
+            self._evaluate_if_due()
 
-    def _rung(self) -> None:
-        """Evaluate where it is due in the middle of training, once."""
+    def _evaluate_if_due(self) -> None:
+        """Evaluate at the evaluation points during training, once at each."""
         k, every = self.trainer.k, self.cell.profile.evaluation.every
-        due = every and 0 < k < self.trainer.K and self._passed(k * self.cell.profile.batch, every)
-        if due and not self.ranks.alone(lambda: self._assessed_at(k)):
+        due = every and 0 < k < self.trainer.K and self._crossed(k * self.cell.profile.batch, every)
+        if due and not self.ranks.on_first_rank(lambda: self._evaluated_at(k)):
             self.flush()
             self.assess()
 
-    def _assessed_at(self, k: int) -> bool:
+    def _evaluated_at(self, k: int) -> bool:
         return any(x["step"] == k and "fid_1step" in x["metrics"] for x in self.folder.lines())
 
-    def _end(self) -> NoReturn:
-        """End here as was wished, with all that was computed saved."""
+    def _interrupt(self) -> NoReturn:
+        """Save the state and raise Interrupted."""
         if self.saved != self.trainer.k:
             self.save()
         raise Interrupted
 
-    def _passed(self, images: int, every: int) -> bool:
-        """Whether this step passed a multiple of `every` images."""
+    def _crossed(self, images: int, every: int) -> bool:
+        """Whether this step crossed a multiple of `every` images."""
         return images // every > (images - self.cell.profile.batch) // every
 
     def flush(self) -> None:
-        """Read the losses since the last time from the device, all at once."""
+        """Read all losses since the last flush from the device in one transfer.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
         if not self.unread:
             return
         losses = torch.stack([s.loss for s in self.unread]).double().cpu()
@@ -125,22 +129,22 @@ class Run:
         self.folder.append(step.k, step.images, {k: v for k, v in binned.items() if math.isfinite(v)})
 
     def save(self) -> None:
-        """Write a checkpoint; a loss that is not finite never gets into one."""
+        """Write a checkpoint, unless a loss is not finite."""
         self.flush()
         state = {"trainer": self.trainer.state_dict(), "wall_s": self.wall_s()}
-        self.ranks.alone(lambda: self.folder.save(state))
+        self.ranks.on_first_rank(lambda: self.folder.save(state))
         self.saved = self.trainer.k
 
     def assess(self) -> dict[str, Any]:
-        """What `assess` finds on the first rank."""
+        """The result of `assess`, which runs on the first process."""
         started, known = time.perf_counter(), (self.cell, self.folder, self.trainer, self.images)
         try:
-            return self.ranks.alone(lambda: assess(*known, self._heed), (Diverged, Interrupted))
+            return self.ranks.on_first_rank(lambda: assess(*known, self._check_stop), (Diverged, Interrupted))
         except Interrupted:
-            self._end()
+            self._interrupt()
         finally:
-            self.last_flush += time.perf_counter() - started  # images_per_s is of training
+            self.last_flush += time.perf_counter() - started  # images_per_s counts training only
 
-    def _heed(self) -> None:
+    def _check_stop(self) -> None:
         if self.stop:
             raise Interrupted

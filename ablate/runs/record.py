@@ -1,4 +1,4 @@
-"""What a cell leaves behind: its record, and where its numbers come from."""
+"""record.json: how a cell ended, its results, and their provenance."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ablate.evaluation.metrics import METRICS, Entry
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
-# exit codes of a worker without a record: the cell is another's; it was asked to stop; nothing can be written
+# exit codes of a worker without a record: another process computes the cell; it was asked to stop; the disk is not
+# writable
 BUSY, INTERRUPTED, NO_DISK = 75, 130, 74
-# errors that say nothing about a cell: the disk is full or read-only, or the folder has gone
+# errors of the disk, not of the cell: it is full or read-only, or the folder is gone
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EIO}
 
 
 class RealFid(BaseModel):
-    """Real images measured like samples: what no model is expected to beat."""
+    """FID of real images, measured like that of samples; no model is expected to beat it."""
 
     model_config = STRICT
     fid: float | None = None
@@ -36,7 +37,7 @@ class RealFid(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Where the numbers come from; `ranks` is the number of processes, `compiled` whether torch.compile was used."""
+    """Where the numbers come from. `ranks`: the number of processes; `compiled`: whether torch.compile was used."""
 
     model_config = STRICT
     commit: str | None = None
@@ -50,7 +51,7 @@ class Provenance(BaseModel):
 
 
 class _Record(BaseModel):
-    """record.json: how a cell ended. `wall_s` counts all its workers, `floor` is the FID of real images."""
+    """record.json: how a cell ended. `wall_s` adds up all its workers, `floor` is the FID of real images."""
 
     model_config = STRICT
     key: str
@@ -65,14 +66,14 @@ class _Record(BaseModel):
     provenance: Provenance | None = None
 
 
-# every metric has a list of entries, one for each number of evaluations
+# a list of entries per metric, one for each number of network evaluations
 Record: type[_Record] = create_model(
     "Record", __base__=_Record, **{name: (list[Entry], []) for name in METRICS}
 )  # type: ignore[call-overload]
 
 
 def blank(config: Mapping[str, Any], state: str, reason: str | None = None) -> dict[str, Any]:
-    """A record without numbers, of the cell that `config` describes; `reason` says why it stays so."""
+    """A record without results of the cell that `config` describes; `reason` says why it has none."""
     return {
         "key": config["key"],
         "state": state,
@@ -101,7 +102,7 @@ def _provenance() -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, versions, device."""
+    """Commit, package versions and device."""
     return {k: dict(v) if isinstance(v, dict) else v for k, v in _provenance().items()}
 
 
@@ -113,7 +114,7 @@ def _version(package: str) -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the package's own repository, None outside one."""
+    """The output of git in the package's repository; None outside one."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

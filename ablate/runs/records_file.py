@@ -1,6 +1,6 @@
-"""Finished cells that travel: a records file has a line per cell; what came from elsewhere is checked and put in place.
+"""Records files share finished cells, one per line; cells from elsewhere are checked before they are installed.
 
-A key is a hash of what the cell is, so a record under a wrong config is found. Its numbers are taken on trust.
+A key is a hash of the cell's config, so a record with a wrong config is detected. Its numbers are taken on trust.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ablate.runs.store import FORMAT, Folder, Store, assemble, describe
 
 FILE = "records.jsonl"
 KEY = "[0-9a-f]{12}"
-Offer = tuple[str, Callable[[Path], Any]]  # a cell's key writes its files into a folder
+Offer = tuple[str, Callable[[Path], Any]]  # a cell's key, and a function that writes its files into a folder
 
 
 def text(experiment: Experiment, store: Store, before: Path) -> str:
-    """The content of an experiment's records file: a line per cell with a record, sorted by key.
+    """The content of an experiment's records file: one line per cell with a record, sorted by key.
 
     Args:
-        before: the file as it is. Its lines of other cells stay: it may be all that is left of them.
+        before: the existing file. Its lines of other cells are kept, since they may be the only copy.
     """
     lines = {key: line for key in experiment.cells if (line := _line(experiment, store, key))}
     with suppress(OSError, UnicodeDecodeError):
@@ -45,7 +45,7 @@ def text(experiment: Experiment, store: Store, before: Path) -> str:
 
 
 def _line(experiment: Experiment, store: Store, key: str) -> str:
-    """Config and record in compact JSON."""
+    """Config and record as compact JSON; empty without a record."""
     record = store.record(key)
     if record is None:
         return ""
@@ -53,21 +53,23 @@ def _line(experiment: Experiment, store: Store, key: str) -> str:
     profile = config["profile"]
     config["profile"] = {**profile, "data": _portable(profile["data"])}
     parts = {"config": config, "record": record}
-    lean = {n: {k: v for k, v in p.items() if k != "recipe"} for n, p in parts.items()}  # of older versions
+    lean = {
+        n: {k: v for k, v in p.items() if k != "recipe"} for n, p in parts.items()
+    }  # older versions wrote it
     return json.dumps(lean, separators=(",", ":"), allow_nan=False)
 
 
 def _portable(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Names of data files without their folders, which are this machine's own and decide no key."""
+    """Names of data files without their folders, which differ between machines and are not part of the key."""
     paths = {k: Path(data[k]).name for k in ("path", "test_path") if data.get(k)}
     return {**data, **paths}
 
 
 def offers(source: Path) -> Iterator[Offer]:
-    """The cells of a records file, or of the one in a folder.
+    """The cells of a records file, or of the records file in a folder.
 
     Raises:
-        SpecError: no such file, or none of text.
+        SpecError: no such file, or it is not a text file.
     """
     file = source / FILE if source.is_dir() else source
     try:
@@ -75,14 +77,14 @@ def offers(source: Path) -> Iterator[Offer]:
     except OSError as error:
         raise SpecError(f"{file}: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
-        raise SpecError(f"{file}: byte {error.start} is no UTF-8: no records file") from None
+        raise SpecError(f"{file}: byte {error.start} is not UTF-8: not a records file") from None
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield _offer(f"{file}:{number}", line)
 
 
 def _offer(place: str, line: str) -> Offer:
-    """A line's cell; what is wrong with the line is said when its files are to be written."""
+    """The cell of a line; writing its files raises the errors of the line."""
     try:
         parts = json.loads(line)
         config, record = dict(parts["config"]), dict(parts["record"])
@@ -90,10 +92,10 @@ def _offer(place: str, line: str) -> Offer:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         key = ""
     if not re.fullmatch(KEY, key):  # it becomes the name of a folder
-        return "", lambda folder: _refuse(f"{place}: no line of a records file")
+        return "", lambda folder: _refuse(f"{place}: not a line of a records file")
 
     def write(folder: Path) -> None:
-        Folder(folder).config.write_text(json.dumps(config))  # as it is: `check` says what is wrong with it
+        Folder(folder).config.write_text(json.dumps(config))  # unchanged: `check` reports its errors
         Folder(folder).record.write_text(json.dumps(record))
 
     return key, write
@@ -104,10 +106,10 @@ def _refuse(problem: str) -> None:
 
 
 def check(folder: Folder, key: str) -> dict[str, Any]:
-    """The record in a folder that came from elsewhere; nothing that its config names is imported.
+    """Validate a folder from elsewhere and return its record; modules that its config names are not imported.
 
     Raises:
-        SpecError: config or record are of another form, or do not belong to each other or to `key`.
+        SpecError: config or record have another format, or do not match each other or `key`.
     """
     config, record = read_json(folder.config), read_json(folder.record)
     if not isinstance(config, dict) or not isinstance(record, dict) or config.get("format") != FORMAT:
@@ -120,30 +122,32 @@ def check(folder: Folder, key: str) -> dict[str, Any]:
         json.dumps([config, record], allow_nan=False)
         cell = _assembled(config)
         made = Cell.of(cell.recipe, cell.profile, cell.seed, cell.fingerprint, cell.imports).key
-        flat = json.loads(json.dumps(cell.recipe.flat()))  # older versions wrote it, too
+        flat = json.loads(json.dumps(cell.recipe.flat()))  # older versions wrote it
     except (LookupError, TypeError, ValueError, OSError) as error:  # SpecError among them
         raise SpecError(f"cell {key}: {' '.join(str(error).split())[:200]}") from None
     if {key, config["key"], record["key"]} != {made}:
-        raise SpecError(f"cell {key}: what its config says has the key {made}: it was altered, or is older")
+        raise SpecError(
+            f"cell {key}: its config has the key {made}: it was altered, or an older version wrote it"
+        )
     if record["seed"] != cell.seed or any(part.get("recipe", flat) != flat for part in (config, record)):
-        raise SpecError(f"cell {key}: its record is of another recipe or seed than its config")
+        raise SpecError(f"cell {key}: its record has another recipe or seed than its config")
     return record
 
 
 def _assembled(config: dict[str, Any]) -> Cell:
-    """The cell of a config whose modules are loaded already: nobody else says what is imported here."""
+    """The cell of a config whose modules are loaded already: a file from elsewhere must not import any."""
     unknown = [name for name in config["imports"] if name not in sys.modules]
     if unknown:
         raise SpecError(f"it needs the module {unknown[0]!r}: name the experiment file that imports it")
     return assemble(config)
 
 
-def settle(made: Folder, folder: Folder) -> bool:
-    """Move a cell's files to its place, the record last. False where a record is there, or somebody computes the cell.
+def install(made: Folder, folder: Folder) -> bool:
+    """Move a cell's files into its folder, the record last; False if a record is there or a worker computes the cell.
 
-    What a training that was begun and left has there gives way: numbers, curves and weights shall be of one run.
+    Files of an unfinished training are removed first: numbers, curves and weights must come from one run.
     """
-    with suppress(OSError):  # a folder with something in it: somebody began the cell here
+    with suppress(OSError):  # the folder is not empty: the cell was started here
         os.rename(made.path, folder.path)
         return True
     try:

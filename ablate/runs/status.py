@@ -1,4 +1,4 @@
-"""How far an experiment is: a row per cell, read from the runs directory alone."""
+"""Progress of an experiment: a row per cell, read from the runs directory alone."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ablate.runs import heartbeat
 from ablate.runs.store import Folder
 
 COLOURS = {"finished": "green", "running": "cyan", "diverged": "yellow", "waiting": "dim"}  # others: red
-OVER = ("finished", "diverged", "failed")
-MOST_ROWS = 40  # of a terminal's table: what is finished or waits is left out first
+ENDED = ("finished", "diverged", "failed")
+MOST_ROWS = 40  # of a terminal's table: ended and waiting cells are left out first
 
 
 def cells(experiment: Experiment, runs: Path) -> list[dict[str, Any]]:
-    """Where every cell is.
+    """State and progress of every cell.
 
     Returns:
         `row`, `seed`, `key`; `state`: of the record (finished, diverged, failed), else waiting, running, interrupted,
         crashed or stale; `device`, `host`; `step` of `steps`; `images_per_s`; `loss`; `fid`: nfe -> value; `eta_s`:
-        seconds until the last step, of a running cell; `reason` of an end without result. None where nothing is known.
+        seconds until the last step, of a running cell; `reason` of an end without results. Unknown values are None.
     """
     named: dict[str, str] = {}
     for row in experiment.rows:
@@ -37,41 +37,41 @@ def cells(experiment: Experiment, runs: Path) -> list[dict[str, Any]]:
 
 def _cell(row: str, cell: Cell, folder: Folder) -> dict[str, Any]:
     profile, record = cell.profile, read_json(folder.record)
-    found = dict.fromkeys(("device", "host", "step", "images_per_s", "loss", "eta_s", "reason"))
-    found |= {"row": row, "seed": cell.seed, "key": cell.key, "steps": profile.steps, "fid": {}}
+    status = dict.fromkeys(("device", "host", "step", "images_per_s", "loss", "eta_s", "reason"))
+    status |= {"row": row, "seed": cell.seed, "key": cell.key, "steps": profile.steps, "fid": {}}
     if isinstance(record, dict):
-        found |= {"state": record["state"], "step": record["images"] // profile.batch}
-        found |= {"device": record["provenance"]["device"], "reason": record.get("reason")}
-        found["fid"] = {str(f["nfe"]): f["value"] for f in record["fid"]}
-        return found
-    sign = heartbeat.last(folder)
-    found |= {"state": heartbeat.state(folder) if sign else "waiting", "reason": sign.get("reason")}
-    found |= {k: sign.get(k) for k in ("device", "host", "step")}
+        status |= {"state": record["state"], "step": record["images"] // profile.batch}
+        status |= {"device": record["provenance"]["device"], "reason": record.get("reason")}
+        status["fid"] = {str(f["nfe"]): f["value"] for f in record["fid"]}
+        return status
+    beat = heartbeat.last(folder)
+    status |= {"state": heartbeat.state(folder) if beat else "waiting", "reason": beat.get("reason")}
+    status |= {k: beat.get(k) for k in ("device", "host", "step")}
     if line := folder.last():
-        m, step = line["metrics"], max(line["step"], sign.get("step", 0))
-        found |= {"loss": m["loss"], "images_per_s": m.get("images_per_s"), "step": step}
-        if found["state"] == "running" and m.get("images_per_s"):
-            found["eta_s"] = round((profile.steps - step) * profile.batch / m["images_per_s"], 1)
-    return found
+        m, step = line["metrics"], max(line["step"], beat.get("step", 0))
+        status |= {"loss": m["loss"], "images_per_s": m.get("images_per_s"), "step": step}
+        if status["state"] == "running" and m.get("images_per_s"):
+            status["eta_s"] = round((profile.steps - step) * profile.batch / m["images_per_s"], 1)
+    return status
 
 
-def totals(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Cells by state, and seconds until all are trained at the present speed, None while nothing runs."""
-    counted = Counter(c["state"] for c in found)
-    left = sum(1 - (c["step"] or 0) / c["steps"] for c in found if c["state"] not in OVER)  # in cells
-    running = [c for c in found if c["eta_s"]]
+def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Cells by state, and seconds until all are trained at the current speed; None while none runs."""
+    counted = Counter(c["state"] for c in rows)
+    left = sum(1 - (c["step"] or 0) / c["steps"] for c in rows if c["state"] not in ENDED)  # in cells
+    running = [c for c in rows if c["eta_s"]]
     rate = sum((1 - c["step"] / c["steps"]) / c["eta_s"] for c in running)  # cells a second
     eta = round(left / rate, 1) if rate else None
     return {"states": dict(counted), "eta_s": eta}
 
 
-def table(name: str, found: list[dict[str, Any]]) -> Table:
-    """For a terminal: what runs or went wrong first."""
-    shown = sorted(found, key=lambda c: (c["state"] == "waiting", c["state"] in OVER))[:MOST_ROWS]
-    total = totals(found)
+def table(name: str, rows: list[dict[str, Any]]) -> Table:
+    """A table for the terminal, running and failed cells first."""
+    shown = sorted(rows, key=lambda c: (c["state"] == "waiting", c["state"] in ENDED))[:MOST_ROWS]
+    total = totals(rows)
     counted = ", ".join(f"{n} {state}" for state, n in total["states"].items())
     left = f"; about {duration(total['eta_s'])} left" if total["eta_s"] is not None else ""
-    more = f"; {len(found) - len(shown)} cells are not shown" if len(shown) < len(found) else ""
+    more = f"; {len(rows) - len(shown)} cells are not shown" if len(shown) < len(rows) else ""
     made = Table(title=name, caption=f"{counted}{left}{more}", title_justify="left", caption_justify="left")
     for column in ("row", "seed", "key", "state", "device", "step", "images/s", "loss or FID", "left"):
         made.add_column(column, justify="left" if column in ("row", "key", "state", "device") else "right")

@@ -1,4 +1,4 @@
-"""runs/<key>/: what a cell is, how far it is, what it came to. Everything is written whole or not at all."""
+"""runs/<key>/: config, checkpoints, metrics and record of a cell. Files are replaced atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import filelock
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe, build, load_plugins
 from ablate.core.errors import SpecError
-from ablate.core.files import checksum, read_json, whole, write_json
+from ablate.core.files import atomic_write, checksum, read_json, write_json
 from ablate.core.lazy import torch
 from ablate.planning.cells import Cell
 
@@ -30,11 +30,11 @@ class Folder:
         self.path = path
         self.config, self.record, self.log = path / "config.json", path / "record.json", path / "log.txt"
         self.metrics, self.samples = path / "metrics.jsonl", path / "samples"
-        self.usage = path / "usage.jsonl"  # of processor and memory; nothing is decided by it
+        self.usage = path / "usage.jsonl"  # of processor and memory, for information only
         self.model = path / "model.safetensors"  # the averaged weights of a finished cell
         self.state = path / "state.json"  # the last heartbeat: see `heartbeat`
         self.checkpoints = path / "checkpoint.pt", path / "checkpoint.previous.pt"
-        self.sums = path / "checkpoint.json"  # of the checkpoints, each written before its file
+        self.checksums = path / "checkpoint.json"  # each is written before its checkpoint
 
     @property
     def key(self) -> str:
@@ -42,11 +42,11 @@ class Folder:
         return self.path.name
 
     def lock(self) -> filelock.FileLock:
-        """Held by whoever computes the cell; the kernel releases it when its holder dies."""
+        """The lock of the process that computes the cell; the kernel releases it when that process dies."""
         return filelock.FileLock(self.path / ".lock")
 
     def held(self) -> bool:
-        """Whether a process of this machine computes the cell."""
+        """Whether a process on this machine computes the cell."""
         if not (self.path / ".lock").exists():
             return False
         try:
@@ -56,22 +56,22 @@ class Folder:
             return True
 
     def append(self, step: int, images: int, metrics: dict[str, float]) -> None:
-        """One line of metrics."""
+        """Append one line of metrics."""
         line = {"step": step, "images": images, "time": time.time(), "metrics": metrics}
         with self.metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """The metrics in the order of their steps; of a step that was repeated after a resume, the last."""
-        found: dict[tuple[int, str], dict[str, Any]] = {}
+        """Lines of metrics by step; if a step was repeated after a resume, its last line."""
+        newest: dict[tuple[int, str], dict[str, Any]] = {}
         with contextlib.suppress(OSError):
             for text in self.metrics.read_text().splitlines():
-                # torn by a kill, or of another hand
+                # cut off by a kill, or edited
                 with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
                     line = json.loads(text)
                     kind = next(iter(line["metrics"]), "")  # losses, losses by level or an evaluation
-                    found[line["step"], kind] = line
-        return sorted(found.values(), key=lambda line: line["step"])
+                    newest[line["step"], kind] = line
+        return sorted(newest.values(), key=lambda line: line["step"])
 
     def last(self) -> dict[str, Any] | None:
         """The newest line of training metrics, read from the end of the file; None before the first."""
@@ -83,32 +83,32 @@ class Folder:
         return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """A checkpoint; the one before it is kept, should this one prove unreadable."""
+        """Write a checkpoint; the previous one is kept in case this one cannot be read."""
         newest, previous = self.checkpoints
-        with whole(newest) as temporary:
+        with atomic_write(newest) as temporary:
             torch.save(state, temporary)
-            write_json(self.sums, [checksum(temporary), *(read_json(self.sums) or [])][:3])
+            write_json(self.checksums, [checksum(temporary), *(read_json(self.checksums) or [])][:3])
             if newest.exists():
                 os.replace(newest, previous)
 
     def load(self, device: str) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read, None where there is none."""
-        known = read_json(self.sums) or []
+        """The newest readable checkpoint, or None."""
+        known = read_json(self.checksums) or []
         for path in (p for p in self.checkpoints if p.exists() and checksum(p) in known):
-            with contextlib.suppress(Exception):  # of another version: the previous one is next
+            with contextlib.suppress(Exception):  # written by another version: try the previous one
                 return dict(torch.load(path, map_location=device, weights_only=True))
         return None
 
     def clear(self) -> None:
-        """Remove what a training that was begun here left, but for its log."""
-        self.forget_checkpoints()
+        """Remove the files of an unfinished training, except its log."""
+        self.remove_checkpoints()
         for path in (self.metrics, self.usage, self.model, self.state):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.samples, ignore_errors=True)
 
-    def forget_checkpoints(self) -> None:
-        """Remove what only an unfinished cell needs."""
-        for path in (*self.checkpoints, self.sums):
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints, which only an unfinished cell needs."""
+        for path in (*self.checkpoints, self.checksums):
             path.unlink(missing_ok=True)
 
 
@@ -116,7 +116,7 @@ class Store:
     """A directory of cells by key.
 
     Raises:
-        SpecError: where the directory can not be made or written.
+        SpecError: the directory cannot be created or written.
     """
 
     def __init__(self, runs: str | Path):
@@ -130,7 +130,7 @@ class Store:
 
     @property
     def cache(self) -> Path:
-        """Extractors and reference statistics."""
+        """The folder of extractors and reference statistics."""
         path = self.path / "cache"
         path.mkdir(exist_ok=True)
         return path
@@ -140,12 +140,12 @@ class Store:
         return Folder(self.path / key)
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """The record of cell `key`, None while it has none."""
-        record = read_json(self.path / key / "record.json")  # no Folder: a report asks by the thousand
+        """The record of cell `key`, or None."""
+        record = read_json(self.path / key / "record.json")  # no Folder, for speed: reports read thousands
         return record if isinstance(record, dict) and record.get("key") == key else None
 
     def prepare(self, cell: Cell) -> Folder:
-        """Make the cell's folder and write what it is."""
+        """Create the cell's folder and write its config."""
         folder = self.folder(cell.key)
         folder.samples.mkdir(parents=True, exist_ok=True)
         if not folder.config.exists():
@@ -158,7 +158,7 @@ class Store:
 
 
 def describe(cell: Cell) -> dict[str, Any]:
-    """A cell as plain data, from which `restore` makes it again."""
+    """A cell as plain data, from which `restore` rebuilds it."""
     return {
         "format": FORMAT,
         "key": cell.key,
@@ -171,13 +171,13 @@ def describe(cell: Cell) -> dict[str, Any]:
 
 
 def restore(config: dict[str, Any], beside: Path | None = None) -> Cell:
-    """The cell that `describe` wrote down; its imports are loaded."""
+    """Load the imports of a config from `describe`, then rebuild its cell."""
     load_plugins(config["imports"], beside)
     return assemble(config)
 
 
 def assemble(config: dict[str, Any]) -> Cell:
-    """The cell that `describe` wrote down, of options that are registered already."""
+    """Rebuild the cell of a config from `describe`, whose options are registered already."""
     profile = Profile.model_validate_json(json.dumps(config["profile"]), strict=True)
     recipe: Recipe = build(config["specs"])
     return Cell(

@@ -1,4 +1,4 @@
-"""One cell from its folder to its record: train, evaluate, write; what a worker process does."""
+"""The worker process: train and evaluate one cell, and write its record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ablate.planning.planner import image_shape
 from ablate.runs import heartbeat
 from ablate.runs.assess import Diverged, save_model
 from ablate.runs.heartbeat import Heartbeat
-from ablate.runs.loop import Interrupted, Run, Tell
+from ablate.runs.loop import Interrupted, OnStep, Run
 from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, UNWRITABLE, blank
 from ablate.runs.store import Folder, describe, restore
 from ablate.training import distributed
@@ -33,11 +33,12 @@ from ablate.training.trainer import Trainer
 
 
 def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
-    """Compute the cell in folder `path`; exits 0 when this wrote its record, whatever the state.
+    """Compute the cell in folder `path`; the exit code is 0 once its record is written, whatever its state.
 
     Args:
-        device: `cpu` or `cuda`; with several ranks, each has a process of the CPU or a visible GPU of its own.
-        threads: of each rank.
+        device: `cpu` or `cuda`; with several processes on `cuda`, each has a visible GPU of its own.
+        threads: of each process.
+        ranks: number of processes.
     """
     folder = Folder(Path(path))
     _log_to(folder.log)
@@ -49,10 +50,10 @@ def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
             if folder.record.exists() or heartbeat.running_elsewhere(folder):  # another run was faster
                 sys.exit(BUSY)
             if ranks > 1:
-                _settle(folder, lambda: _together(folder, device, threads, ranks, stop))
+                _write_record(folder, lambda: _compute_on_ranks(folder, device, threads, ranks, stop))
                 return
             with Heartbeat(folder, device=device, pid=os.getpid()) as heart:
-                _settle(folder, lambda: compute(_cell(folder), folder, device, stop, heart.at))
+                _write_record(folder, lambda: compute(_cell(folder), folder, device, stop, heart.at))
     except filelock.Timeout:
         sys.exit(BUSY)
     except Interrupted:
@@ -66,7 +67,7 @@ def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
 
 
 def _give_up(folder: Folder, error: OSError) -> NoReturn:
-    """Exit where the error says that nothing can be written; raise any other."""
+    """Exit if the error means that the disk is not writable; raise any other."""
     if error.errno not in UNWRITABLE:
         raise error
     with contextlib.suppress(OSError):  # the log is on the same disk
@@ -75,7 +76,7 @@ def _give_up(folder: Folder, error: OSError) -> NoReturn:
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m ablate.runs.worker FOLDER DEVICE THREADS [RANKS]`: what executors run that start a command."""
+    """`python -m ablate.runs.worker FOLDER DEVICE THREADS [RANKS]`: the command that executors start."""
     folder, device, threads, *ranks = arguments
     work(folder, device, int(threads), *map(int, ranks))
 
@@ -84,17 +85,19 @@ def _cell(folder: Folder) -> Cell:
     return restore(read_json(folder.config))
 
 
-def _together(folder: Folder, device: str, threads: int, ranks: int, stop: list[int]) -> dict[str, Any]:
-    """The record of a cell that several ranks compute."""
+def _compute_on_ranks(
+    folder: Folder, device: str, threads: int, ranks: int, stop: list[int]
+) -> dict[str, Any]:
+    """The record of a cell that several processes compute together."""
     cuda = torch.device(device).type == "cuda"
-    distributed.divided(_cell(folder).profile, ranks, torch.cuda.device_count() if cuda else None)
+    distributed.check_ranks(_cell(folder).profile, ranks, torch.cuda.device_count() if cuda else None)
     if stop:
         raise Interrupted
     return distributed.launch(_rank, (folder.path, device, threads), ranks, device)
 
 
 def _rank(ranks: Ranks, stop: list[int], path: Path, device: str, threads: int) -> dict[str, Any]:
-    """What each rank does; the first writes the cell's heartbeat."""
+    """One of several processes; the first writes the cell's heartbeat."""
     folder, launcher = Folder(path), multiprocessing.parent_process()
     _log_to(folder.log)
     use(threads)
@@ -109,7 +112,7 @@ def _rank(ranks: Ranks, stop: list[int], path: Path, device: str, threads: int) 
 
 
 def _log_to(path: Path) -> None:
-    """Send all that the process prints, libraries and crashes included, to the cell's log."""
+    """Redirect all output of the process to the cell's log, including that of libraries and crashes."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -118,16 +121,16 @@ def _log_to(path: Path) -> None:
 
 
 def _stop_on(number: int) -> list[int]:
-    """A list that a signal makes non-empty."""
+    """A list that is empty until the signal arrives."""
     seen: list[int] = []
     signal.signal(number, lambda n, _: seen.append(n))
     return seen
 
 
-def _settle(folder: Folder, computed: Callable[[], dict[str, Any]]) -> None:
-    """Write a record, whatever happens but an interruption, or a disk that takes nothing."""
+def _write_record(folder: Folder, run: Callable[[], dict[str, Any]]) -> None:
+    """Write the record of `run`, or of its failure; none if it is interrupted or the disk is not writable."""
     try:
-        record = computed()
+        record = run()
     except (Interrupted, filelock.Timeout, distributed.Ended):
         raise
     except distributed.Failed as error:
@@ -143,7 +146,7 @@ def _settle(folder: Folder, computed: Callable[[], dict[str, Any]]) -> None:
         record = _failed(folder, error)
     write_json(folder.record, record)
     if record["state"] != "failed":
-        folder.forget_checkpoints()
+        folder.remove_checkpoints()
 
 
 def _failed(folder: Folder, error: Exception) -> dict[str, Any]:
@@ -157,25 +160,24 @@ def compute(
     folder: Folder,
     device: str = "cpu",
     stop: list[int] | None = None,
-    tell: Tell = lambda step, images: None,
+    on_step: OnStep = lambda step, images: None,
     ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """Train and evaluate a cell, from its checkpoint where it has one; the record.
+    """Train and evaluate a cell, from its checkpoint if there is one, and return its record.
 
     Args:
-        stop: becomes non-empty when the cell is to save and end.
-        tell: called with the count of steps and of images after every step.
-        ranks: the processes that compute it together, of which the first alone writes.
+        stop: becomes non-empty when the cell should save and end.
+        on_step: called after every step with the number of steps and of images.
+        ranks: the processes that compute it together; only the first writes files.
     Raises:
         Interrupted: `stop` became non-empty; a checkpoint was written.
+        SpecError: the data set's images differ in shape from its first one.
     """
     images = datasets.load(cell.profile.data, device)
     if (planned := image_shape(cell.profile)) != images.shape:
-        raise SpecError(
-            f"profile.data: the first image is {planned}, but all of them together are {images.shape}"
-        )
+        raise SpecError(f"profile.data: the first image is {planned}, but the data set has {images.shape}")
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device, ranks)
-    run = Run(cell, folder, trainer, images, stop if stop is not None else [], tell)
+    run = Run(cell, folder, trainer, images, stop if stop is not None else [], on_step)
     record = blank(describe(cell), "finished")
     used = {"device": _device(device), "threads": torch.get_num_threads(), "ranks": ranks.size}
     used |= {"compiled": cell.profile.compile}
@@ -183,7 +185,7 @@ def compute(
     try:
         run.train()
         record |= run.assess()
-        ranks.alone(lambda: save_model(trainer.average, folder.model))
+        ranks.on_first_rank(lambda: save_model(trainer.average, folder.model))
     except Diverged as error:
         record |= {"state": "diverged", "reason": str(error)}
         print(error)

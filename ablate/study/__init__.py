@@ -1,1 +1,1 @@
-"""Optuna over the fields of a recipe; importance of ingredients. The only room that imports optuna."""
+"""Optuna over the fields of a recipe; importance of ingredients. Only this folder imports optuna."""

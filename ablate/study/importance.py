@@ -1,4 +1,4 @@
-"""Which ingredient decides: Optuna's evaluators over any set of cells, Shapley effects over a full factorial."""
+"""Importance of ingredients: Optuna's evaluators for any set of cells, Shapley effects for a full factorial."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from ablate.runs.store import Store
 
 FEWEST = 4  # cells
-Factors = list[dict[str, Any]]  # of every cell: what varies, and its value there
+Factors = list[dict[str, Any]]  # per cell: factor -> value
 
 
 def importance(experiments: Sequence[Experiment], store: Store, nfe: int = 1) -> dict[str, dict[str, float]]:
-    """Shares of the spread of log FID by evaluator and factor, each evaluator's adding up to 1.
+    """Shares of the variance of log FID by evaluator and factor; those of an evaluator add up to 1.
 
-    Every finished cell counts once, whatever row it stands in. `fANOVA`, `MDI` and `PED-ANOVA` are Optuna's;
-    `Shapley` is there where the cells are every combination of the factors' values.
+    Each finished cell counts once, even if several rows have it. `fANOVA`, `MDI` and `PED-ANOVA` are Optuna's;
+    `Shapley` needs the cells of every combination of the factors' values.
 
     Raises:
-        SpecError: fewer than four finished cells, nothing that varies, or FIDs that do not compare.
+        SpecError: fewer than four finished cells, no factor that varies, or FIDs that were measured differently.
     """
-    found = _finished(experiments, store, nfe)
-    factors, values = varying([cell for cell, _ in found]), [math.log(max(fid, 1e-6)) for _, fid in found]
-    if len(found) < FEWEST or not factors[0]:
-        raise SpecError(f"importance needs {FEWEST} finished cells that differ, but got {len(found)}")
+    results = _finished(experiments, store, nfe)
+    factors, values = varying([cell for cell, _ in results]), [math.log(max(fid, 1e-6)) for _, fid in results]
+    if len(results) < FEWEST or not factors[0]:
+        raise SpecError(f"importance needs {FEWEST} finished cells that differ, but got {len(results)}")
     if max(values) == min(values):
         raise SpecError("importance: all cells have the same FID")
     shares = _evaluated(factors, values)
@@ -42,33 +42,36 @@ def importance(experiments: Sequence[Experiment], store: Store, nfe: int = 1) ->
 
 def _finished(experiments: Sequence[Experiment], store: Store, nfe: int) -> list[tuple[Cell, float]]:
     cells = {key: cell for e in experiments for key, cell in e.cells.items()}
-    found, measures = list[tuple["Cell", float]](), set[str]()
+    results, measures = list[tuple["Cell", float]](), set[str]()
     for key, cell in cells.items():
         record = store.record(key)
         for entry in (record or {}).get("fid") or []:
             if entry["nfe"] == nfe:
-                found.append((cell, entry["value"]))
+                results.append((cell, entry["value"]))
                 measures.add(f"{cell.profile.name}, {entry['extractor']}, n={entry['n']}")
     if len(measures) > 1:
-        raise SpecError(f"importance: these FIDs do not compare: {'; '.join(sorted(measures))}")
-    return found
+        raise SpecError(f"importance: these FIDs were measured differently: {'; '.join(sorted(measures))}")
+    return results
 
 
 def varying(cells: Sequence[Cell]) -> Factors:
-    """What differs between cells' recipes: an axis where its options differ, else its fields one by one."""
+    """The factors in which the cells' recipes differ: axes whose options differ, and single fields of other axes."""
     flat = [cell.recipe.flat() for cell in cells]
     names = dict.fromkeys(name for one in flat for name in one)
     differ = [name for name in names if len({repr(one.get(name)) for one in flat}) > 1]
     axes = [name for name in differ if "." not in name]
     fields = [name for name in differ if "." in name and name.split(".")[0] not in axes]
     return [
-        {**{axis: _whole(one, axis, differ) for axis in axes}, **{name: one.get(name) for name in fields}}
+        {
+            **{axis: _describe_option(one, axis, differ) for axis in axes},
+            **{name: one.get(name) for name in fields},
+        }
         for one in flat
     ]
 
 
-def _whole(flat: Mapping[str, Any], axis: str, differ: Sequence[str]) -> str:
-    """An option with those of its fields that differ somewhere."""
+def _describe_option(flat: Mapping[str, Any], axis: str, differ: Sequence[str]) -> str:
+    """An option with those of its fields that differ between cells."""
     more = [f"{name}={flat[name]}" for name in differ if name.startswith(f"{axis}.") and name in flat]
     return ", ".join([str(flat[axis]), *more])
 
@@ -102,7 +105,7 @@ def _number(kind: Any) -> bool:
 
 
 def _distribution(values: Sequence[Any]) -> Any:
-    """A range where all values are numbers, else the choice between them."""
+    """A range if all values are numbers, else a categorical choice."""
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         log = min(values) > 0 and max(values) > 20 * min(values)
         return optuna.distributions.FloatDistribution(min(values), max(values), log=log)
@@ -110,9 +113,9 @@ def _distribution(values: Sequence[Any]) -> Any:
 
 
 def shapley(factors: Factors, values: Sequence[float]) -> dict[str, float]:
-    """Shapley effects (Owen 2014): shares of the variance, interactions divided equally among who takes part.
+    """Shapley effects (Owen 2014): shares of the variance; interactions are divided equally among their factors.
 
-    Empty unless the cells are every combination of the values that each factor has, equally often.
+    Empty unless the cells have every combination of the factors' values equally often.
     """
     import pandas as pd
 
@@ -131,10 +134,10 @@ def shapley(factors: Factors, values: Sequence[float]) -> dict[str, float]:
 
 
 def _share(name: str, names: Sequence[str], worth: Mapping[tuple[str, ...], float]) -> float:
-    others, found = [n for n in names if n != name], 0.0
+    others, share = [n for n in names if n != name], 0.0
     for size in range(len(names)):
         weight = 1 / (len(names) * math.comb(len(others), size))
         for subset in itertools.combinations(others, size):
             joined = tuple(n for n in names if n in subset or n == name)
-            found += weight * (worth[joined] - worth[subset])
-    return found
+            share += weight * (worth[joined] - worth[subset])
+    return share

@@ -1,4 +1,4 @@
-"""Optuna's samplers, pruners and storages by the names that Optuna gives them."""
+"""Optuna's samplers, pruners and storages, by Optuna's own names."""
 
 from __future__ import annotations
 
@@ -23,69 +23,72 @@ PRUNERS = {n: getattr(optuna.pruners, n) for n in optuna.pruners.__all__ if n.en
 for _abstract in ("BaseSampler", "BaseGASampler"):
     SAMPLERS.pop(_abstract, None)
 PRUNERS.pop("BasePruner", None)
-# Optuna's versions differ in these defaults, so that they are always said
-SAID = {"TPESampler": {"multivariate": False, "constant_liar": True}}
+# always set, since versions of Optuna differ in these defaults
+DEFAULTS = {"TPESampler": {"multivariate": False, "constant_liar": True}}
 NESTED = {"base_sampler": SAMPLERS, "wrapped_pruner": PRUNERS}
 SCHEMES = ("sqlite", "postgresql", "mysql")
 
 
 def name_of(spec: str | Mapping[str, Any]) -> str:
-    """The class that a file's `sampler` or `pruner` names."""
+    """The name of the class in a file's `sampler` or `pruner`."""
     return str(spec if isinstance(spec, str) else spec.get("name"))
 
 
 def sampler(
     spec: str | Mapping[str, Any], space: Mapping[str, BaseDistribution], seed: int
 ) -> optuna.samplers.BaseSampler:
-    """The sampler that a file describes: a name, or {name, arguments}.
+    """Build the sampler that a file describes: a name, or {name, arguments}.
 
     Args:
-        space: what is searched; a GridSampler's points unless the file names them.
-        seed: unless the file names one.
+        space: the search space; the points of a GridSampler unless the file has them.
+        seed: used unless the file has one.
     Raises:
-        SpecError: unknown name or argument, a value that Optuna refuses, a package that it needs.
+        SpecError: unknown name or argument, a value that Optuna rejects, or a missing package.
     """
     more: dict[str, Any] = {"seed": seed}
     if name_of(spec) == "GridSampler" and not (isinstance(spec, Mapping) and "search_space" in spec):
         more["search_space"] = _grid(space)
-    made: optuna.samplers.BaseSampler = _made("sampler", spec, SAMPLERS, more)
-    return made
+    result: optuna.samplers.BaseSampler = _build("sampler", spec, SAMPLERS, more)
+    return result
 
 
-def pruner(spec: str | Mapping[str, Any], rungs: int) -> optuna.pruners.BasePruner:
-    """The pruner that a file describes; its steps are the rungs, from 1."""
-    more = {"max_resource": rungs} if name_of(spec) == "HyperbandPruner" else {}
-    made: optuna.pruners.BasePruner = _made("pruner", spec, PRUNERS, more)
-    return made
+def pruner(spec: str | Mapping[str, Any], points: int) -> optuna.pruners.BasePruner:
+    """Build the pruner that a file describes; its steps are the evaluation points, counted from 1."""
+    more = {"max_resource": points} if name_of(spec) == "HyperbandPruner" else {}
+    result: optuna.pruners.BasePruner = _build("pruner", spec, PRUNERS, more)
+    return result
 
 
-def _made(path: str, spec: Any, known: Mapping[str, Any], more: Mapping[str, Any]) -> Any:
-    """An object of `known`; `more` are arguments that it takes if it has them and the file does not name them."""
+def _build(path: str, spec: Any, known: Mapping[str, Any], more: Mapping[str, Any]) -> Any:
+    """Build a class of `known` with the file's arguments, and those of `more` that it has and the file does not set."""
     given = {k: v for k, v in spec.items() if k != "name"} if isinstance(spec, Mapping) else {}
     name = name_of(spec)
     if name not in known:
         raise SpecError(f"{path}: {name!r}; {nearest(name, known)}")
-    taken = set(inspect.signature(known[name].__init__).parameters) - {"self"}
-    if unknown := [k for k in given if k not in taken]:
-        raise SpecError(f"{path}.{unknown[0]}: {name} has no such argument; {nearest(unknown[0], taken)}")
-    arguments = {k: v for k, v in {**more, **SAID.get(name, {})}.items() if k in taken} | given
+    accepted = set(inspect.signature(known[name].__init__).parameters) - {"self"}
+    if unknown := [k for k in given if k not in accepted]:
+        raise SpecError(f"{path}.{unknown[0]}: {name} has no such argument; {nearest(unknown[0], accepted)}")
+    arguments = {k: v for k, v in {**more, **DEFAULTS.get(name, {})}.items() if k in accepted} | given
     for key in NESTED.keys() & given.keys():
-        arguments[key] = _made(f"{path}.{key}", given[key], NESTED[key], more)
+        arguments[key] = _build(f"{path}.{key}", given[key], NESTED[key], more)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            made = known[name](**arguments)
-            if name == "CmaEsSampler":  # imported at its first use, which is too late for a clear word
+            if name == "CmaEsSampler":  # Optuna imports it at the first use, too late for a clear error
                 import cmaes  # noqa: F401
-            return made
+            return known[name](**arguments)
     except ImportError as error:
-        raise SpecError(f"{path}: {name} needs a package more: {str(error).splitlines()[0]}") from None
+        raise SpecError(f"{path}: {name} needs another package: {str(error).splitlines()[0]}") from None
     except (TypeError, ValueError) as error:
         raise SpecError(f"{path}: {name}: {str(error).splitlines()[0]}") from None
 
 
 def _grid(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
-    """All values of every distribution."""
+    """All values of every distribution.
+
+    Raises:
+        SpecError: a distribution with infinitely many values.
+    """
     points: dict[str, list[Any]] = {}
     for name, d in space.items():
         if isinstance(d, CategoricalDistribution):
@@ -100,17 +103,17 @@ def _grid(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
 
 
 def journal(runs: Path, name: str) -> Path:
-    """The file of a study's trials, unless they are in a database."""
+    """The file with a study's trials, if they are not in a database."""
     return runs / "studies" / f"{name}.journal"
 
 
 def storage(runs: Path, name: str, url: str | None) -> BaseStorage:
-    """Where trials are kept: a journal in the runs directory, or the URL of a database.
+    """The storage of trials: a journal in the runs directory, or the database at `url`.
 
-    A new database is made under a lock: several processes that make it at once would all fail.
+    A lock protects the creation of a database, which would fail in all of several processes at the same time.
 
     Raises:
-        SpecError: an address that is none, a database that does not answer or whose driver is absent.
+        SpecError: an invalid URL, a database that does not answer, or a missing driver.
     """
     file = journal(runs, name)
     folder = file.parent
@@ -125,20 +128,20 @@ def storage(runs: Path, name: str, url: str | None) -> BaseStorage:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         raise SpecError(f"--storage {masked(url)}: {error}") from None
-    except Exception as error:  # of SQLAlchemy, of the driver, of Optuna: no common base
+    except Exception as error:  # errors of SQLAlchemy, driver and Optuna have no common base
         line = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         raise SpecError(f"--storage {masked(url)}: {line[:200]}") from None
 
 
 def masked(url: str) -> str:
-    """The URL without what stands between // and @."""
+    """The URL with user and password replaced by dots."""
     head, at, tail = url.rpartition("@")
     return f"{head.split('://')[0]}://...@{tail}" if at else url
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna's own log lines would tear the progress bars."""
+    """Silence Optuna's log lines, which would break the progress bars."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)
     with warnings.catch_warnings():

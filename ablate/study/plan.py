@@ -1,4 +1,4 @@
-"""A study file: what is searched where, for what, how often."""
+"""Study files: search space, objective, number of trials, sampler and pruner."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ablate.planning.planner import File, Planner
 from ablate.study import optunas, space
 
 Count = Annotated[int, Field(ge=1, le=10**6)]
-OWN = ("trials", "objective", "rungs", "sampler", "pruner")  # what --set changes in the file itself
+OWN = ("trials", "objective", "rungs", "sampler", "pruner")  # keys of the file that --set can change
 
 
 class StudyFile(Section):
@@ -51,9 +51,9 @@ class StudyFile(Section):
 
 @dataclass
 class Plan:
-    """A study, ready to make cells of parameters.
+    """A study that is ready to turn parameters into cells.
 
-    space: flat field -> Optuna's distribution; rungs: equal parts of training between which a trial may be pruned.
+    space: flat field -> Optuna's distribution.
     """
 
     content: StudyFile
@@ -68,56 +68,56 @@ class Plan:
 
     @property
     def prunes(self) -> bool:
-        """Whether a trial may end before its budget is used up."""
+        """Whether trials may be pruned."""
         return optunas.name_of(self.content.pruner) != "NopPruner" and self.content.rungs > 1
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the images."""
+        """Fingerprint of the images."""
         return datasets.fingerprint(self.planner.profile.data)
 
     @cached_property
     def base(self) -> Row:
-        """The recipe that is searched around."""
-        return self._placed(self._trial_free(), "base", self.content.base, {})[0]
+        """The base recipe as a row."""
+        return self._add_row(self._empty_experiment(), "base", self.content.base, {})[0]
 
     @property
     def id(self) -> str:
-        """The name of Optuna's study: of other images, budgets, base or objective it is another study."""
-        decided = json.dumps([self.base.keys, self.objective])
-        return f"{self.content.name}-{hashlib.sha256(decided.encode()).hexdigest()[:8]}"
+        """The name of Optuna's study; it differs for other images, budgets, base recipes or objectives."""
+        identity = json.dumps([self.base.keys, self.objective])
+        return f"{self.content.name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
     def at_base(self) -> dict[str, Any]:
-        """The base's own values of what is searched; empty unless all of them lie in the space."""
+        """The base recipe's values of the searched fields; empty unless all lie in the search space."""
         flat = self.base.recipe.flat()
-        found = {name: flat.get(name) for name in self.space}
-        inside = all(v is not None and _inside(self.space[k], v) for k, v in found.items())
-        return found if inside else {}
+        values = {name: flat.get(name) for name in self.space}
+        inside = all(v is not None and _inside(self.space[k], v) for k, v in values.items())
+        return values if inside else {}
 
     def row(self, label: str, params: Mapping[str, Any]) -> tuple[Row, list[Cell]]:
         """A trial as a row of the experiment, with its cells, one per seed.
 
         Args:
-            params: flat field -> value. A field that the chosen option of a searched axis does not have is left out.
+            params: flat field -> value; fields that the chosen option does not have are ignored.
         """
-        return self._placed(self.experiment, "study", label, params)
+        return self._add_row(self.experiment, "study", label, params)
 
     def around(self) -> Experiment:
-        """The base as an experiment of its own, to be examined before anything is searched."""
-        planned = self._trial_free()
-        self._placed(planned, "base", self.content.base, {})
+        """The base recipe as an experiment of its own, to examine it before the search."""
+        planned = self._empty_experiment()
+        self._add_row(planned, "base", self.content.base, {})
         return planned
 
-    def _trial_free(self) -> Experiment:
+    def _empty_experiment(self) -> Experiment:
         e = self.experiment
         return Experiment(e.name, e.file, e.summary, e.profile, e.seeds)
 
-    def _placed(
+    def _add_row(
         self, into: Experiment, section: str, label: str, params: Mapping[str, Any]
     ) -> tuple[Row, list[Cell]]:
         base, chosen = self.content.base, space.fitting(params, self._specs({}))
         draft = Draft(label, section, self._specs(chosen), str(base), self._specs({}))
-        self.planner.place(draft, into, self.fingerprint)
+        self.planner.add_row(draft, into, self.fingerprint)
         row = into.rows[-1]
         return row, [into.cells[key] for key in row.keys]
 
@@ -141,16 +141,16 @@ def load(
     """Plan the study file at `path`.
 
     Args:
-        profile: another profile than the file names.
-        overrides: dotted `--set` values; trials, objective, rungs, sampler and pruner are the file's own, those under
-            `profile.` change the profile, all others a field of every trial.
-        seeds: other seeds than the file names.
+        profile: replaces the file's profile.
+        overrides: dotted `--set` values: trials, objective, rungs, sampler and pruner change the file, those under
+            `profile.` the profile, all others a field of every trial.
+        seeds: replace the file's seeds.
     Raises:
-        SpecError: all mistakes of the file at once.
+        SpecError: all errors of the file together.
     """
     file, overrides = Path(path), dict(overrides or {})
     own = {k: overrides.pop(k) for k in list(overrides) if k in OWN}
-    content = _checked({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
+    content = _validated({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
     try:
         recipes.load_plugins(content.imports, file)
         return _planned(content, file, profile, overrides, seeds)
@@ -158,20 +158,20 @@ def load(
         raise error.under(str(file)) from None
 
 
-def _checked(content: dict[str, Any], file: Path) -> StudyFile:
+def _validated(content: dict[str, Any], file: Path) -> StudyFile:
     if "plan" in content:
         raise SpecError(f"{file}: plan: this is an experiment file, for `ablate run`; a study has `search`")
     try:
-        checked = StudyFile.model_validate(content, strict=True)
+        validated = StudyFile.model_validate(content, strict=True)
     except ValidationError as error:
         raise explain(error, str(file), StudyFile) from None
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", checked.name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", validated.name):
         raise SpecError(
-            f"{file}: name: {checked.name!r}: letters, digits, '_', '-' and '.' only, at most 100"
+            f"{file}: name: {validated.name!r}: letters, digits, '_', '-' and '.' only, at most 100"
         )
-    if not checked.search:
+    if not validated.search:
         raise SpecError(f"{file}: search: at least one field is needed here, as in metric.c")
-    return checked
+    return validated
 
 
 def _planned(
@@ -182,31 +182,33 @@ def _planned(
     seeds: Sequence[int] | None,
 ) -> Plan:
     problems = Problems()
-    both = [k for k in content.search if k in overrides or k in content.set]
-    problems.add(*(f"search.{k}: it is set as well" for k in both))
-    whole = File(name=content.name, plan=[{}], summary=content.summary, profile=content.profile)
-    whole = whole.model_copy(update={k: getattr(content, k) for k in ("seeds", "base", "imports", "set")})
-    planner = Planner(file, whole, profile, overrides, seeds)
+    fixed = [k for k in content.search if k in overrides or k in content.set]
+    problems.add(*(f"search.{k}: it is set as well" for k in fixed))
+    experiment = File(name=content.name, plan=[{}], summary=content.summary, profile=content.profile)
+    shared = {k: getattr(content, k) for k in ("seeds", "base", "imports", "set")}
+    planner = Planner(file, experiment.model_copy(update=shared), profile, overrides, seeds)
     problems.add(*planner.problems.found)
     problems.check()
-    found: dict[str, BaseDistribution] = {}
+    distributions: dict[str, BaseDistribution] = {}
     with problems:
-        found = space.read(content.search, planner.resolved(content.base, {}, "base"))
+        distributions = space.read(content.search, planner.resolved(content.base, {}, "base"))
     objective = _objective(content.objective, len(planner.profile.evaluation.sigma_mid) + 1, problems)
     with problems:
-        optunas.sampler(content.sampler, found, 0)
+        optunas.sampler(content.sampler, distributions, 0)
     with problems:
         optunas.pruner(content.pruner, content.rungs)
     problems.check()
-    plan = Plan(content, objective, found, planner)
+    plan = Plan(content, objective, distributions, planner)
     if plan.prunes and len(objective) > 1:
-        raise SpecError("pruner: Optuna prunes by one objective only; leave it out, or name one")
+        raise SpecError(
+            "pruner: Optuna prunes by one objective only; leave the pruner out, or name one objective"
+        )
     if plan.prunes:
         every = math.ceil(planner.profile.images / content.rungs)
         evaluation = planner.profile.evaluation.model_copy(update={"every": every})
         planner.profile = planner.profile.model_copy(update={"evaluation": evaluation})
-        plan = Plan(content, objective, found, planner)
-    _tried(plan)
+        plan = Plan(content, objective, distributions, planner)
+    _check_ends(plan)
     return plan
 
 
@@ -219,14 +221,14 @@ def _objective(value: str | list[str], most: int, problems: Problems) -> tuple[s
     return tuple(names)
 
 
-def _tried(plan: Plan) -> None:
-    """Build the recipes at the ends of every range, so that a value that no recipe takes is said now."""
+def _check_ends(plan: Plan) -> None:
+    """Build the recipes at the ends of every range, to report invalid values before the search."""
     problems = Problems()
     for name, ends in space.ends(plan.space).items():
         for value in ends:
             with problems:
                 try:
-                    plan._placed(plan._trial_free(), "study", "base", {name: value})
+                    plan._add_row(plan._empty_experiment(), "study", "base", {name: value})
                 except SpecError as error:
                     raise error.under(f"search.{name}: {value!r}") from None
     problems.check()

@@ -1,4 +1,4 @@
-"""reports/<study>/: the table of trials, Optuna's figures, the best recipe as a file that `run` takes."""
+"""reports/<study>/: the table of trials, Optuna's figures, and the best recipe as a file for `run`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ablate.core import yaml_files
 from ablate.core.errors import SpecError
-from ablate.core.files import whole
+from ablate.core.files import atomic_write
 from ablate.study import optunas, space
 from ablate.study.plan import Plan
 from ablate.study.trials import REASON, counts
@@ -20,16 +20,16 @@ from ablate.study.trials import REASON, counts
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_CONTOURS = 4  # parameters that a contour figure shows against each other
+MOST_CONTOURS = 4  # parameters in a contour figure
 
 
 def write(plan: Plan, study: optuna.Study, reports_dir: Path) -> Path:
-    """Write all that a study has to show; what it cannot show yet is left out, and an older one removed.
+    """Write the report; files that the trials do not support are left out, and older ones of them removed.
 
     Returns:
         The report's folder.
     Raises:
-        SpecError: the folder can not be made.
+        SpecError: the folder cannot be created.
     """
     folder = Path(reports_dir) / plan.content.name
     try:
@@ -51,12 +51,12 @@ def write(plan: Plan, study: optuna.Study, reports_dir: Path) -> Path:
 
 
 def _text(path: Path, text: str) -> None:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def bests(plan: Plan, study: optuna.Study) -> dict[str, FrozenTrial]:
-    """The complete trial with the lowest value of each objective; empty while there is none."""
+    """The complete trial with the lowest value of each objective; empty without complete trials."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         return {}
@@ -64,7 +64,7 @@ def bests(plan: Plan, study: optuna.Study) -> dict[str, FrozenTrial]:
 
 
 def recipe(plan: Plan, objective: str, trial: FrozenTrial) -> dict[str, Any]:
-    """A trial as a recipe file: the study's base, what the study sets, what the trial found."""
+    """A trial as a recipe file: the study's base, its `set`, `--set`, and the parameters of the trial."""
     value = trial.values[plan.objective.index(objective)]
     beside = plan.planner.file.parent / plan.content.base
     base = os.path.abspath(beside) if beside.is_file() else plan.content.base
@@ -76,13 +76,13 @@ def recipe(plan: Plan, objective: str, trial: FrozenTrial) -> dict[str, Any]:
         "summary": summary + f"the mean of {seeds} seed{'s' if seeds > 1 else ''}.",
         "base": base,
         **plan.content.set,
-        **plan.planner.last,
+        **plan.planner.recipe_overrides,
         **fields,
     }
 
 
 def frame(plan: Plan, study: optuna.Study, trials: list[FrozenTrial]) -> pd.DataFrame:
-    """A row per trial: how it ended, parameters, objectives, the rungs it reached, the keys of its cells."""
+    """A row per trial: state, parameters, objectives, the last evaluation point, the keys of its cells."""
     import pandas as pd
 
     front = {t.number for t in study.best_trials} if len(plan.objective) > 1 else set()
@@ -98,8 +98,8 @@ def frame(plan: Plan, study: optuna.Study, trials: list[FrozenTrial]) -> pd.Data
             row["FID there"] = t.intermediate_values.get(t.last_step) if t.last_step else None
         row |= {"reason": t.user_attrs.get(REASON), "keys": " ".join(t.user_attrs.get("keys", []))}
         rows.append(row)
-    found = pd.DataFrame(rows)
-    return found.dropna(axis="columns", how="all") if len(found) else found
+    table = pd.DataFrame(rows)
+    return table.dropna(axis="columns", how="all") if len(table) else table
 
 
 def _page(
@@ -119,8 +119,8 @@ def _page(
     lines[-1] += ", ".join(f"{n} {s}" for s, n in ended.items() if n) + "."
     lines += [f"Sampler {optunas.name_of(c.sampler)}, pruner {optunas.name_of(c.pruner)}.", ""]
     for i, (name, trial) in enumerate(best.items()):
-        found = ", ".join(f"{k}={_short(v)}" for k, v in trial.params.items())
-        lines.append(f"- Lowest {name}: {trial.values[i]:.4g} with {found} (trial {trial.number}).")
+        values = ", ".join(f"{k}={_short(v)}" for k, v in trial.params.items())
+        lines.append(f"- Lowest {name}: {trial.values[i]:.4g} with {values} (trial {trial.number}).")
         lines += [_against_base(plan, trials, trial, i)]
     if recipes:
         lines += ["", "As recipes: " + ", ".join(f"[{r}]({r})" for r in recipes) + "."]
@@ -131,7 +131,7 @@ def _page(
 
 
 def _against_base(plan: Plan, trials: list[FrozenTrial], best: FrozenTrial, i: int) -> str:
-    """How the base's own values did; one study's trials do not tell how sure that is."""
+    """A sentence that compares the best trial with the base recipe; single trials show no significance."""
     own = plan.at_base()
     same = [t for t in trials if t.state == TrialState.COMPLETE and own and t.params == own]
     if not same:
@@ -147,7 +147,7 @@ def _short(value: Any) -> str:
 
 
 def _figures(plan: Plan, study: optuna.Study, trials: list[FrozenTrial], folder: Path) -> list[str]:
-    """Draw Optuna's figures of what there is; the names of their files."""
+    """Draw Optuna's figures that the trials support; returns the names of their files."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -176,38 +176,40 @@ def _nth(i: int) -> Callable[[FrozenTrial], float]:
 def _single(
     plan: Plan, study: optuna.Study, complete: list[FrozenTrial], searched: list[str], more: dict[str, Any]
 ) -> dict[str, Callable[[], Any]]:
-    """The figures of one objective that there are trials for."""
+    """The figures of one objective that the trials support."""
     import optuna.visualization.matplotlib as draw
     from optuna.importance import FanovaImportanceEvaluator
 
-    found: dict[str, Callable[[], Any]] = {}
+    figures: dict[str, Callable[[], Any]] = {}
     if complete:
-        found["history"] = lambda: draw.plot_optimization_history(study, **more)
+        figures["history"] = lambda: draw.plot_optimization_history(study, **more)
     if len({tuple(t.values) for t in complete}) > 1 and searched:
-        found["slice"] = lambda: draw.plot_slice(study, params=searched, **more)
-        found["parallel"] = lambda: draw.plot_parallel_coordinate(study, params=searched, **more)
+        figures["slice"] = lambda: draw.plot_slice(study, params=searched, **more)
+        figures["parallel"] = lambda: draw.plot_parallel_coordinate(study, params=searched, **more)
     if len(searched) > 1 and len({tuple(t.values) for t in complete}) > 3:
         forest = FanovaImportanceEvaluator(seed=0)
-        found["importance"] = lambda: draw.plot_param_importances(study, evaluator=forest, **more)
-        found["contour"] = lambda: draw.plot_contour(study, params=searched[:MOST_CONTOURS], **more)
-    return found
+        figures["importance"] = lambda: draw.plot_param_importances(study, evaluator=forest, **more)
+        figures["contour"] = lambda: draw.plot_contour(study, params=searched[:MOST_CONTOURS], **more)
+    return figures
 
 
 def _joint(plan: Plan, study: optuna.Study, complete: list[FrozenTrial], folder: Path) -> list[str]:
-    """The figures of the whole study: how rungs went, two objectives against each other."""
+    """The figures of the whole study: values at evaluation points, and the Pareto front of several objectives."""
     import optuna.visualization.matplotlib as draw
 
-    found = []
+    names = []
     if plan.prunes and complete:
-        found.append(_saved(lambda: draw.plot_intermediate_values(study), folder / "rungs.png"))
+        names.append(_saved(lambda: draw.plot_intermediate_values(study), folder / "rungs.png"))
     if len(plan.objective) > 1 and complete:
-        names = list(plan.objective)
-        found.append(_saved(lambda: draw.plot_pareto_front(study, target_names=names), folder / "pareto.png"))
-    return found
+        objectives = list(plan.objective)
+        names.append(
+            _saved(lambda: draw.plot_pareto_front(study, target_names=objectives), folder / "pareto.png")
+        )
+    return names
 
 
 def _saved(draw: Callable[[], Any], path: Path) -> str:
-    """Draw into a file; the file's name. Optuna gives axes, or an array of them."""
+    """Draw into a file and return its name. Optuna returns axes, or an array of them."""
     import matplotlib.pyplot as plt
     import numpy as np
 
@@ -219,8 +221,10 @@ def _saved(draw: Callable[[], Any], path: Path) -> str:
         figure.set_size_inches(
             4 * max(2, round(len(axes) ** 0.5)) + 1, 4 * max(1, round(len(axes) ** 0.5)) + 1
         )
-    figure.set_layout_engine("none")  # Optuna's tight one warns where it does not fit; the box below fits all
-    with whole(path) as temporary:
+    figure.set_layout_engine(
+        "none"
+    )  # Optuna's tight layout warns if it does not fit; bbox_inches fits everything
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
     return path.name

@@ -1,4 +1,4 @@
-"""Optuna over the fields of a recipe: trials are cells of the same store. The only importer of optuna."""
+"""Runs a study: Optuna searches fields of a recipe, and trials are cells in the same store as experiments."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 
 from ablate.core.errors import SpecError
 from ablate.execution.progress import Progress
 from ablate.execution.runner import terminated
-from ablate.execution.scheduler import POLL_S, Crew, Follow
+from ablate.execution.scheduler import POLL_S, Follow, Scheduler
 from ablate.planning.cells import Cell, Row
 from ablate.runs.store import Folder, Store
 from ablate.study import optunas
 from ablate.study.plan import Plan, load
-from ablate.study.trials import Trials, counts, owner, revive
+from ablate.study.trials import Trials, counts, owner, requeue_dead
 
-__all__ = ["Plan", "load", "opened", "recorded", "run", "states"]
+__all__ = ["Plan", "load", "load_study", "open_study", "run", "states"]
 
 
-def opened(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
-    """The study in its storage, made if it is new; then the base's own values are its first trial.
+def open_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
+    """Load the study from its storage, or create it with the base recipe's values as its first trial.
 
     Args:
-        url: of the storage, for several machines; a journal in `runs` unless given.
+        url: of the storage, for several machines; a journal in `runs` by default.
+    Raises:
+        SpecError: the storage cannot be opened.
     """
     with optunas.quiet():
         storage = optunas.storage(runs, plan.content.name, url)
@@ -38,20 +39,20 @@ def opened(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
             directions=["minimize"] * len(plan.objective),
             pruner=optunas.pruner(plan.content.pruner, plan.content.rungs),
         )
-        told = study.get_trials(deepcopy=False)
-        if plan.at_base() and not told:
+        trials = study.get_trials(deepcopy=False)
+        if plan.at_base() and not trials:
             study.enqueue_trial(plan.at_base(), skip_if_exists=True)
-        # a sampler that is made anew must not repeat its first draws, nor those of another machine
-        seed = len(told) + (zlib.crc32(repr(owner()).encode()) % 2**20 if url else 0)
+        # a new sampler must not repeat its first draws, nor those of another machine
+        seed = len(trials) + (zlib.crc32(repr(owner()).encode()) % 2**20 if url else 0)
         study.sampler = optunas.sampler(plan.content.sampler, plan.space, seed)
     return study
 
 
-def recorded(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
-    """The study as it stands, to be read; no study is made.
+def load_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
+    """Load an existing study, to read its trials.
 
     Raises:
-        SpecError: its storage can not be had, or does not know it.
+        SpecError: the storage cannot be opened, or does not have the study.
     """
     place = optunas.masked(url) if url else str(runs)
     try:
@@ -68,71 +69,73 @@ def run(
     plan: Plan,
     study: optuna.Study,
     store: Store,
-    crew_of: Callable[[Store, Follow, int], Crew],
-    begun: Callable[[Row, list[Cell]], None] = lambda row, cells: None,
+    make_scheduler: Callable[[Store, Follow, int], Scheduler],
+    on_trial: Callable[[Row, list[Cell]], None] = lambda row, cells: None,
     follow: Follow = lambda folder, running: None,
 ) -> str:
-    """Run the trials that are missing; why no further one can be run, empty if all were.
+    """Run the missing trials.
 
     Args:
-        crew_of: store, follow, how many cells at most -> who computes them.
-        begun: told of every trial's row and cells before they run.
-        follow: told of every cell that starts (True) or ends (False).
+        make_scheduler: store, follow, number of cells at most -> scheduler.
+        on_trial: called with each trial's row and cells before they run.
+        follow: called with the folder of every cell that starts (True) or ends (False).
+    Returns:
+        Why no more trials can run; empty if all ran.
     """
     with optunas.quiet(), terminated():
-        revive(study)
+        requeue_dead(study)
         left = plan.content.trials - sum(map(counts, study.get_trials(deepcopy=False)))
         if left <= 0:
             return ""
         cells = left * len(plan.experiment.seeds)
         with Progress(cells) as progress:
-            return _consume(plan, study, store, crew_of, begun, follow, progress, cells)
+            return _consume(plan, study, store, make_scheduler, on_trial, follow, progress, cells)
 
 
 def _consume(
     plan: Plan,
     study: optuna.Study,
     store: Store,
-    crew_of: Callable[[Store, Follow, int], Crew],
-    begun: Callable[[Row, list[Cell]], None],
+    make_scheduler: Callable[[Store, Follow, int], Scheduler],
+    on_trial: Callable[[Row, list[Cell]], None],
     follow: Follow,
     progress: Progress,
     cells: int,
 ) -> str:
-    def told(folder: Folder, running: bool) -> None:
+    def show(folder: Folder, running: bool) -> None:
         if running:
             progress.start(folder, plan.experiment.cells[folder.key])
         follow(folder, running)
 
-    crew = crew_of(store, told, cells)
-    trials = Trials(plan, study, store, crew, begun)
+    scheduler = make_scheduler(store, show, cells)
+    trials = Trials(plan, study, store, scheduler, on_trial)
     try:
         while True:
-            while crew.hungry and trials.wanted():
+            while scheduler.has_capacity and trials.needs_more():
                 trials.begin()
-                _poll(crew, trials, progress)
-            _poll(crew, trials, progress)
-            if not crew.busy and not trials.open and (crew.broken or not trials.wanted()):
-                return crew.broken
+                _poll(scheduler, trials, progress)
+            _poll(scheduler, trials, progress)
+            if not scheduler.busy and not trials.open and (scheduler.broken or not trials.needs_more()):
+                return scheduler.broken
             time.sleep(POLL_S)
     except BaseException:
-        crew.cancel()
+        scheduler.cancel()
         trials.release()
         raise
 
 
-def _poll(crew: Crew, trials: Trials, progress: Progress) -> None:
-    for ended in crew.poll():
-        progress.end(ended.folder, ended.cell, ended.state, ended.record, ended.reason)
-        trials.ended(ended)
-    trials.look()
+def _poll(scheduler: Scheduler, trials: Trials, progress: Progress) -> None:
+    for end in scheduler.poll():
+        progress.end(end)
+        trials.ended(end)
+    trials.report()
     progress.update()
 
 
 def states(study: optuna.Study) -> dict[str, float]:
-    """How many trials of those that count ended how."""
-    found: dict[str, Any] = {}
+    """Number of trials that count, by state."""
+    numbers: dict[str, float] = {}
     for trial in filter(counts, study.get_trials(deepcopy=False)):
         name = trial.state.name.lower()
-        found[name] = found.get(name, 0.0) + 1
-    return found
+        numbers[name] = numbers.get(name, 0.0) + 1
+    return numbers

@@ -1,4 +1,4 @@
-"""Ranges of a study file as Optuna's distributions."""
+"""Reads the search space of a study file as Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def read(search: Mapping[str, Any], base: Specs) -> dict[str, BaseDistribution]:
     """The distributions of a file's `search`.
 
     Args:
-        search: an axis -> list of options; `axis.field` -> list of values, {low, high, log, step}, or nothing: the
-            range that the option tells.
-        base: the recipe that is searched around; its options have the fields, or those that are searched.
+        search: axis -> list of options; `axis.field` -> list of values, {low, high, log, step}, or nothing for the
+            range that the option suggests.
+        base: the base recipe; its options, or those that are searched, have the fields.
     Raises:
-        SpecError: all mistakes at once.
+        SpecError: all errors together.
     """
-    problems, found = Problems(), dict[str, BaseDistribution]()
+    problems, distributions = Problems(), dict[str, BaseDistribution]()
     for name, value in search.items():
         with problems:
-            found[name] = _distribution(name, value, search, base)
+            distributions[name] = _distribution(name, value, search, base)
     problems.check()
-    return found
+    return distributions
 
 
 def _distribution(name: str, value: Any, search: Mapping[str, Any], base: Specs) -> BaseDistribution:
@@ -74,7 +74,7 @@ def _categorical(values: list[Any], path: str) -> BaseDistribution:
 
 def _range(value: Any, schema: Mapping[str, Any], path: str) -> BaseDistribution:
     if value is None and "search" not in schema:
-        raise SpecError(f"{path}: the option tells no range; write {{low: ..., high: ...}}")
+        raise SpecError(f"{path}: the option suggests no range; write {{low: ..., high: ...}}")
     spec = schema["search"] if value is None else value
     if not isinstance(spec, Mapping):
         raise SpecError(f"{path}: a list, {{low, high, log, step}} or nothing is needed here, not {value!r}")
@@ -87,7 +87,7 @@ def _range(value: Any, schema: Mapping[str, Any], path: str) -> BaseDistribution
         kind = "whole number" if whole else "number"
         raise SpecError(f"{path}.{wrong[0]}: a {kind} is needed here, but got {spec.get(wrong[0])!r}")
     if schema.get("type") not in ("integer", "number"):
-        raise SpecError(f"{path}: the field is no number: a list of values is needed here")
+        raise SpecError(f"{path}: the field is not a number: a list of values is needed here")
     try:
         kind_of = IntDistribution if whole else FloatDistribution
         return kind_of(**{k: v for k, v in spec.items() if k != "step" or v is not None})
@@ -100,7 +100,7 @@ def _number(value: Any, whole: bool) -> bool:
 
 
 def ends(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
-    """The values that stand for all of a distribution: both ends, or each choice."""
+    """The extreme values of each distribution: both ends of a range, or all choices."""
     return {
         name: list(d.choices) if isinstance(d, CategoricalDistribution) else [d.low, d.high]  # type: ignore[attr-defined]
         for name, d in space.items()
@@ -108,7 +108,7 @@ def ends(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
 
 
 def fitting(params: Mapping[str, Any], base: Specs) -> dict[str, Any]:
-    """`params` without the fields that the option they choose does not have."""
+    """`params` without the fields that the chosen option does not have."""
 
     def has(name: str) -> bool:
         axis, _, field = name.partition(".")

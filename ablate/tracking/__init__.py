@@ -1,1 +1,1 @@
-"""MLflow: cells mirrored while they run, fetched from elsewhere. The only room that imports mlflow."""
+"""MLflow: cells mirrored while they run, fetched from elsewhere. Only this folder imports mlflow."""

@@ -1,4 +1,4 @@
-"""Where MLflow keeps the view: a server, or a database in a file; takes mlflow from its caller."""
+"""The MLflow backend store: a server or a database file. Callers pass the mlflow module in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-# what MLflow's pages open an experiment as, where they do not go by their menu
+# the kind of experiment that MLflow's pages open by default
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
@@ -19,7 +19,7 @@ class Backend:
 
     Args:
         runs: the folder of the cells.
-        uri: MLflow's address of the store; `mlflow.db` in `runs` unless given.
+        uri: the tracking URI; `mlflow.db` in `runs` by default.
     """
 
     def __init__(self, runs: Path, uri: str | None = None):
@@ -28,7 +28,7 @@ class Backend:
         self.file = Path(path).resolve() if kind == "sqlite" and path else None
         self.uri = f"sqlite:///{self.file}" if self.file else str(uri)
         self.home = self.file.parent if self.file else runs.resolve()
-        self.owned = self.file == own  # shows the cells of `runs` and no others
+        self.owned = self.file == own  # it has the cells of `runs` and no others
         self.remote = self.uri.startswith(("http:", "https:"))
         self.artifacts = self.home / "mlflow-artifacts"
 
@@ -37,11 +37,11 @@ class Backend:
 
     @staticmethod
     def masked(text: str) -> str:
-        """Text whose addresses show no user and password: notes and messages are no place for them."""
+        """Text without the user names and passwords of its addresses."""
         return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
     def identity(self) -> int | None:
-        """A number drawn when the file was created; None for a missing file, 0 for what is no file."""
+        """A random number drawn when the database file was created; None if it is missing, 0 for other stores."""
         try:
             return int.from_bytes(self._header()[60:64], "big") if self.file else 0
         except FileNotFoundError:
@@ -53,36 +53,38 @@ class Backend:
             return file.read(64)
 
     def lock(self) -> Any:
-        """Held while the store is created, and while notes are read, acted on and written."""
+        """The lock to hold while you create the store, or read, act on and write notes."""
         from filelock import FileLock
 
         self.home.mkdir(parents=True, exist_ok=True)
         return FileLock(self.home / "mlflow.lock", timeout=180)
 
     def create(self, mlflow: Any) -> None:
-        """Make a missing database, whole or not at all: MLflow can not repair a half-made one."""
+        """Create a missing database atomically, since MLflow cannot repair an incomplete one."""
         if self.file is None or self.file.exists():
             return
         fresh = self.home / f"mlflow.{os.getpid()}.db"
         for left in (fresh, *(Path(f"{self.file}-{tail}") for tail in ("journal", "wal", "shm"))):
-            left.unlink(missing_ok=True)  # sqlite would replay a deleted store's journal on the new one
+            left.unlink(missing_ok=True)  # sqlite would replay the journal of a deleted store on the new one
         mlflow.MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
         with closing(sqlite3.connect(fresh)) as database:
             database.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
         os.replace(fresh, self.file)
 
     def experiment(self, client: Any, name: str) -> str:
-        """The id of the experiment `name`; made, or taken back from the bin, where needed.
+        """The id of experiment `name`, which is created or restored if needed.
 
         Raises:
-            ValueError: the database came here with a copied folder; its files would go to the old place.
+            ValueError: the database was copied with its folder, so new files would go to the old folder.
         """
         place = None if self.remote else self.artifacts.as_uri()
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             return str(client.create_experiment(name, artifact_location=place, tags=KIND))
-        if self.owned and found.artifact_location != place:
-            raise ValueError(f"its files are in {found.artifact_location}: delete it, it is built again here")
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if self.owned and experiment.artifact_location != place:
+            raise ValueError(
+                f"its files are in {experiment.artifact_location}: delete it, it will be built again here"
+            )
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)

@@ -1,4 +1,4 @@
-"""One MLflow run that shows one folder; takes mlflow from its caller, who alone imports it."""
+"""Mirrors one folder to one MLflow run. Callers pass the mlflow module in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ablate.config import recipe as recipes
 from ablate.tracking import notes
 from ablate.tracking.notes import Sent
 
-MOST = {"metrics": 1000, "params": 100, "tags": 100}  # that MLflow takes in one call
+MOST = {"metrics": 1000, "params": 100, "tags": 100}  # per call of MLflow
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "killed": "KILLED"}  # every other state: FAILED
 GRID = re.compile(r"images_(\d+)_([\w-]+)\.png")
 Point = tuple[str, float, int, int]  # name, value, time in ms, images
@@ -23,7 +23,7 @@ Point = tuple[str, float, int, int]  # name, value, time in ms, images
 
 @dataclass
 class Mirror:
-    """A run, its folder, and what the run has of the folder."""
+    """A run, its folder, and what was sent from the folder so far."""
 
     mlflow: Any
     client: Any
@@ -32,11 +32,11 @@ class Mirror:
     sent: Sent
 
     def save(self) -> None:
-        """Note what was sent."""
+        """Save the notes of what was sent."""
         self.sent.save(self.folder, self.view)
 
     def exists(self) -> bool:
-        """Whether there is a run and the store still has it."""
+        """Whether the run was created and the store still has it."""
         if not self.sent.run:
             return False
         try:
@@ -47,56 +47,56 @@ class Mirror:
             return False
 
     def create(self, experiment: str, tags: Mapping[str, str], when: int) -> None:
-        """Begin a run; noted at once, so that it is found again whatever happens next."""
+        """Create the run and save its id at once, so that it is found again after a crash."""
         run = self.client.create_run(experiment, start_time=when, tags=dict(tags))
         self.sent = Sent(run=run.info.run_id, tags=dict(tags), state="running")
         self.save()
 
     def follow(self, config: Mapping[str, Any], tags: Mapping[str, str], running: bool) -> None:
-        """Pass on what is new in a cell's folder."""
-        # State before lines: a worker that has left its record writes no more of them.
+        """Send what is new in a cell's folder."""
+        # Read the state before the lines: a worker that wrote its record appends no more lines.
         state = notes.state(self.folder, running)
         content = notes.content(self.folder)
         if not self.sent.described:
             self.describe(config)
         self.tags(tags)
         self.lines()
-        self.samples(whole=state != "running")
+        self.samples(ended=state != "running")
         if content != self.sent.content and (record := notes.read(self.folder / "record.json")):
             self.finish(record)
-        self.turn(state, self.sent.time or None)
+        self.set_state(state, self.sent.time or None)
         self.sent.content = content
         self.save()
 
     def describe(self, config: Mapping[str, Any]) -> None:
-        """Parameters under their own names, and the data set by name and fingerprint."""
+        """Log parameters under their own names, and the data set by name and fingerprint."""
         own = {k: config[k] for k in ("seed", "parameters") if k in config}
         self.params({**recipes.flat(config["specs"]), **notes.flat(config["profile"], "profile"), **own})
         data, kinds = config["profile"]["data"], self.mlflow.entities
-        digest = str(config.get("fingerprint", "unknown"))[:36]  # as long as MLflow allows
+        digest = str(config.get("fingerprint", "unknown"))[:36]  # the longest that MLflow accepts
         dataset = kinds.Dataset(data["name"], digest, "local", json.dumps(data))
         context = kinds.InputTag("mlflow.data.context", "training")
         self.client.log_inputs(self.sent.run, [kinds.DatasetInput(dataset, [context])])
         self.sent.described = True
 
     def lines(self) -> None:
-        """New points of metrics.jsonl, over images seen, and of usage.jsonl, which MLflow shows over time."""
+        """Log new points of metrics.jsonl over images, and of usage.jsonl, which MLflow plots over time."""
         text, self.sent.offset = notes.lines(self.folder, self.sent.offset)
         used, self.sent.usage = notes.lines(self.folder, self.sent.usage, notes.USAGE[0])
         points = list(notes.points(text, self.sent.last))
         self.metrics([*points, *notes.points(used, self.sent.last, notes.USAGE[1])])
         self.sent.time = max([self.sent.time, *(when for _, _, when, _ in points)])
 
-    def samples(self, whole: bool) -> None:
-        """New sample grids, as artifacts and as images over images seen."""
+    def samples(self, ended: bool) -> None:
+        """Log new sample grids as artifacts, and as images over the number of training images."""
         for name in notes.samples(self.folder):
-            if name not in self.sent.samples and (self.image(name) or whole):
+            if name not in self.sent.samples and (self.image(name) or ended):
                 self.artifacts([self.folder / "samples" / name], "samples")
                 self.sent.samples = sorted([*self.sent.samples, name])
                 self.save()
 
     def image(self, name: str) -> bool:
-        """Log a grid for the charts, if its file is whole."""
+        """Log a grid for MLflow's charts; False if its file is incomplete."""
         from PIL import Image
 
         try:
@@ -104,12 +104,12 @@ class Mirror:
             image.load()
         except OSError:
             return False
-        if found := GRID.fullmatch(name):
-            self.client.log_image(self.sent.run, image, key=f"samples_{found[2]}", step=int(found[1]))
+        if match := GRID.fullmatch(name):
+            self.client.log_image(self.sent.run, image, key=f"samples_{match[2]}", step=int(match[1]))
         return True
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """The record's results, provenance and files."""
+        """Log the record's results, provenance and files."""
         last, images = self.sent.last, int(record.get("images", 0))
         new = {k: v for k, v in notes.results(record).items() if last.get(k) != [images, v]}
         when = self.sent.time or int(time.time() * 1000)
@@ -117,25 +117,23 @@ class Mirror:
         origin = record.get("provenance") or {}
         tags = {name: notes.text(value) for name, value in notes.flat(origin, "provenance").items()}
         self.tags({**tags, "mlflow.source.git.commit": notes.text(origin.get("commit"))})
-        files = [
-            self.folder / name for name in notes.FILES
-        ]  # all that `retrieval` needs to build the cell again
-        self.artifacts([file for file in files if file.exists()])
+        # `retrieval` rebuilds the cell from these
+        self.artifacts([self.folder / name for name in notes.FILES if (self.folder / name).exists()])
 
     def model(self, experiment: str, saved: Path) -> None:
-        """The weights as they are, from which `retrieval` takes them, and the MLflow model in folder `saved`."""
+        """Log the weights as a file, which `retrieval` needs, and the MLflow model in folder `saved`."""
         self.artifacts([self.folder / notes.MODEL])
-        made = self.client.create_logged_model(experiment, name="model", source_run_id=self.sent.run)
-        self.client.log_model_artifacts(made.model_id, str(saved))
-        self.client.finalize_logged_model(made.model_id, "READY")
+        model = self.client.create_logged_model(experiment, name="model", source_run_id=self.sent.run)
+        self.client.log_model_artifacts(model.model_id, str(saved))
+        self.client.finalize_logged_model(model.model_id, "READY")
         images = int(self.sent.last.get("loss", [0])[0])
-        output = self.mlflow.entities.LoggedModelOutput(made.model_id, images)
+        output = self.mlflow.entities.LoggedModelOutput(model.model_id, images)
         self.client.log_outputs(self.sent.run, [output])
-        self.sent.model = made.model_id
+        self.sent.model = model.model_id
         self.save()
 
-    def turn(self, state: str, when: int | None = None) -> None:
-        """Set the run's status to a cell's state."""
+    def set_state(self, state: str, when: int | None = None) -> None:
+        """Set the run's status from a cell's state; `when` is the end in ms."""
         status = STATUS.get(state, "FAILED")
         if status == "RUNNING":
             self.client.update_run(self.sent.run, status)
@@ -145,7 +143,7 @@ class Mirror:
         self.sent.state = state
 
     def metrics(self, points: Iterable[Point]) -> None:
-        """Log points; MLflow stores infinity as 1.8e308, which ruins a chart's axis, so it is sent as nan."""
+        """Log points; infinity is sent as nan, since MLflow would store 1.8e308, which ruins the axis of a chart."""
         kind = self.mlflow.entities.Metric
         self.log("metrics", [kind(n, v if math.isfinite(v) else math.nan, t, x) for n, v, t, x in points])
 
@@ -154,7 +152,7 @@ class Mirror:
         self.log("params", [self.mlflow.entities.Param(k, notes.text(v)) for k, v in values.items()])
 
     def tags(self, values: Mapping[str, str]) -> None:
-        """Set those tags that differ."""
+        """Set the tags that differ."""
         new = dict(values.items() - self.sent.tags.items())
         self.log("tags", [self.mlflow.entities.RunTag(k, v) for k, v in new.items()])
         self.sent.tags |= new
@@ -165,7 +163,7 @@ class Mirror:
             self.client.log_batch(self.sent.run, **{kind: entries[at : at + MOST[kind]]})
 
     def artifacts(self, files: Iterable[Path], under: str | None = None) -> None:
-        """Log files; a folder under its own name."""
+        """Log files, and folders under their own names."""
         for file in files:
             if file.is_dir():
                 self.client.log_artifacts(self.sent.run, str(file), under or file.name)

@@ -1,4 +1,4 @@
-"""A finished cell's consistency function as an MLflow model: a traced graph with its weights, no pickle."""
+"""Saves a finished cell's consistency function as an MLflow model: a traced graph with weights, without pickle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablate.training.denoiser import Denoiser, one_hot
 
 
 class Function(torch.nn.Module):
-    """f of a cell as a module: x (B, C, H, W), sigma (B,) in float64, label (B, classes) where it is told classes."""
+    """f of a cell as a module: x (B, C, H, W), sigma (B,) in float64, and label (B, classes) if it has classes."""
 
     def __init__(self, f: Denoiser):
         super().__init__()
@@ -28,7 +28,7 @@ class Function(torch.nn.Module):
 
 
 def save(mlflow: Any, model: Model, folder: Path) -> None:
-    """Write `folder`, which `mlflow.pytorch.load_model` reads; it takes batches of any size."""
+    """Write a model that `mlflow.pytorch.load_model` reads into `folder`; it accepts batches of any size."""
     function, example = Function(model.f).eval(), _example(model)
     spec = mlflow.types.TensorSpec
     inputs = [spec(t.numpy().dtype, (-1, *t.shape[1:]), n) for n, t in zip(NAMES, example, strict=False)]
@@ -36,16 +36,15 @@ def save(mlflow: Any, model: Model, folder: Path) -> None:
     signature = mlflow.models.ModelSignature(mlflow.types.Schema(inputs), images)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        function(*example)  # what is drawn once for all, such as frequencies, must not be drawn by the tracer
+        function(*example)  # the first call draws constants such as frequencies, and must not be traced
         mlflow.pytorch.save_model(
             function,
             folder,
             serialization_format="pt2",
             input_example=tuple(example),
             signature=signature,
-            pip_requirements=[
-                f"torch=={torch.__version__.split('+')[0]}"
-            ],  # asked for, it runs pip for seconds
+            # without these, MLflow runs pip for seconds to find them
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}"],
             metadata={"key": model.cell.key},
         )
 
@@ -54,7 +53,7 @@ NAMES = ("x", "sigma", "label")
 
 
 def _example(model: Model) -> list[torch.Tensor]:
-    """Two images: of a batch of one, the exported graph would take no other size."""
+    """Example inputs with two images: with one, the exported graph would accept no other batch size."""
     x, sigma = torch.zeros(2, *model.shape), torch.full((2,), 80.0, dtype=torch.float64)
     classes = model.f.classes
     return [x, sigma, *([one_hot(torch.arange(2) % classes, classes)] if classes else [])]

@@ -1,4 +1,4 @@
-"""What a view has of a cell's folder, noted in the folder; what is new since, read from disk alone."""
+"""Notes in a cell's folder of what MLflow already has, and what is new since; reads only the disk."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from typing import Any
 from ablate.evaluation.metrics import METRICS
 
 NOTES = "mlflow.json"
-POINTS, USAGE = (
-    ("metrics.jsonl", "images"),
-    ("usage.jsonl", "look"),
-)  # files of points, and what they are over
-# of a cell that ended, besides its samples
+# files of points, and the field that is their x-axis
+POINTS, USAGE = ("metrics.jsonl", "images"), ("usage.jsonl", "look")
+# logged when a cell has ended, besides its sample grids
 FILES = ("config.json", POINTS[0], USAGE[0], "log.txt", "record.json")
 MODEL = "model.safetensors"
 
 
 @dataclass
 class Sent:
-    """What a view (a store and an experiment) has of a folder."""
+    """What a view (an experiment in a store) has of a folder."""
 
     run: str = ""
     store: int | None = None
@@ -36,26 +34,26 @@ class Sent:
     last: dict[str, list[float]] = field(default_factory=dict)  # images and value of each metric's last point
     samples: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
-    content: int = 0  # checksum of what ended it
+    content: int = 0  # checksum of the record
     model: str = ""  # MLflow's id of the cell's model
     state: str = ""
 
     @classmethod
     def load(cls, folder: Path, view: str) -> Sent:
-        """The notes in `folder`; blank ones where there are none."""
+        """The notes in `folder`, or empty ones."""
         try:
             return cls(**read(folder / NOTES)[view])
         except (KeyError, TypeError):
             return cls()
 
     def save(self, folder: Path, view: str) -> None:
-        """Replace the notes in `folder`, those of other views kept."""
+        """Replace the notes of this view in `folder`; those of other views are kept."""
         fresh = folder / f"{NOTES}.{os.getpid()}"
         fresh.write_text(json.dumps({**(read(folder / NOTES) or {}), view: asdict(self)}))
         os.replace(fresh, folder / NOTES)
 
     def covers(self, folder: Path, tags: Mapping[str, str], running: bool) -> bool:
-        """Whether nothing in `folder` is new."""
+        """Whether the view has everything in `folder`."""
         return (
             self.state == state(folder, running)
             and self.content == content(folder)
@@ -67,7 +65,7 @@ class Sent:
 
 
 def read(file: Path) -> Any:
-    """The JSON in a file; None where there is none that is whole."""
+    """The content of a JSON file; None if it is missing or incomplete."""
     try:
         return json.loads(file.read_text())
     except (OSError, ValueError):
@@ -75,7 +73,7 @@ def read(file: Path) -> Any:
 
 
 def checksum(files: Iterable[Path], more: object = None) -> int:
-    """One number for the content of files and of folders; a missing one counts as nothing."""
+    """One checksum of files and of the files in folders; missing ones are skipped."""
     total = zlib.crc32(repr(more).encode())
     for root in files:
         for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
@@ -85,12 +83,12 @@ def checksum(files: Iterable[Path], more: object = None) -> int:
 
 
 def content(folder: Path) -> int:
-    """One number for what ended a cell; with the files' names, so that a view with fewer is brought up to date."""
+    """A checksum of the record and the names of FILES, so that a view with fewer files is brought up to date."""
     return checksum([folder / "record.json"], FILES)
 
 
 def state(folder: Path, running: bool) -> str:
-    """A cell's state: that of its record, else whether a worker is on it."""
+    """A cell's state: that of its record, else `running` or `killed`."""
     record = read(folder / "record.json")
     return str(record["state"]) if record else "running" if running else "killed"
 
@@ -101,7 +99,7 @@ def samples(folder: Path) -> list[str]:
 
 
 def lines(folder: Path, offset: int, name: str = POINTS[0]) -> tuple[bytes, int]:
-    """The whole lines behind `offset` and where they end; all of them if the file became shorter."""
+    """The complete lines after `offset`, and where they end; all lines if the file became shorter."""
     try:
         with (folder / name).open("rb") as file:
             offset = offset if offset <= file.seek(0, os.SEEK_END) else 0
@@ -109,23 +107,23 @@ def lines(folder: Path, offset: int, name: str = POINTS[0]) -> tuple[bytes, int]
             text = file.read()
     except FileNotFoundError:
         return b"", 0
-    whole = text[: text.rfind(b"\n") + 1]
-    return whole, offset + len(whole)
+    complete = text[: text.rfind(b"\n") + 1]
+    return complete, offset + len(complete)
 
 
 def points(
     text: bytes, last: dict[str, list[float]], over: str = POINTS[1]
 ) -> Iterator[tuple[str, float, int, int]]:
-    """Name, value, time in ms and images (or another count, `over`) of each point behind `last`, which is moved on.
+    """Name, value, time in ms and images (or the count `over`) of each point after `last`, which is updated.
 
-    A resumed worker repeats what it did since its checkpoint; the same steps give the same numbers.
+    A resumed worker repeats the steps since its checkpoint and gets the same numbers, so repeated points are skipped.
     """
     for raw in text.splitlines():
         try:
             line = json.loads(raw)
             at, when, metrics = int(line[over]), int(line["time"] * 1000), dict(line["metrics"])
         except (ValueError, KeyError, TypeError):
-            continue  # half a line of a killed worker, which its successor wrote on
+            continue  # a line cut off by a kill, which the next worker continued
         for name, value in ((shown(n), v) for n, v in metrics.items()):
             if isinstance(value, int | float) and at > last.get(name, [-1])[0]:
                 last[name] = [at, value]
@@ -133,32 +131,32 @@ def points(
 
 
 def shown(name: str) -> str:
-    """A metric's name in MLflow: those of single noise levels, which are many, have a section that folds."""
+    """A metric's name in MLflow; the many metrics of single noise levels get a section that you can fold."""
     return f"levels/{name}" if re.search(r"_sigma_\d+$", name) else name
 
 
 def began(folder: Path) -> int:
-    """When a cell's first line was written, in ms; before there is one, when the cell was configured."""
+    """When a cell's first line was written, in ms; without lines, when its config was written."""
     first = next(points(lines(folder, 0)[0], {}), None)
     return first[2] if first else int((folder / "config.json").stat().st_mtime * 1000)
 
 
 def results(record: Mapping[str, Any]) -> dict[str, float]:
-    """The final numbers of a record by name; of several with the same number of steps, the first."""
-    found = {f"{k}_{r['nfe']}step": r.get("value") for k in METRICS for r in reversed(record.get(k) or [])}
-    found["wall_s"] = record.get("wall_s")
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+    """The results of a record by name; of several with the same number of steps, the first."""
+    values = {f"{k}_{r['nfe']}step": r.get("value") for k in METRICS for r in reversed(record.get(k) or [])}
+    values["wall_s"] = record.get("wall_s")
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
 def flat(tree: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """A tree of mappings by dotted names behind `path`; other values stay whole."""
-    found: dict[str, Any] = {}
+    """The leaves of nested mappings by dotted names that begin with `path`."""
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         nested = isinstance(value, Mapping) and value
-        found |= flat(value, f"{path}.{key}") if nested else {f"{path}.{key}": value}
-    return found
+        leaves |= flat(value, f"{path}.{key}") if nested else {f"{path}.{key}": value}
+    return leaves
 
 
 def text(value: Any) -> str:
-    """A value as the text that MLflow stores: words as they are, all else as JSON."""
+    """A value as text for MLflow: strings unchanged, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""The way back from MLflow: the cells that a store shows, as the files they were made of."""
+"""Fetches cells back from MLflow, as the files that were logged."""
 
 from __future__ import annotations
 
@@ -15,62 +15,64 @@ from ablate.runs.records_file import KEY, Offer
 from ablate.tracking import notes
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import GRID
-from ablate.tracking.tracker import _mlflow, told
+from ablate.tracking.tracker import _mlflow, reported
 
-FILES = (*notes.FILES, notes.MODEL)  # a model where somebody logged it
+FILES = (*notes.FILES, notes.MODEL)  # the model only if it was logged
 ENDED = ("finished", "diverged", "failed")
-PAGE = 1000  # runs of one answer
+PAGE = 1000  # results per request
 
 
 def offers(uri: str) -> Iterator[Offer]:
-    """The cells of a store that ended, the newest first; their files are asked for one cell at a time.
+    """The ended cells of a store, newest first; their files are downloaded one cell at a time.
 
     Raises:
-        SpecError: the store is not there, or does not answer.
+        SpecError: the store does not exist, or does not answer.
     """
     backend = Backend(Path(), uri)
     if backend.file and not backend.file.is_file():
-        raise SpecError(f"{uri}: no such file")  # sqlite would make it
-    with told(f"MLflow at {backend}"):
+        raise SpecError(f"{uri}: no such file")  # sqlite would create it
+    with reported(f"MLflow at {backend}"):
         runs = list(_runs(_mlflow().MlflowClient(backend.uri)))
     for key, place in runs:
         yield key, partial(_write, backend.uri, key, place)
 
 
 def _runs(client: Any) -> Iterator[tuple[str, str]]:
-    """Key of every cell that ended, and where its run keeps files."""
+    """Key and artifact URI of every cell that ended."""
     places = [e.experiment_id for e in _pages(client.search_experiments)]
     for at in range(0, len(places), PAGE):
-        asked = partial(client.search_runs, places[at : at + PAGE], "tags.`ablate.key` LIKE '%'")
-        for run in _pages(partial(asked, order_by=["attributes.start_time DESC"])):
+        request = partial(client.search_runs, places[at : at + PAGE], "tags.`ablate.key` LIKE '%'")
+        for run in _pages(partial(request, order_by=["attributes.start_time DESC"])):
             key = run.data.tags["ablate.key"]
             if run.data.tags.get("ablate.state") in ENDED and re.fullmatch(KEY, key):
                 yield key, run.info.artifact_uri
 
 
 def _pages(search: Any) -> Iterator[Any]:
-    """All that a search finds."""
+    """All results of a search, page by page."""
     token: str | None = ""
     while token is not None:
-        found = search(max_results=PAGE, page_token=token or None)
-        yield from found
-        token = found.token or None
+        page = search(max_results=PAGE, page_token=token or None)
+        yield from page
+        token = page.token or None
 
 
 def _write(uri: str, key: str, place: str, folder: Path) -> None:
-    """Copy a run's files into `folder`; for what else the run has, nobody asks."""
-    kept = _mlflow().artifacts
+    """Download the files of a cell into `folder`; other artifacts of the run are left out."""
+    artifacts = _mlflow().artifacts
 
-    def copied(under: str, wanted: Callable[[str], object]) -> set[str]:
-        found = {Path(f.path).name for f in kept.list_artifacts(artifact_uri=place + under, tracking_uri=uri)}
-        for name in filter(wanted, sorted(found)):
+    def download(under: str, wanted: Callable[[str], object]) -> set[str]:
+        names = {
+            Path(f.path).name for f in artifacts.list_artifacts(artifact_uri=place + under, tracking_uri=uri)
+        }
+        for name in filter(wanted, sorted(names)):
             there, here = f"{place}{under}/{name}", str(folder) + under
-            kept.download_artifacts(artifact_uri=there, dst_path=here, tracking_uri=uri)
-        return found
+            artifacts.download_artifacts(artifact_uri=there, dst_path=here, tracking_uri=uri)
+        return names
 
-    with told(f"cell {key}"):
-        if "samples" in copied("", FILES.__contains__):
-            copied("/samples", GRID.fullmatch)
+    with reported(f"cell {key}"):
+        if "samples" in download("", FILES.__contains__):
+            download("/samples", GRID.fullmatch)
         for picture in folder.glob("samples/*"):
             with Image.open(picture, formats=["PNG"]) as opened:
                 opened.verify()

@@ -1,4 +1,4 @@
-"""MLflow's own pages on this machine's loopback address: `ablate ui`."""
+"""`ablate ui`: MLflow's pages on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 
 from ablate.core.errors import SpecError
 from ablate.tracking.backend import Backend
-from ablate.tracking.tracker import ENVIRONMENT, MENU, _mlflow, told
+from ablate.tracking.tracker import ENVIRONMENT, MENU, _mlflow, reported
 
 
 def command(backend: Backend, port: int) -> list[str]:
-    """MLflow's server on this machine alone; one worker serves one reader, at a third of the start."""
+    """The command of MLflow's server on 127.0.0.1; one worker starts three times as fast and suffices for one user."""
     files = str(backend.artifacts)
     places = ["--default-artifact-root", backend.artifacts.as_uri(), "--artifacts-destination", files]
-    door = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend.uri, *places, *door]
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend.uri, *places, *address]
 
 
 def _places(backend: Backend, port: int) -> list[tuple[str, str]]:
-    """Name of every experiment that has cells, the newest first, and the address of its runs."""
+    """Name of every experiment with cells, newest first, and the address of its runs."""
     client = _mlflow().MlflowClient(backend.uri)
-    found = client.search_experiments(order_by=["last_update_time DESC"])
-    named = [(e.name, e.experiment_id) for e in found if e.name != "Default"]
+    experiments = client.search_experiments(order_by=["last_update_time DESC"])
+    named = [(e.name, e.experiment_id) for e in experiments if e.name != "Default"]
     return [(name, f"http://127.0.0.1:{port}/#/experiments/{i}/runs?{MENU}") for name, i in named]
 
 
 def serve(runs: Path, uri: str | None, port: int) -> int:
-    """Show MLflow's pages on 127.0.0.1 until Ctrl-C or SIGTERM; the server's exit code, 0 after a wished end.
+    """Serve MLflow's pages on 127.0.0.1 until Ctrl-C or SIGTERM; returns the server's exit code, 0 after these.
 
     Raises:
         SpecError: the store is a server, which has its own pages.
@@ -38,14 +38,14 @@ def serve(runs: Path, uri: str | None, port: int) -> int:
     backend = Backend(runs, uri)
     if backend.remote:
         raise SpecError(f"tracking: {backend} has its own pages: open it in a browser")
-    with told(f"MLflow at {backend}"), backend.lock():
+    with reported(f"MLflow at {backend}"), backend.lock():
         backend.create(_mlflow())
         places = _places(backend, port)
     for name, place in places:
         print(f"{name}: {place}", flush=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     env = {**ENVIRONMENT, **os.environ}
-    # A session of its own: Ctrl-C reaches the server once, through us, and its workers with it.
+    # A session of its own: Ctrl-C then reaches the server and its workers once, through killpg below.
     server = subprocess.Popen(command(backend, port), env=env, cwd=backend.home, start_new_session=True)
     try:
         return server.wait()

@@ -1,4 +1,4 @@
-"""Cells from elsewhere, a records file or an MLflow store: into the runs directory, or only into a report."""
+"""Fetches cells from a records file or an MLflow store, into the runs directory or only for a report."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from ablate.runs import records_file
 from ablate.runs.records_file import Offer
 from ablate.runs.store import Folder, Store
 
-RESULTS = ("finished", "diverged")  # a failed cell may do better here
-ENDS = (*RESULTS, "failed")  # what a report tells
+RESULTS = ("finished", "diverged")  # not failed: such a cell may succeed here
+ENDS = (*RESULTS, "failed")  # what a report shows
 
 
 @dataclass
-class Brought:
-    """Keys of the cells that were brought and of those that were there; what was refused, a line each."""
+class Fetched:
+    """Keys of the fetched cells, keys of cells that were already there, and refused cells, a line each."""
 
     keys: list[str] = field(default_factory=list)
-    here: set[str] = field(default_factory=set)
+    present: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
 
-def bring(
+def fetch(
     source: str, store: Store, keys: Collection[str] | None = None, states: Collection[str] = RESULTS
-) -> Brought:
-    """Put the cells of `source` that ended into a store; what is there is never replaced.
+) -> Fetched:
+    """Put the ended cells of `source` into a store; cells that are already there are never replaced.
 
     Args:
         source: an MLflow tracking URI, a records file, or a folder with one.
-        keys: no others than these.
-        states: how they may have ended.
+        keys: fetch only these.
+        states: fetch only cells that ended so.
     Raises:
-        SpecError: the source can not be read.
+        SpecError: the source cannot be read.
     """
-    brought = Brought()
+    fetched = Fetched()
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=store.path) as place:
         for number, (key, write) in enumerate(_offers(source)):
             if key and keys is not None and key not in keys:
                 continue
             if key and store.record(key):
-                brought.here |= {key} - set(brought.keys)
+                fetched.present |= {key} - set(fetched.keys)
                 continue
             try:
                 made = Folder(Path(place) / str(number))
                 made.path.mkdir()
                 write(made.path)
-                if records_file.check(made, key)["state"] in states and records_file.settle(
+                if records_file.check(made, key)["state"] in states and records_file.install(
                     made, store.folder(key)
                 ):
-                    brought.keys.append(key)
+                    fetched.keys.append(key)
             except SpecError as error:
-                brought.problems += error.problems
-    return brought
+                fetched.problems += error.problems
+    return fetched
 
 
 def _offers(source: str) -> Iterator[Offer]:
@@ -71,25 +71,25 @@ def _offers(source: str) -> Iterator[Offer]:
 
 @contextmanager
 def reading(source: str | None, experiment: Experiment, runs: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Where a report's cells lie while the block lasts, and what was refused, a line each.
+    """The folder of a report's cells, valid inside the block, and the refused cells, a line each.
 
     Args:
-        source: where they are taken from; None: `runs`, as it is.
+        source: as in `fetch`; None for the cells in `runs`.
     Raises:
-        SpecError: the source can not be read, or has no cell of the experiment.
+        SpecError: the source cannot be read, or has no cell of the experiment.
     """
     if source is None:
         yield runs, []
         return
     with tempfile.TemporaryDirectory() as place:
-        brought = bring(source, Store(place), possible(experiment), ENDS)
-        if not brought.keys:
-            raise SpecError(f"{source}: it has no cell of {experiment.name}", *brought.problems)
-        yield Path(place), brought.problems
+        fetched = fetch(source, Store(place), possible(experiment), ENDS)
+        if not fetched.keys:
+            raise SpecError(f"{source}: it has no cell of {experiment.name}", *fetched.problems)
+        yield Path(place), fetched.problems
 
 
 def possible(experiment: Experiment) -> set[str]:
-    """The keys of all cells that an experiment has, or gets where its claims stay open."""
+    """The keys of all cells of an experiment, including those of seeds that it may add."""
     firsts = [experiment.cells[row.keys[0]] for row in experiment.rows] if experiment.more_seeds else []
     more = {
         Cell.of(c.recipe, c.profile, seed, c.fingerprint, c.imports).key

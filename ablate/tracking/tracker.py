@@ -1,6 +1,6 @@
-"""MLflow as a live view of the records: one process reads what the workers write and passes on what is new.
+"""MLflow as a live view of the records: one process reads what workers write and sends what is new.
 
-The only importer of mlflow, at its first use. Training never waits for the view, which can be built again.
+Only this module imports mlflow, at its first use. Training never waits for the view, which can be rebuilt.
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import Mirror
 from ablate.tracking.notes import MODEL, Sent
 
-LOOPBACK = "http://127.0.0.1:5000"  # where `ablate ui` serves unless told otherwise
+LOOPBACK = "http://127.0.0.1:5000"  # where `ablate ui` serves by default
 MENU = (
-    "workflowType=machine_learning"  # of MLflow's pages, which else are those of language models, and empty
+    "workflowType=machine_learning"  # without it, MLflow shows its pages for language models, which are empty
 )
-PAUSE = 30.0  # seconds without another attempt after a failure
+PAUSE = 30.0  # seconds between a failure and the next attempt
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its seven take four minutes to find that a server is down
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default of seven takes four minutes to notice that a server is down
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # more processes, for features that nothing here uses
-    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a pooled connection would write on into a deleted file
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # extra processes, for features that are not used here
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a pooled connection would keep writing into a deleted file
 }
 
 
 @functools.cache
 def _mlflow() -> Any:
-    """mlflow, whose import takes seconds and reads the environment."""
+    """The mlflow module; its import takes seconds and reads the environment."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     mlflow = importlib.import_module("mlflow")
-    for noisy in ("mlflow", "urllib3.connectionpool"):  # a failure is told once, by `Tracker.problem`
+    for noisy in ("mlflow", "urllib3.connectionpool"):  # `Tracker.problem` reports a failure once
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     return mlflow
 
 
-def line(error: Exception) -> str:
-    """What went wrong with a store, in one line that tells no password."""
+def first_line(error: Exception) -> str:
+    """The first line of an error, without passwords."""
     words = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return Backend.masked(words)[:300]
 
 
 @contextmanager
-def told(about: str) -> Iterator[None]:
-    """Whatever goes wrong with a store, as one line for the user."""
+def reported(about: str) -> Iterator[None]:
+    """Turn any error of a store into a SpecError of one line."""
     try:
         yield
     except Exception as error:
-        raise SpecError(f"{about}: {line(error)}") from None
+        raise SpecError(f"{about}: {first_line(error)}") from None
 
 
 class Tracker:
-    """Shows one experiment at a time in MLflow; no trouble of MLflow's is ever raised from here.
+    """Shows one experiment at a time in MLflow; errors of MLflow are stored in `problem`, never raised.
 
     Args:
         runs: the folder of the cells.
-        uri: MLflow's address of the store; a database in `runs` unless given.
-        check: ask the store whether it still has each run, where otherwise the notes are believed.
+        uri: the tracking URI; a database in `runs` by default.
+        check: ask the store whether it still has each run, instead of trusting the notes.
     Attributes:
-        problem: the first failure in one line; None while there was none.
+        problem: the first failure as one line, or None.
     """
 
     def __init__(self, runs: Path, uri: str | None = None, check: bool = False):
@@ -83,15 +83,15 @@ class Tracker:
         self.open("ablate", {}, [])
 
     def open(self, experiment: str, tags: Mapping[str, str], files: Sequence[Path]) -> None:
-        """Turn to an experiment; it and its parent run are made once there is something to show."""
+        """Switch to an experiment; it and its parent run are created once there is something to show."""
         self._experiment, self._tags, self._files = experiment, dict(tags), list(files)
         self._view = f"{self.backend}|{experiment}"
         self._parent: Mirror | None = None
-        self._place = ""  # MLflow's id of the experiment, once it was asked
-        self._known: set[str] = set()  # runs that the store was seen to have
+        self._place = ""  # MLflow's id of the experiment, once known
+        self._known: set[str] = set()  # runs that the store has for sure
 
     def is_current(self, folder: Path, tags: Mapping[str, str] | None = None, running: bool = False) -> bool:
-        """Whether the view has all of a cell; answered from its folder, without mlflow."""
+        """Whether the view has everything of a cell; it reads only the folder and imports no mlflow."""
         if notes.read(folder / "config.json") is None:
             return True
         sent = Sent.load(folder, self._view)
@@ -100,14 +100,14 @@ class Tracker:
         return sent.covers(folder, tags or {}, running)
 
     def update(self, folder: Path, tags: Mapping[str, str], running: bool) -> None:
-        """Bring a cell's run up to date; one that has neither a record nor a worker is shown as killed."""
+        """Bring a cell's run up to date; a cell without record and worker is shown as killed."""
         self._attempt(lambda: self._update(folder, tags, running))
 
     def model(self, folder: Path) -> str | None:
-        """Log the model of a cell whose run is there already; takes seconds, and is free where MLflow has it.
+        """Log the model of a cell that has a run; takes seconds, or nothing if MLflow has the model already.
 
         Returns:
-            Why there is no model of this cell, in one line; None where there is one, or MLflow is the trouble.
+            Why this cell has no model, in one line; None if it has one or if MLflow failed.
         """
         sent = Sent.load(folder, self._view)
         if sent.model or not sent.run or not (folder / MODEL).exists():
@@ -115,28 +115,28 @@ class Tracker:
         with tempfile.TemporaryDirectory() as place:
             try:
                 saved = save_model(folder.parent, folder.name, Path(place) / "model")
-            except Exception as error:  # whatever the exporter says of an unusual network
-                return f"cell {folder.name}: no MLflow model can be made of it: {line(error)}"
+            except Exception as error:  # the exporter can raise anything on an unusual network
+                return f"cell {folder.name}: no MLflow model can be made of it: {first_line(error)}"
             self._attempt(lambda: self._model(folder, sent, saved))
         return None
 
     def close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
-        """End the parent run with the report's files (or folders) and numbers; free if it has them."""
+        """End the parent run with the report's files (or folders) and numbers; does nothing if it has them."""
         self._attempt(lambda: self._close(files, metrics, state))
 
     def comparison(self, folders: Sequence[Path]) -> str | None:
-        """The address of MLflow's page that compares these cells' runs (a hundred at most); None if it has none."""
+        """The address of MLflow's comparison of these cells' runs, at most a hundred; None if it has none of them."""
         sent = [Sent.load(folder, self._view) for folder in folders[:100]]
         runs = [s.run for s in sent if s.run and s.store == self.backend.identity()]
         if not runs or not self._place:
             return None
-        asked = "&".join(
+        query = "&".join(
             f"{k}={quote(json.dumps(v))}" for k, v in (("runs", runs), ("experiments", [self._place]))
         )
-        asked += f"&{MENU}"
+        query += f"&{MENU}"
         if self.backend.remote:
-            return f"compared in MLflow: {self.backend}/#/compare-runs?{asked}"
-        return f"compared in MLflow, while `ablate ui` is open: {LOOPBACK}/#/compare-runs?{asked}"
+            return f"compared in MLflow: {self.backend}/#/compare-runs?{query}"
+        return f"compared in MLflow, while `ablate ui` is open: {LOOPBACK}/#/compare-runs?{query}"
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if time.monotonic() < self._resume:
@@ -144,7 +144,7 @@ class Tracker:
         try:
             action()
         except Exception as error:
-            self.problem = self.problem or f"MLflow at {self.backend}: {line(error)}"
+            self.problem = self.problem or f"MLflow at {self.backend}: {first_line(error)}"
             self._resume = time.monotonic() + PAUSE
 
     def _update(self, folder: Path, tags: Mapping[str, str], running: bool) -> None:
@@ -173,16 +173,16 @@ class Tracker:
         return {**own, **name, **tags}
 
     def _find(self, client: Any, tag: str, value: str) -> list[str]:
-        found = client.search_runs([self._place], f"tags.`{tag}` = '{value}'")
-        return [run.info.run_id for run in found]
+        runs = client.search_runs([self._place], f"tags.`{tag}` = '{value}'")
+        return [run.info.run_id for run in runs]
 
     def _discard(self, client: Any, key: str) -> None:
-        """Delete a cell's runs that nothing notes; only in the own store, a shared one may have another's."""
+        """Delete runs of a cell that no notes mention; not in a shared store, which may have runs of others."""
         for run in self._find(client, "ablate.key", key) if self.backend.owned else ():
             client.delete_run(run)
 
     def _opened(self) -> Mirror:
-        """The parent run; made again if the store was deleted meanwhile."""
+        """The parent run; created again if the store was deleted meanwhile."""
         mlflow, backend = _mlflow(), self.backend
         backend.create(mlflow)
         if self._parent and self._parent.sent.store == backend.identity():
@@ -197,15 +197,15 @@ class Tracker:
         else:
             parent.create(self._place, tags, int(time.time() * 1000))
         parent.sent.store = backend.identity()
-        parent.turn("running")
+        parent.set_state("running")
         parent.artifacts(self._files)
         parent.save()
         self._parent = parent
         return parent
 
     def _close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
-        told = sorted(metrics.items()), sorted(self._tags.items()), state
-        content = notes.checksum([*self._files, *files], told)
+        numbers = sorted(metrics.items()), sorted(self._tags.items()), state
+        content = notes.checksum([*self._files, *files], numbers)
         sent = Sent.load(self.runs, self._view)
         current = (sent.store, sent.content, sent.state) == (self.backend.identity(), content, state)
         if current and not self._parent and not self.check:
@@ -214,17 +214,17 @@ class Tracker:
             parent, now = self._opened(), int(time.time() * 1000)
             parent.artifacts(files)
             parent.metrics((name, value, now, 0) for name, value in metrics.items())
-            parent.turn(state)
+            parent.set_state(state)
             parent.sent.content = content
             parent.save()
             self._parent = None
 
 
 def save_model(runs: Path, key: str, folder: Path) -> Path:
-    """Write a finished cell as an MLflow model into `folder`, which may not exist yet.
+    """Write a finished cell as an MLflow model into `folder`, which must be empty or not exist.
 
     Raises:
-        SpecError: no such cell, one without weights, or a folder that can not be written.
+        SpecError: no such cell, a cell without weights, or a folder that cannot be written or is not empty.
     """
     from ablate.inference.model import load
     from ablate.runs.store import Store
@@ -232,7 +232,7 @@ def save_model(runs: Path, key: str, folder: Path) -> Path:
 
     model = load(Store(runs), key)
     if folder.is_dir() and any(folder.iterdir()):
-        raise SpecError(f"{folder}: there is something in it already")
+        raise SpecError(f"{folder}: it is not empty")
     try:
         models.save(_mlflow(), model, folder)
     except OSError as error:

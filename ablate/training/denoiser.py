@@ -1,4 +1,4 @@
-"""f(x, sigma): the one owner of c_skip, c_out, c_in and c_noise, in training, sampling and export alike."""
+"""The denoiser f(x, sigma). Training, sampling and export all take c_skip, c_out, c_in and c_noise from here."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ class Denoiser:
         """The estimate of the clean image (B, C, H, W), float32, of x at noise level sigma (B,).
 
         Args:
-            watch: told the gradient by F's output when a backward pass comes through it.
+            label: one-hot classes (B, classes), or None.
+            watch: called in the backward pass with the gradient with respect to F's output (B, C, H, W).
         """
         c = self.coefficients(sigma)
         with self.recipe.precision(x.device.type):
-            seen = self.recipe.input_precond.apply(x, _wide(c["c_in"]))
-            out = self.network(seen, c["c_noise"], label)
+            scaled = self.recipe.input_precond.apply(x, _wide(c["c_in"]))
+            out = self.network(scaled, c["c_noise"], label)
         F: torch.Tensor = out.float()
         if watch and F.requires_grad:
             F.register_hook(watch)  # type: ignore[no-untyped-call]
@@ -52,23 +53,23 @@ class Denoiser:
         return _wide(c["c_skip"]) * x + _wide(c["c_out"]) * F
 
     def with_network(self, network: Any) -> Denoiser:
-        """The same function of another network (a teacher's, an average's)."""
+        """The same function with another network (the teacher, the average)."""
         return Denoiser(self.recipe, network, self.classes)
 
     def for_sampling(self) -> Denoiser:
-        """The same network with the coefficients that the recipe samples with; every sampler takes this one."""
+        """The same network with the recipe's coefficients for sampling; every sampler uses this denoiser."""
         replaced = self.recipe.sampling_precond(self.recipe.parts())
         return Denoiser(dataclasses.replace(self.recipe, **replaced), self.network, self.classes)
 
     def labels(self, n: int, device: Any = "cpu") -> torch.Tensor | None:
-        """The classes in turn for n samples, one-hot (n, classes), float32; None where the network is told none."""
+        """The classes in turn for n samples, one-hot (n, classes), float32; None for an unconditional network."""
         if not self.classes:
             return None
         return one_hot(torch.arange(n, device=device) % self.classes, self.classes)
 
 
 def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:
-    """Class numbers (n,) as (n, classes), float32."""
+    """Class numbers (n,) as one-hot rows (n, classes), float32."""
     return torch.nn.functional.one_hot(label, classes).float()
 
 

@@ -1,4 +1,4 @@
-"""The loss of one training step: student above, teacher below, one noise."""
+"""The loss of one training step: the student at the higher level, the teacher at the lower one, with the same noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draws:
-    """All that is random in a step's loss, drawn outside so that the loss is an equation.
+    """All random inputs of a step's loss, drawn outside so that the loss is an equation.
 
     x: clean images (B, C, H, W) in [-1, 1]; z: noise, same shape; u: (B,) in [0, 1); label: (B, classes) or None.
     """
@@ -26,16 +26,16 @@ class Draws:
     u: torch.Tensor
     label: torch.Tensor | None = None
 
-    def split(self, parts: int) -> list[Draws]:
-        """The same in equal parts of the batch, in order."""
-        labels = [None] * parts if self.label is None else [*self.label.chunk(parts)]
-        rest = (t.chunk(parts) for t in (self.x, self.z, self.u))
-        return [Draws(*part) for part in zip(*rest, labels, strict=True)]
+    def split(self, n: int) -> list[Draws]:
+        """The draws of n equal micro-batches, in order."""
+        labels = [None] * n if self.label is None else [*self.label.chunk(n)]
+        rest = (t.chunk(n) for t in (self.x, self.z, self.u))
+        return [Draws(*draws) for draws in zip(*rest, labels, strict=True)]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a step's loss is made of, per image (B,): weight times distance, and the pair of levels.
+    """The terms of a step's loss per image (B,): weight and distance, whose product it averages, and the two levels.
 
     gradient: norm of d(weight distance) / dF, F the network's output for the image; None before the backward pass.
     """
@@ -52,19 +52,19 @@ class Terms:
         return (self.weight * self.distance).mean()
 
     def detach(self, gradient: torch.Tensor | None = None) -> Terms:
-        """The same numbers without the graph that made them, with what the backward pass found."""
+        """The same values without their graph, with the gradient norms (B,) of the backward pass."""
         return Terms(self.weight, self.distance.detach(), self.sigma_teacher, self.sigma_student, gradient)
 
     @staticmethod
-    def joined(parts: Sequence[Terms]) -> Terms:
-        """The terms of a batch from those of its parts."""
+    def joined(terms: Sequence[Terms]) -> Terms:
+        """The terms of a batch from those of its micro-batches."""
         names = ["weight", "distance", "sigma_teacher", "sigma_student"]
-        names += ["gradient"] if all(part.gradient is not None for part in parts) else []
-        return Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        names += ["gradient"] if all(t.gradient is not None for t in terms) else []
+        return Terms(*(torch.cat([getattr(t, name) for t in terms]) for name in names))
 
 
 def noisy(x: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, dtype: str) -> torch.Tensor:
-    """x + sigma z (B, C, H, W), built in `dtype`, as float32."""
+    """x + sigma z (B, C, H, W), computed in `dtype`, as float32."""
     kind = getattr(torch, dtype)
     return (x.to(kind) + sigma.to(kind)[:, None, None, None] * z.to(kind)).float()
 
@@ -82,8 +82,8 @@ def consistency(
     """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K.
 
     Args:
-        between: called between the teacher's and the student's pass; dropout that is not shared draws anew there.
-        watch: told the gradient of the loss by the network's output (B, C, H, W), in the student's backward pass.
+        between: called between the teacher's and the student's pass, to draw new dropout masks if they are not shared.
+        watch: called in the student's backward pass with the loss's gradient with respect to F (B, C, H, W).
     """
     if getattr(recipe.pairing, "tangent", False):
         return tangential(recipe, student, teacher, draws, k, K, between, watch)
@@ -108,10 +108,10 @@ def tangential(
     between: Callable[[], Any] = lambda: None,
     watch: Watch | None = None,
 ) -> Terms:
-    """The loss whose teacher's image is y - gap df/dt, one level instead of two: CM theorem 6.
+    """The loss with one level and a derivative: the teacher's image is y - gap df/dt. Source: CM theorem 6.
 
-    For the squared distance its gradient is E[2 w(t - gap, t) gap <df/dt, grad y>]; its value is what a ladder with
-    that gap would have to first order, w gap^2 ||df/dt||^2. Both sigmas of the Terms are t.
+    For the squared distance its gradient is E[2 w(t - gap, t) gap <df/dt, grad y>], and its value is that of a ladder
+    with this gap to first order, w gap^2 ||df/dt||^2. Both sigmas of the Terms are t.
     """
     t, _ = recipe.pairing(k, K, draws.u)
     z = recipe.coupling(draws.x, draws.z)
@@ -127,11 +127,11 @@ def tangential(
 def derivative(
     f: Denoiser, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, label: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """d f(x + s z, t + s) / ds at s = 0 (B, C, H, W), by dual numbers in one pass."""
+    """d f(x + s z, t + s) / ds at s = 0 (B, C, H, W), by forward-mode differentiation in one pass."""
     from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    # the fused attention kernels know no forward differentiation
+    # the fused attention kernels do not support forward-mode differentiation
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), dual_level():
         level = make_dual(t, torch.ones_like(t))  # type: ignore[no-untyped-call]
         dual = f(make_dual(x, z), level, label)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Where along the noise levels the loss lies: means of loss, teacher-student gap and gradient by bin of sigma."""
+"""The loss by noise level: means of loss, teacher-student gap and gradient in bins of sigma."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BINS = 8
-NAMES = (
-    "count",
-    "loss",
-    "gap",
-    "gradient",
-)  # images; means of weight times distance, distance, |d loss / dF|
+# number of images; means of weight times distance, of distance, and of |d loss / dF|
+NAMES = ("count", "loss", "gap", "gradient")
 
 
 def edges(sigma_min: float, sigma_max: float) -> list[float]:
-    """The BINS + 1 edges of the bins, equally far apart in ln sigma."""
+    """The BINS + 1 edges of the bins, equally spaced in ln sigma."""
     ratio = sigma_max / sigma_min
     return [sigma_min * ratio ** (i / BINS) for i in range(BINS + 1)]
 
 
 def bins(sigma: torch.Tensor, sigma_min: float, sigma_max: float) -> torch.Tensor:
-    """The bin of every sigma, int64, 0 to BINS - 1; what lies outside is counted with the outermost."""
+    """The bin of each sigma (n,), int64, 0 to BINS - 1; a sigma outside the range is in the nearest bin."""
     place = (sigma.double() / sigma_min).log() / math.log(sigma_max / sigma_min)
     return (place * BINS).long().clamp(0, BINS - 1)
 
@@ -38,8 +34,8 @@ def by_level(terms: Sequence[Terms], sigma_min: float, sigma_max: float) -> dict
     """`count_sigma_<i>`, `loss_...`, `gap_...`, `gradient_...` of several steps, i the bin of sigma_student.
 
     Every image counts once. The gap is the metric's distance between the student's and the teacher's image, without
-    the weight, in the metric's units. The gradient is the norm of d loss / dF, F the network's output: what an image
-    of that level tells the network. A bin without images has its count only. Reads the device once.
+    the weight, in the metric's units. The gradient is the norm of d loss / dF, where F is the network's output: how
+    much an image of that level changes the network. An empty bin has only its count. Synchronizes with the device once.
     """
     sigma_student = torch.cat([t.sigma_student.double() for t in terms])
     gap = torch.cat([t.distance.detach().double() for t in terms])
@@ -52,11 +48,11 @@ def by_level(terms: Sequence[Terms], sigma_min: float, sigma_max: float) -> dict
         torch.zeros(BINS, dtype=torch.float64, device=sigma_student.device).index_add_(0, index, v)
         for v in values
     ]
-    count, *means = torch.stack(sums).tolist()
-    found = {f"count_sigma_{i}": n for i, n in enumerate(count)}
-    for name, total in zip(NAMES[1:], means, strict=False):
-        found |= {f"{name}_sigma_{i}": total[i] / n for i, n in enumerate(count) if n}
-    return found
+    count, *totals = torch.stack(sums).tolist()
+    averages = {f"count_sigma_{i}": n for i, n in enumerate(count)}
+    for name, total in zip(NAMES[1:], totals, strict=False):
+        averages |= {f"{name}_sigma_{i}": total[i] / n for i, n in enumerate(count) if n}
+    return averages
 
 
 def frame(
@@ -64,10 +60,10 @@ def frame(
 ) -> pd.DataFrame:
     """A cell's metric lines as a table: step, images, bin, sigma (the bin's middle), count, loss, gap, gradient.
 
-    One row per flush and bin that saw images; for a drawing of the gap over sigma, or of a bin over images.
+    One row per logged line and non-empty bin. Plot the gap over sigma, or a bin over images.
 
     Args:
-        lines: what `Folder.lines` returns; lines without these metrics are passed over.
+        lines: as `Folder.lines` returns them; lines without these metrics are skipped.
         sigma_min, sigma_max: of the levels that the cell was trained on.
     """
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Sampling: one, two and more steps of the consistency function."""
+"""Sampling with one or more steps of the consistency function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ablate.core.lazy import torch
 from ablate.core.rng import stream
 from ablate.training.denoiser import Denoiser
 
-BLOCK = 64  # images that share a stream
+BLOCK = 64  # images per random stream
 
 
 def sample(
@@ -18,7 +18,7 @@ def sample(
     sigma_min: float,
     label: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Images (B, C, H, W) in about [-1, 1] by len(sigmas) evaluations of f.
+    """Sample images (B, C, H, W), roughly in [-1, 1], with len(sigmas) evaluations of f.
 
     x = f(sigmas[0] z[0], sigmas[0]); then for every further level t: x = f(x + sqrt(t^2 - sigma_min^2) z[i], t).
     Source: CM algorithm 1.
@@ -26,6 +26,7 @@ def sample(
     Args:
         z: a standard normal tensor (B, C, H, W) for every level.
         sigmas: descending; the first is sigma_max.
+        label: one-hot classes (B, classes), or None.
     """
     size = len(z[0])
     level = torch.full((size,), sigmas[0], dtype=torch.float64, device=z[0].device)
@@ -36,7 +37,7 @@ def sample(
 
 
 def noise(seed: int, shape: Sequence[int], n: int, step: int, device: str) -> torch.Tensor:
-    """Noise (n, C, H, W) of one sampling step; image i has the same whatever n is and whatever else is sampled."""
+    """Noise (n, C, H, W) of one sampling step; the noise of image i does not depend on n."""
     blocks = [stream(seed, "sampling", step, block, device=device) for block in range(-(-n // BLOCK))]
     return torch.cat([torch.randn(BLOCK, *shape, generator=g, device=device) for g in blocks])[:n]
 
@@ -52,20 +53,19 @@ def generate(
     batch: int = 256,
     device: str = "cpu",
 ) -> torch.Tensor:
-    """n images (n, C, H, W), float32, of f in evaluation mode, from the seed's sampling noise.
+    """Sample n images (n, C, H, W), float32, from f in evaluation mode, with the sampling noise of `seed`.
 
-    Where f is told classes, image i is of class i mod classes.
+    If f is class-conditional, image i has class i mod classes.
     """
     labels = f.labels(n, device)
     z = [noise(seed, shape, n, step, device) for step in range(len(sigmas))]
     training = f.network.training
     f.network.eval()
     try:
-        parts = [slice(i, i + batch) for i in range(0, n, batch)]
-        told = [None if labels is None else labels[part] for part in parts]
+        slices = [slice(i, i + batch) for i in range(0, n, batch)]
         chunks = [
-            sample(f, [e[part] for e in z], sigmas, sigma_min, label)
-            for part, label in zip(parts, told, strict=True)
+            sample(f, [e[s] for e in z], sigmas, sigma_min, None if labels is None else labels[s])
+            for s in slices
         ]
     finally:
         f.network.train(training)

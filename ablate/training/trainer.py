@@ -1,4 +1,4 @@
-"""Training as a generator of steps; whoever consumes it logs, evaluates, saves and stops."""
+"""Training as an iterator of steps; its consumer logs, evaluates, saves and stops."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ablate.training.loss import Draws, Terms, consistency
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimizer step leaves: tensors stay on the device, so that nobody waits for them unasked."""
+    """The result of one optimizer step. Tensors stay on the device to avoid synchronization."""
 
-    k: int  # steps done, 1 for the first
+    k: int  # number of steps done, 1 after the first
     images: int
     N: int
     loss: torch.Tensor  # ()
@@ -36,10 +36,10 @@ class Step:
 
 
 class Trainer:
-    """The state of one training: network, teacher, average, optimizer and the count of steps.
+    """The state of one training: network, teacher, average, optimizer and the number of steps done.
 
-    Every random draw comes from (seed, purpose, step), so the state holds no generator. Several ranks of one training
-    differ in the parts of a batch that they pass, and in nothing else.
+    Every random draw depends on (seed, purpose, step) only, so the state has no generator. The ranks of a distributed
+    training differ only in the micro-batches that they process.
     """
 
     def __init__(
@@ -58,24 +58,24 @@ class Trainer:
         self.network = build_network(recipe, images.shape, seed, device, classes)
         student = Denoiser(recipe, self.network, classes)
         self.k, self.K = 0, profile.steps
-        self.f, self.part = student, (0, 1)
-        keeps = recipe.teacher(recipe.curriculum(0, self.K)) > 0
-        self.teacher = student.with_network(teacher_copy(self.network)) if keeps else student
+        self.f, self.micro_batch = student, (0, 1)
+        has_teacher = recipe.teacher(recipe.curriculum(0, self.K)) > 0
+        self.teacher = student.with_network(teacher_copy(self.network)) if has_teacher else student
         averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.average = student.with_network(averaged).for_sampling()
         self.weights = Flat(self.network, gradients=True).vector
         self.averaged = Flat(self.average.network).vector
-        self.taught = Flat(self.teacher.network).vector if keeps else None
+        self.teacher_weights = Flat(self.teacher.network).vector if has_teacher else None
         self.optimizer = recipe.optimizer([self.weights])
-        if profile.compile:  # last, for a copy of a compiled network would not be one
+        if profile.compile:  # last, because a copy of a compiled network is not compiled
             for network in {self.network, self.teacher.network}:
                 compile_blocks(network)
-        give_back()  # networks are built parameter by parameter, and lie in one vector each from here on
+        give_back()  # the parameters are now in one vector per network; free the tensors they were built in
         scaled = recipe.precision.name == "fp16" and device != "cpu"
         self.scaler = torch.amp.GradScaler(device, enabled=scaled)
 
     def __iter__(self) -> Iterator[Step]:
-        """The steps that are left, one at a time."""
+        """Do the remaining steps, one at a time."""
         while self.k < self.K:
             yield self.step()
 
@@ -86,44 +86,46 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.shares = recipe.dropout_sharing(torch.device(self.device).type)
-        self.optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of one
-        terms = self._passes(self.draws(k))
+        self.optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of one vector
+        terms = self._backward(self.draws(k))
         norm = self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         N = recipe.curriculum(k, self.K)
-        self._follow(N)
+        self._update_averages(N)
         self.k += 1
         return Step(self.k, self.k * self.profile.batch, N, terms.loss, terms, norm, lr)
 
-    def _passes(self, draws: Draws) -> Terms:
-        """Add up the gradients of the batch's parts; each part's loss is a mean, so its share is 1 / parts."""
-        parts, own = self.ranks.share(self.profile.accumulate)
-        if parts > 1:  # the whole batch is coupled, and a part of an optimal coupling is one itself
+    def _backward(self, draws: Draws) -> Terms:
+        """Add up the gradients of n micro-batches; the loss of each is a mean, so it counts 1 / n."""
+        n, own = self.ranks.share(self.profile.accumulate)
+        if (
+            n > 1
+        ):  # couple the whole batch first: each micro-batch of an optimal coupling is optimally coupled
             draws = replace(draws, z=self.recipe.coupling(draws.x, draws.z))
-        unit = self.scaler.scale(torch.ones((), device=self.device)) / self.profile.batch  # an image's share
-        found, pieces = [], draws.split(parts)
+        unit = self.scaler.scale(torch.ones((), device=self.device)) / self.profile.batch  # one image's share
+        results, micro_batches = [], draws.split(n)
         for i in own:
-            self.part = (i, parts)
+            self.micro_batch = (i, n)
             self._mask("dropout" if self.shares else "teacher_dropout")
-            terms, norms = self._terms(pieces[i])
-            self.scaler.scale(terms.loss / parts).backward()  # type: ignore[no-untyped-call]
-            found.append(terms.detach(norms[0] / unit))
+            terms, norms = self._terms(micro_batches[i])
+            self.scaler.scale(terms.loss / n).backward()  # type: ignore[no-untyped-call]
+            results.append(terms.detach(norms[0] / unit))
         self.ranks.add_gradients(self.weights)
-        return self.ranks.gather(Terms.joined(found))
+        return self.ranks.gather(Terms.joined(results))
 
-    def _terms(self, part: Draws) -> tuple[Terms, list[torch.Tensor]]:
-        """The loss of a part, and a list that its backward pass puts each image's gradient norm into."""
+    def _terms(self, draws: Draws) -> tuple[Terms, list[torch.Tensor]]:
+        """The loss terms of a micro-batch, and a list that its backward pass fills with the gradient norms (B,)."""
         norms: list[torch.Tensor] = []
 
         def watch(gradient: torch.Tensor) -> None:
             norms.append(gradient.flatten(1).norm(dim=1))
 
         f, teacher = self.f, self.teacher
-        return consistency(self.recipe, f, teacher, part, self.k, self.K, self._between, watch), norms
+        return consistency(self.recipe, f, teacher, draws, self.k, self.K, self._between, watch), norms
 
     def draws(self, k: int) -> Draws:
-        """The images, noise and level numbers of step k; the same for every recipe of a seed."""
+        """The images, noise and level numbers of step k; they depend on the seed, not on the recipe."""
         batch, shape = self.profile.batch, self.data.shape[1:]
         chosen = batch_indices(self.seed, k, batch, len(self.data))
         x = self.data[chosen.to(self.data.device)]
@@ -132,10 +134,10 @@ class Trainer:
             x = torch.where(coin[:, None, None, None], x.flip(3), x)
         z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
-        return Draws(x.float() / 127.5 - 1, z, u, self._told(chosen, k))
+        return Draws(x.float() / 127.5 - 1, z, u, self._label(chosen, k))
 
-    def _told(self, chosen: torch.Tensor, k: int) -> torch.Tensor | None:
-        """The images' classes, one-hot (B, classes), those that are dropped all zeros; None without labels."""
+    def _label(self, chosen: torch.Tensor, k: int) -> torch.Tensor | None:
+        """The images' classes, one-hot (B, classes), with dropped labels all zeros; None without labels."""
         if not self.f.classes:
             return None
         label = one_hot(self.labels[chosen.to(self.labels.device)], self.f.classes)
@@ -146,16 +148,16 @@ class Trainer:
         return stream(self.seed, purpose, k, device=self.device)
 
     def _between(self) -> None:
-        """After the teacher's pass: fresh dropout masks where the recipe does not share them."""
+        """After the teacher's pass: draw new dropout masks if the recipe does not share them."""
         if not self.shares:
             self._mask("dropout")
 
     def _mask(self, purpose: Purpose) -> None:
-        """Draw the dropout masks that the next passes read; seeds come from the CPU, so no device is waited for."""
-        draw_masks(self.network, stream(self.seed, purpose, self.k), self.part)
+        """Draw the dropout masks of the next passes, with seeds from the CPU to avoid synchronization."""
+        draw_masks(self.network, stream(self.seed, purpose, self.k), self.micro_batch)
 
     def _clip(self) -> torch.Tensor | None:
-        """The gradient's norm where it is bounded or about to be logged, else None."""
+        """Clip the gradient and return its norm; None if it is neither clipped nor about to be logged."""
         bound = self.recipe.optimizer.clip
         logged = (self.k + 1) % self.profile.log_every == 0
         if bound is None and not logged:
@@ -164,14 +166,14 @@ class Trainer:
         return torch.nn.utils.clip_grad_norm_(self.weights, bound if bound is not None else float("inf"))
 
     @torch.no_grad()
-    def _follow(self, N: int) -> None:
-        """Let the average and the teacher follow the student."""
+    def _update_averages(self, N: int) -> None:
+        """Move the sampled weights and the teacher's towards the student's."""
         self.recipe.averaging.update(self.averaged, self.weights, self.k)
-        if self.taught is not None:
-            self.taught.lerp_(self.weights, 1 - self.recipe.teacher(N))
+        if self.teacher_weights is not None:
+            self.teacher_weights.lerp_(self.weights, 1 - self.recipe.teacher(N))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on; tensors and plain data only."""
+        """Everything that the next step depends on, as tensors and plain data."""
         state = {
             "k": self.k,
             "network": self.network.state_dict(),
@@ -184,7 +186,7 @@ class Trainer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; on a CPU bit by bit."""
+        """Resume where `state_dict` was taken; on a CPU, bit for bit."""
         self.k = state["k"]
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
@@ -197,7 +199,7 @@ class Trainer:
 def build_network(
     recipe: Recipe, shape: tuple[int, ...], seed: int, device: str, classes: int = 0
 ) -> torch.nn.Module:
-    """The recipe's network for images of `shape` (C, H, W) with its first weights."""
+    """The recipe's network for images of `shape` (C, H, W), with initial weights."""
     with torch.random.fork_rng(devices=[]):
         network: torch.nn.Module = recipe.network(shape, classes)
         recipe.init_from(network, seed)
@@ -210,7 +212,7 @@ def _order(seed: int, epoch: int, n: int) -> torch.Tensor:
 
 
 def batch_indices(seed: int, k: int, batch: int, n: int) -> torch.Tensor:
-    """Which of n images step k sees (batch,): an endless sequence of seeded permutations, cut into batches."""
+    """The indices (batch,) of the images of step k, from seeded permutations of n images, one per epoch."""
     first, last = k * batch, (k + 1) * batch
     epochs = range(first // n, (last - 1) // n + 1)
     return torch.cat([_order(seed, e, n) for e in epochs])[first - epochs[0] * n :][:batch]

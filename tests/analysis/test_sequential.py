@@ -123,7 +123,7 @@ def test_failures_end_it(made):
 def test_rows_that_no_claim_compares_need_no_records(tmp_path):
     (tmp_path / "made.yaml").write_text(TEXT.replace("[0.01, 0.1, 1.0]", "[0.01, 0.1, 0.5, 1.0]"))
     file, store = tmp_path / "made.yaml", Store(tmp_path / "runs")
-    chosen = sequential.needed(load(file))
+    chosen = sequential.claimed_only(load(file))
     assert [row.recipe.flat()["metric.c"] for row in chosen.rows] == [0.01, 0.1, 1.0]
     assert len(chosen.cells) == 6
     assert any("1 of 4 rows" in note for note in chosen.notes)
@@ -137,7 +137,7 @@ def test_rows_that_no_claim_compares_need_no_records(tmp_path):
 def test_a_file_without_claims_has_no_rows_for_them(tmp_path):
     (tmp_path / "plain.yaml").write_text("name: plain\nplan: [{grid: {metric.c: [0.01, 0.1]}}]\n")
     with pytest.raises(SpecError, match="has no claims"):
-        sequential.needed(load(tmp_path / "plain.yaml"))
+        sequential.claimed_only(load(tmp_path / "plain.yaml"))
 
 
 def test_the_first_seed_of_all_rows_comes_before_the_second(made):

@@ -36,19 +36,19 @@ def experiment(tmp_path):
 
 def made(experiment):
     cell = next(iter(experiment.cells.values()))
-    return cell, Trainer(cell.recipe, cell.profile, bench.made_up(cell, "cpu"), 0)
+    return cell, Trainer(cell.recipe, cell.profile, bench.random_images(cell, "cpu"), 0)
 
 
 def test_an_entry_relates_a_step_to_a_product(experiment):
     cell = next(iter(experiment.cells.values()))
     parts = dict.fromkeys(bench.PARTS, 0.0) | {"teacher": 0.4, "log": 0.1}
     said = {"step_s": 2.0, "parts": parts, "peak_memory_mb": 7.0, "matmul_tflops": 0.5}
-    entry = bench.placed(Group((cell, cell), 1, 10, 10**9), said)
+    entry = bench.entry(Group((cell, cell), 1, 10, 10**9), said)
     assert entry["images_per_s"] == 4
     assert entry["step_tflops"] == pytest.approx(4 * 8 / 2 / 1000)
     assert entry["share"] == pytest.approx(entry["step_tflops"] / 0.5)
     assert entry["hours"] == pytest.approx((8 * 2.1 + 1000 * 3 * 0.4 / 8) / 3600)  # one step, then two
-    assert "4 images/s" in bench.told(entry)
+    assert "4 images/s" in bench.format_entry(entry)
 
 
 @pytest.mark.parametrize("changes", [{}, {"teacher": "adaptive"}, {"profile.accumulate": 2}])
@@ -80,19 +80,19 @@ def test_images_are_made_up_in_the_profiles_shape(experiment, monkeypatch):
     monkeypatch.setattr(datasets, "load", None)  # nothing may be read
     told = {"profile.data.labels": True, "profile.images": 64}
     cell, trainer = made(planner.load(experiment.file, overrides=told))
-    images = bench.made_up(cell, "cpu")
+    images = bench.random_images(cell, "cpu")
     assert (images.shape, images.classes) == ((3, 32, 32), 10)
     assert trainer.step().loss.isfinite()
-    assert 0 < bench.logged(cell, trainer, [trainer.step()]) < 1
+    assert 0 < bench.log_s(cell, trainer, [trainer.step()]) < 1
 
 
 def test_a_product_takes_the_precisions_numbers(experiment, monkeypatch):
     monkeypatch.setattr(bench, "SIZE", 8)
     monkeypatch.setattr(bench, "PRODUCTS", 3)
     for cell in experiment.cells.values():
-        assert bench.product(cell.recipe.precision, "cpu") > 0
+        assert bench.matmul_rate(cell.recipe.precision, "cpu") > 0
     with pytest.raises(RuntimeError):  # a device that is not there
-        bench.product(cell.recipe.precision, "meta:0" if torch.cuda.is_available() else "cuda")
+        bench.matmul_rate(cell.recipe.precision, "meta:0" if torch.cuda.is_available() else "cuda")
 
 
 def test_the_command_lists_every_network_and_precision(experiment, tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_the_command_lists_every_network_and_precision(experiment, tmp_path, mon
         "peak_memory_mb": 1.0,
         "matmul_tflops": 1.0,
     }
-    monkeypatch.setattr(bench, "asked", lambda *arguments: [said])
+    monkeypatch.setattr(bench, "in_processes", lambda *arguments: [said])
     arguments = ["bench", str(experiment.file), "--runs-dir", str(tmp_path / "runs")]
     listed = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [(e["network"], e["precision"]) for e in listed] == [("ncsnpp", "fp32"), ("ncsnpp", "bf16")]

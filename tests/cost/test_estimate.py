@@ -14,7 +14,7 @@ from ablate.core.errors import SpecError
 from ablate.core.files import write_json
 from ablate.cost import estimate
 from ablate.cost.estimate import Timing
-from ablate.cost.flops import counted
+from ablate.cost.flops import count_flops
 from ablate.planning import planner
 from ablate.runs.record import blank
 from ablate.runs.store import Store, describe
@@ -51,7 +51,7 @@ def test_every_distinct_network_is_a_group_and_all_cells_are_in_one(experiment, 
 
 def test_flops_are_the_sum_over_cells_of_what_the_network_takes(experiment, tmp_path):
     told = estimate.listing(estimate.groups(experiment, tmp_path / "runs"))
-    each = [counted(c.recipe, c.profile)["flops_forward"] for c in experiment.cells.values()]
+    each = [count_flops(c.recipe, c.profile)["flops_forward"] for c in experiment.cells.values()]
     assert told["flops_training"] == 4 * 512 * sum(each)
     assert told["flops_sampling"] == 64 * 3 * sum(each)  # one step, then two
     assert told["flops_missing"] == told["flops_training"] + told["flops_sampling"]
@@ -115,7 +115,7 @@ def test_a_timing_measures_what_a_cell_takes(experiment, tmp_path):
     done = subprocess.run(command, input=config, capture_output=True, text=True, check=True)
     t = Timing(**json.loads(done.stdout.splitlines()[-1]))
     assert all(value > 0 for value in vars(t).values())
-    assert t.model_mb == pytest.approx(4e-6 * counted(cell.recipe, cell.profile)["parameters"])
+    assert t.model_mb == pytest.approx(4e-6 * count_flops(cell.recipe, cell.profile)["parameters"])
     assert t.checkpoint_mb > 3 * t.model_mb  # weights, average and two moments
     assert t.peak_mb > 100
 

@@ -21,8 +21,8 @@ from ablate.core.errors import SpecError
 from ablate.doctor import gate
 from ablate.doctor.bench import LARGEST, Bench, parameters
 from ablate.doctor.examine import examine
-from ablate.doctor.findings import judged
-from ablate.doctor.liveness import asked, fields
+from ablate.doctor.findings import with_verdicts
+from ablate.doctor.liveness import axes, fields
 from ablate.doctor.training import averages, masks
 from ablate.ingredients import averaging, input_precond, metric, optimizer, weighting
 from ablate.planning import planner
@@ -165,7 +165,7 @@ def test_an_axis_that_is_not_asked_is_dead():
         return make(dataclasses.replace(tried, weighting=weighting.Uniform()))
 
     bench.trainer = deaf
-    assert [(f.value, f.defect, f.ok) for f in asked(bench)] == [("weighting", "D16", False)]
+    assert [(f.value, f.defect, f.ok) for f in axes(bench)] == [("weighting", "D16", False)]
 
 
 def test_a_curriculum_that_is_no_function_of_the_step_and_shared_noise_are_caught(monkeypatch):
@@ -212,7 +212,12 @@ def test_a_large_network_is_examined_small():
 
 
 def test_a_check_that_cannot_be_made_is_an_error_and_names_no_defect():
-    broken = dataclasses.replace(recipe(), metric=None)
+    @dataclass(frozen=True)
+    class Raising(metric.L2):
+        def __call__(self, x, y):
+            raise RuntimeError("no such kernel here")
+
+    broken = dataclasses.replace(recipe(), metric=Raising())
     rows = [r for r in examine("r", broken, PROFILE) if r["check"] == "10 metric"]
     assert [(r["verdict"], r["defect"], r["ok"]) for r in rows] == [("error", None, False)]
 
@@ -222,7 +227,7 @@ def test_every_finding_is_plain_data():
     assert {int(r["check"].split()[0]) for r in rows} == set(range(1, 13))
     assert all({"recipe", "check", "value", "bound", "ok", "defect"} <= set(r) for r in rows)
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
-    assert judged("r", recipe(), []) == []
+    assert with_verdicts("r", recipe(), []) == []
 
 
 BROKEN = """

@@ -56,7 +56,7 @@ def test_a_point_for_every_strength(found):
 
 
 def test_the_page_says_what_was_measured_and_by_what(found):
-    text = extractor_check.told(found, load_profile("digits"))
+    text = extractor_check.render(found, load_profile("digits"))
     assert found.extractor in text
     assert f"{found.accuracy:.1%}" in text
     assert "n = 400" in text

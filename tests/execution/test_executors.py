@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 import types
-from pathlib import Path
 
 import psutil
 import pytest
 from helpers import cli
+from helpers.examples import example
 
 from ablate.core import plugins
 from ablate.core.errors import SpecError
@@ -124,7 +124,8 @@ def held(executor, place, folder):
     """Submit a long cell, and wait until it stands still in a step with a checkpoint behind it."""
     (place / "hold").write_text(str(folder / "checkpoint.previous.pt"))
     executor.submit(folder)
-    cli.wait_for(lambda: not (place / "hold").exists())
+    cli.wait_for(lambda: not (place / "hold").exists() or executor.ended())
+    assert not (place / "hold").exists(), (folder / "log.txt").read_text()
 
 
 def record(folder):
@@ -149,7 +150,7 @@ def killed_stopped_and_resumed(executor, store, local, cells, place):
     executor.stop(long)
     assert collected(executor) == {long: INTERRUPTED}
     assert Folder(long).load("cpu")
-    executor.cancel(30)  # what has not begun never does
+    executor.cancel(30)  # a cell that has not started never does
     codes = executor.ended()
     assert codes.keys() == {other}
     assert set(codes.values()) <= {INTERRUPTED, -signal.SIGTERM}
@@ -178,7 +179,7 @@ elif name == "sbatch":
         sys.exit("sbatch: error: invalid account gone")
     script = shutil.copy(words[0], jobs / "script.sh")
     shell = "export SLURM_JOB_ID=$$ SLURM_PROCID=0 SLURM_NTASKS=1; . " + str(script)
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # sbatch returns, the job goes on
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # sbatch returns, the job continues
     job = subprocess.Popen(["sh", "-c", shell], start_new_session=True, **quiet)
     (jobs / str(job.pid)).touch()
     print("Submitted batch job", job.pid)
@@ -458,8 +459,8 @@ def test_a_name_belongs_to_one_class():
 def test_an_executor_in_a_file_of_its_own_computes_the_records_of_this_machine(
     fresh, local, cells, place, tmp_path, monkeypatch
 ):
-    """`helpers/niced.py`, put into a folder of executors."""
-    shutil.copy(Path(__file__).parents[1] / "helpers" / "niced.py", tmp_path)
+    """The example of CONTRIBUTING, put into a folder of executors."""
+    (tmp_path / "niced.py").write_text(example("An executor"))
     monkeypatch.setattr(executors, "__path__", [*executors.__path__, str(tmp_path)])
     monkeypatch.setattr(executors, "EXECUTORS", dict(executors.EXECUTORS))
     plugins.load.cache_clear()
@@ -480,8 +481,9 @@ def test_an_executor_of_an_installed_package_is_found_and_its_options_are_checke
 ):
     package = tmp_path / "niced-1.dist-info"
     package.mkdir()
+    (tmp_path / "niced.py").write_text(example("An executor"))
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: niced\nVersion: 1\n")
-    (package / "entry_points.txt").write_text("[ablate.executors]\nniced = helpers.niced\n")
+    (package / "entry_points.txt").write_text("[ablate.executors]\nniced = niced\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
     wrong = ["--executor", "niced", "--executor-option", "levle=3"]
     done = cli.launch("run", "tiny.yaml", *wrong, cwd=place)

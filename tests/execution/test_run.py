@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.cli import Done, call, command, launch, once, wait_for
+from helpers.cli import Done, call, command, once, wait_for
 
 from ablate.core.files import read_json
 from ablate.core.registry import AXES
@@ -44,9 +44,10 @@ def run(place: Path, file: str, *arguments: str) -> Done:
 
 
 def records(runs: Path) -> dict[str, dict]:
+    """Records by key, without wall times and the state of the checkout, which may change meanwhile."""
     found = {p.parent.name: json.loads(p.read_text()) for p in sorted(runs.glob("*/record.json"))}
     for record in found.values():
-        record.pop("wall_s")
+        del record["wall_s"], record["provenance"]["commit"], record["provenance"]["dirty"]
     return found
 
 
@@ -57,10 +58,10 @@ def recipe(place: Path, key: str) -> dict:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, warmed):
-    """An experiment that has run once, as a process of its own."""
+    """An experiment that has run once."""
     place = warmed(tmp_path_factory.mktemp("run"))
     (place / "tiny.yaml").write_text(EXPERIMENT)
-    done = launch("run", "tiny.yaml", *BUDGET, "--json", cwd=place)
+    done = run(place, "tiny.yaml", "--json")
     assert done.returncode == 0, done.stderr
     (place / "answer.json").write_text(done.stdout)
     return place
@@ -84,11 +85,12 @@ def test_a_record_says_what_was_measured_and_how(place):
     assert (record["profile"], record["seed"], record["images"]) == ("digits", 0, 512)
     assert [f["nfe"] for f in record["fid"]] == [1, 2]
     assert [f["sigmas"] for f in record["fid"]] == [[80.0], [80.0, 0.821]]
+    whole = json.loads((place / "runs" / record["key"] / "record.json").read_text())
     for entry in record["fid"]:
         assert entry["extractor"].startswith("classifier-")
         assert (entry["n"], entry["weights"]) == (64, "ema")
         assert entry["value"] > record["floor"]["fid"]
-    assert {"commit", "versions", "device"} <= set(record["provenance"])
+    assert {"commit", "dirty", "versions", "device"} <= set(whole["provenance"])
 
 
 def test_the_report_has_a_line_for_every_row(place):
@@ -176,13 +178,14 @@ def test_a_cell_that_fails_stops_no_other_and_has_its_reason(fresh):
 
 
 def test_two_runs_at_the_same_time_share_the_cells(fresh):
+    """One run is a process of its own; the other begins while that one trains its first cell."""
     (fresh / "tiny.yaml").write_text(EXPERIMENT.replace("[0]", "[0, 1]"))
-    line = command("run", "tiny.yaml", *BUDGET, "--json", "--workers", "1")
-    both = [
-        subprocess.Popen([*line, "--reports-dir", name], cwd=fresh, stdout=subprocess.PIPE, text=True)
-        for name in ("one", "two")
-    ]
-    first, second = (json.loads(process.communicate(timeout=200)[0]) for process in both)
+    options = ["--json", "--workers", "1", "--reports-dir"]
+    line = command("run", "tiny.yaml", *BUDGET, *options, "one")
+    other = subprocess.Popen(line, cwd=fresh, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: list((fresh / "runs").glob("*/metrics.jsonl")))
+    second = json.loads(run(fresh, "tiny.yaml", *options, "two").stdout)
+    first = json.loads(other.communicate(timeout=200)[0])
     assert first["states"] == second["states"]
     assert len(first["states"]) == 6
     assert sorted(first["computed"] + second["computed"]) == sorted(first["states"])

@@ -60,11 +60,11 @@ def made(tmp_path):
 
 
 def completed(scheduler):
-    found, deadline = [], time.monotonic() + 20
+    ends, deadline = [], time.monotonic() + 20
     while scheduler.busy:
         assert time.monotonic() < deadline
-        found += scheduler.poll()
-    return found
+        ends += scheduler.poll()
+    return ends
 
 
 def test_a_crash_is_retried_and_counted(made):
@@ -96,10 +96,10 @@ def test_a_failure_that_has_a_record_is_not_repeated(made):
 
 def test_a_disk_that_cannot_be_written_ends_the_sweep_without_records(made):
     scheduler, executor = made(NO_DISK, n=3)
-    found = completed(scheduler)
-    assert sorted(e.state for e in found) == ["crashed", "interrupted", "interrupted"]
+    ends = completed(scheduler)
+    assert sorted(e.state for e in ends) == ["crashed", "interrupted", "interrupted"]
     assert len(executor.started) == 1
-    assert not any(e.record for e in found)
+    assert not any(e.record for e in ends)
 
 
 def test_a_worker_without_progress_is_stopped_and_restarted(made):

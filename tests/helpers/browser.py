@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: `from browser import page` (and `chromium`) in a test file."""
+"""A real browser for tests of pages: `from helpers.browser import page` (and `chromium`) in a test file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ def chromium():
     """Chromium itself; tests that need it are skipped where it, or playwright, is missing."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("there is no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is missing: pip install playwright"
+    )
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
@@ -28,7 +30,7 @@ def page(chromium):
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
     page.set_default_timeout(TIMEOUT_MS)
     page.errors = []
-    page.on("console", lambda told: page.errors.append(told.text) if told.type == "error" else None)
+    page.on("console", lambda line: page.errors.append(line.text) if line.type == "error" else None)
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     yield page
     page.close()

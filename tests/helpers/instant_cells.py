@@ -79,6 +79,6 @@ class Instant:
 def share(place, url):
     """Run the study of `place` until no trial is wanted; the keys that this process computed."""
     plan, store, executor = studies.load(place / "some.yaml"), Store(place / "runs"), Instant()
-    study = studies.opened(plan, store.path, url)
+    study = studies.open_study(plan, store.path, url)
     studies.run(plan, study, store, lambda s, follow, n: Scheduler(executor, s, follow))
     return executor.computed

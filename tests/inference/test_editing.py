@@ -101,7 +101,7 @@ def test_an_image_of_few_pixels_is_given_as_their_means():
 def test_images_that_do_not_fit_are_one_line():
     with pytest.raises(SpecError, match="3 channels"):
         MEASUREMENTS["colorize"].A(COLOUR[:, :1])
-    with pytest.raises(SpecError, match="no multiple of 3"):
+    with pytest.raises(SpecError, match="not a multiple of 3"):
         editing.superresolution(3).A(COLOUR)
 
 

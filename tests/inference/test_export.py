@@ -10,8 +10,8 @@ from helpers import untrained
 import ablate
 from ablate.core.errors import SpecError
 from ablate.inference.export import export, scheduler
+from ablate.inference.intermediate_sigma import LADDER
 from ablate.inference.model import load, load_export
-from ablate.inference.second_level import LADDER
 from ablate.ingredients.embedding import Positional
 from ablate.training.sampling import noise, sample
 

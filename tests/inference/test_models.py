@@ -80,7 +80,7 @@ def test_a_logged_model_gives_the_same_images(place, logged):
 def test_a_fetched_cell_has_its_weights(place, logged, tmp_path):
     made, key = place
     there = Store(tmp_path / "there")
-    assert sources.bring(logged[0], there).keys == [key]
+    assert sources.fetch(logged[0], there).keys == [key]
     ours, theirs = (ablate.load(key, runs).sample(2) for runs in (made.path, there.path))
     assert torch.equal(ours, theirs)
 

@@ -70,7 +70,7 @@ def test_cells_that_start_from_scratch_keep_the_keys_they_had_before_the_axis():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("file, path: none.safetensors", "init_from.path: 'none.safetensors': no safetensors file"),
+        ("file, path: none.safetensors", "init_from.path: 'none.safetensors': not a safetensors file"),
         ("run, key: abc, runs: empty", "init_from.key: 'abc': no finished cell in "),
         ("run, key: not-a-key", "init_from.key: 'not-a-key'"),
         ("file", "init_from.path: file needs a value here"),

@@ -26,7 +26,9 @@ from ablate.networks.unet import ADM
 
 NAMES = ["ncsnpp", "ddpmpp", "adm"]
 TINY = {"width": 16, "multipliers": [1, 2], "blocks": 1, "attention": [4]}
-needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="no diffusers")
+needs_diffusers = pytest.mark.skipif(
+    importlib.util.find_spec("diffusers") is None, reason="diffusers is missing: pip install diffusers"
+)
 
 
 def make(name="ncsnpp", shape=(1, 8, 8), classes=0, embedding=None, seed=0, **fields):
@@ -325,7 +327,7 @@ def test_the_masks_of_parts_are_rows_of_the_whole_batchs(parts):
     draw_masks(network, seeded(1))
     whole, rows = network(x), []
     for i in range(parts):
-        draw_masks(network, seeded(1), part=(i, parts))
+        draw_masks(network, seeded(1), micro_batch=(i, parts))
         rows.append(network(x[: 8 // parts]))
     assert torch.equal(torch.cat(rows), whole)
 

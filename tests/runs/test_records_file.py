@@ -79,8 +79,8 @@ def test_a_line_per_cell_sorted_by_key(made):
 
 def test_what_was_fetched_is_what_was_sent(made, tmp_path):
     there = Store(tmp_path / "there")
-    brought = sources.bring(str(made.records), there)
-    assert (len(brought.keys), brought.problems) == (10, [])
+    fetched = sources.fetch(str(made.records), there)
+    assert (len(fetched.keys), fetched.problems) == (10, [])
     for key in made.experiment.cells:
         ours, theirs = made.store.folder(key), there.folder(key)
         assert read_json(theirs.record) == read_json(ours.record)
@@ -119,20 +119,20 @@ def test_what_has_a_record_stays_and_what_was_begun_gives_way(made, tmp_path):
     begun.append(3, 48, {"loss": 1.0})
     (begun.samples / "images_000000048_1step.png").write_bytes(b"early")
     before = there.folder(first).record.read_bytes()
-    brought = sources.bring(str(made.records), there)
-    assert brought.here == {first}
-    assert second in brought.keys
+    fetched = sources.fetch(str(made.records), there)
+    assert fetched.present == {first}
+    assert second in fetched.keys
     assert there.folder(first).record.read_bytes() == before
     assert begun.load("cpu") is None  # else numbers and weights of two runs would stand in one folder
     assert (begun.lines(), begun.samples.exists()) == ([], False)
-    again = sources.bring(str(made.records), there)
-    assert (again.keys, again.here) == ([], set(made.experiment.cells))
+    again = sources.fetch(str(made.records), there)
+    assert (again.keys, again.present) == ([], set(made.experiment.cells))
 
 
 def test_a_cell_that_is_computed_here_is_left_alone(made, tmp_path):
     there, key = Store(tmp_path / "there"), min(made.experiment.cells)
     with there.prepare(made.experiment.cells[key]).lock():
-        assert key not in sources.bring(str(made.records), there).keys
+        assert key not in sources.fetch(str(made.records), there).keys
     assert there.record(key) is None
 
 
@@ -141,7 +141,7 @@ def test_failed_cells_are_told_and_not_fetched(made, tmp_path):
     made.store.folder(cell.key).record.unlink()
     put(made.store, cell, 1.0, "failed")
     made.records.write_text(records_file.text(made.experiment, made.store, made.records))
-    assert cell.key not in sources.bring(str(made.records), Store(tmp_path / "there")).keys
+    assert cell.key not in sources.fetch(str(made.records), Store(tmp_path / "there")).keys
     with sources.reading(str(made.records), load(made.file), NOWHERE) as (place, _):
         assert Store(place).record(cell.key)["state"] == "failed"
 
@@ -170,11 +170,11 @@ ALTERED = {
 @pytest.mark.parametrize("told", ALTERED)
 def test_what_was_altered_is_refused_with_one_line(told, made, tmp_path):
     made.rewrite(ALTERED[told])
-    brought = sources.bring(str(made.records), Store(tmp_path / "there"))
-    (problem,) = brought.problems
+    fetched = sources.fetch(str(made.records), Store(tmp_path / "there"))
+    (problem,) = fetched.problems
     assert told.strip() in problem
     assert "\n" not in problem
-    assert len(brought.keys) == 9
+    assert len(fetched.keys) == 9
     assert "antigravity" not in sys.modules
 
 
@@ -183,9 +183,9 @@ def test_what_was_altered_is_refused_with_one_line(told, made, tmp_path):
 )
 def test_a_line_that_is_none_is_told_by_its_place(line, made, tmp_path):
     made.records.write_text(f"{line}\n\n" + made.records.read_text())
-    brought = sources.bring(str(made.records), Store(tmp_path / "there"))
-    assert brought.problems == [f"{made.records}:1: not a line of a records file"]
-    assert len(brought.keys) == 10
+    fetched = sources.fetch(str(made.records), Store(tmp_path / "there"))
+    assert fetched.problems == [f"{made.records}:1: not a line of a records file"]
+    assert len(fetched.keys) == 10
 
 
 def test_a_source_without_the_experiment_writes_no_report(made, tmp_path):
@@ -196,7 +196,7 @@ def test_a_source_without_the_experiment_writes_no_report(made, tmp_path):
     ):
         raise AssertionError
     with pytest.raises(SpecError, match="no such file"):
-        sources.bring(str(tmp_path / "nowhere.jsonl"), Store(tmp_path / "there"))
+        sources.fetch(str(tmp_path / "nowhere.jsonl"), Store(tmp_path / "there"))
 
 
 def test_a_lost_config_is_written_as_it_was(made):
@@ -233,7 +233,7 @@ def test_a_cell_lies_in_place_whole_or_not_at_all(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(records_file, "check", torn)
     with pytest.raises(KeyboardInterrupt):
-        sources.bring(str(made.records), there)
+        sources.fetch(str(made.records), there)
     assert there.keys() == []
     assert not list(there.path.iterdir())
     assert not Folder(there.path / min(made.experiment.cells)).path.exists()

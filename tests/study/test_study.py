@@ -23,13 +23,13 @@ from ablate.planning.planner import load as load_experiment
 from ablate.runs.store import Store
 from ablate.study import result
 from ablate.study import search as studies
-from ablate.study.trials import OWNER, counts, revive
+from ablate.study.trials import OWNER, counts, requeue_dead
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.study.trials.LOOK_S", 0.0)
+    monkeypatch.setattr("ablate.study.trials.REPORT_S", 0.0)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def search(place, text=None, executor=None, **changes):
         Store(place / "runs"),
         executor or Instant(),
     )
-    study = studies.opened(plan, store.path)
+    study = studies.open_study(plan, store.path)
     studies.run(plan, study, store, lambda s, follow, n: Scheduler(executor, s, follow))
     return plan, study, executor
 
@@ -110,7 +110,7 @@ def test_the_report_of_an_interrupted_study_trains_nothing(place):
     words = ["--runs-dir", str(place / "runs"), "--reports-dir", str(place / "reports"), "--json"]
     told = CliRunner().invoke(app, ["report", str(place / "some.yaml"), *words])
     assert told.exit_code == 0
-    study = studies.recorded(studies.load(place / "some.yaml"), place / "runs")
+    study = studies.load_study(studies.load(place / "some.yaml"), place / "runs")
     assert json.loads(told.stdout)["best"]["fid_1step"]["value"] == study.best_value
     counted = len(ended(study))
     assert 0 < counted < 12
@@ -121,14 +121,14 @@ def test_the_report_of_an_interrupted_study_trains_nothing(place):
 def test_a_study_that_never_ran_has_no_report_and_is_not_made(place, url):
     url = url and url.format(place)
     with pytest.raises(SpecError, match=r"no trials of .*some.yaml"):
-        studies.recorded(studies.load(place / "some.yaml"), place / "runs", url)
+        studies.load_study(studies.load(place / "some.yaml"), place / "runs", url)
     assert not list(place.rglob("*.journal"))
     assert url is None or optuna.get_all_study_names(url) == []
 
 
 def test_trials_of_a_dead_process_are_begun_anew_with_the_same_parameters(place):
     plan = studies.load(place / "some.yaml")
-    study = studies.opened(plan, Store(place / "runs").path)
+    study = studies.open_study(plan, Store(place / "runs").path)
     for trial in (study.ask(plan.space), study.ask(plan.space)):
         trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])  # without a sign of life
     wished = trial.params
@@ -139,7 +139,7 @@ def test_trials_of_a_dead_process_are_begun_anew_with_the_same_parameters(place)
 
 def test_a_living_trial_of_another_process_is_left_alone(place):
     plan = studies.load(place / "some.yaml")
-    study = studies.opened(plan, Store(place / "runs").path)
+    study = studies.open_study(plan, Store(place / "runs").path)
     trial = study.ask(plan.space)
     trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])
     trial.set_user_attr("alive", time.time())
@@ -268,7 +268,7 @@ def test_options_and_their_fields_together(place):
             "sampler: GridSampler",
             "a GridSampler needs a list of values",
         ),
-        ("sampler: {name: TPESampler, multivariate: true}", "sampler: CmaEsSampler", "needs a package more"),
+        ("sampler: {name: TPESampler, multivariate: true}", "sampler: CmaEsSampler", "needs another package"),
     ],
 )
 def test_mistakes_are_one_line_each(place, before, after, words):
@@ -290,7 +290,7 @@ def test_mistakes_are_one_line_each(place, before, after, words):
 def test_a_storage_that_can_not_be_had_is_one_line_without_its_password(place, url, words):
     plan = studies.load(place / "some.yaml")
     with pytest.raises(SpecError) as error:
-        studies.opened(plan, Store(place / "runs").path, url)
+        studies.open_study(plan, Store(place / "runs").path, url)
     assert words in str(error.value)
     assert "secret" not in str(error.value)
 
@@ -301,7 +301,7 @@ def test_a_database_serves_two_processes(place):
     found = []
     for trials in (5, 12):
         plan = studies.load(place / "some.yaml", overrides={"trials": trials})
-        study = studies.opened(plan, store.path, url)
+        study = studies.open_study(plan, store.path, url)
         executor = Instant()
         studies.run(plan, study, store, lambda s, follow, n, e=executor: Scheduler(e, s, follow))
         found.append(len(executor.computed))
@@ -335,6 +335,6 @@ def test_a_study_killed_twice_ends_with_all_trials(place):
 def test_a_trial_that_was_asked_for_a_moment_ago_is_not_dead(place):
     study = optuna.create_study()
     trial = study.ask()
-    assert revive(study) == 0  # its process has not yet said whose it is
+    assert requeue_dead(study) == 0  # its process has not yet said whose it is
     trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])
-    assert revive(study) == 1
+    assert requeue_dead(study) == 1

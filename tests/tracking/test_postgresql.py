@@ -56,7 +56,7 @@ def test_two_processes_share_the_trials(url, tmp_path):
     (tmp_path / "some.yaml").write_text(FILE)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(share, [(tmp_path, url)] * 2)
-    study = studies.opened(studies.load(tmp_path / "some.yaml"), tmp_path / "runs", url)
+    study = studies.open_study(studies.load(tmp_path / "some.yaml"), tmp_path / "runs", url)
     ended = [t for t in study.get_trials() if counts(t)]
     assert 12 <= len(ended) <= 13  # both may begin the last one in the same moment
     assert len(set(found[0]) | set(found[1])) == len(found[0]) + len(found[1])

@@ -44,7 +44,7 @@ class Made:
 
     def shown(self, uri):
         """What `sync` does."""
-        assert live.brought(self.experiment, self.store, uri, self.folder) == (8, [])
+        assert live.sync(self.experiment, self.store, uri, self.folder) == (8, [])
         return uri
 
     def check_report(self, uri):
@@ -60,7 +60,7 @@ class Made:
     def check_runs(self, uri):
         """What is fetched is what is on disk, but for notes on this machine."""
         there = Store(self.place / "there")
-        assert sorted(sources.bring(uri, there).keys) == sorted(self.experiment.cells)
+        assert sorted(sources.fetch(uri, there).keys) == sorted(self.experiment.cells)
         for key in self.experiment.cells:
             ours, theirs = self.store.folder(key).path, there.folder(key).path
             files = {p.relative_to(theirs): p.read_bytes() for p in theirs.rglob("*.*")}
@@ -92,7 +92,7 @@ def test_the_runs_directory_is_rebuilt_from_a_database(made, database):
 
 def test_an_experiment_asks_for_its_own_cells_only(made, database, tmp_path):
     keys = sources.possible(load(made.file, seeds=[1]))
-    assert set(sources.bring(database, Store(tmp_path), keys).keys) == keys
+    assert set(sources.fetch(database, Store(tmp_path), keys).keys) == keys
     assert len(keys) == 2
 
 
@@ -102,12 +102,12 @@ def test_files_that_were_lost_are_told_by_their_cell(made, database, tmp_path):
     lost = made.place / "store" / "mlflow-artifacts"
     lost.rename(tmp_path / "away")
     try:
-        brought = sources.bring(f"sqlite:///{copy}", Store(tmp_path / "there"))
+        fetched = sources.fetch(f"sqlite:///{copy}", Store(tmp_path / "there"))
     finally:
         (tmp_path / "away").rename(lost)
-    assert brought.keys == []
-    assert all(re.match("cell [0-9a-f]{12}: ", problem) for problem in brought.problems)
-    assert len(brought.problems) == 8
+    assert fetched.keys == []
+    assert all(re.match("cell [0-9a-f]{12}: ", problem) for problem in fetched.problems)
+    assert len(fetched.problems) == 8
 
 
 def test_a_picture_that_is_none_is_told_by_its_cell(made, database, tmp_path):
@@ -116,11 +116,11 @@ def test_a_picture_that_is_none_is_told_by_its_cell(made, database, tmp_path):
     before = picture.read_bytes()
     picture.write_text("no picture")
     try:
-        brought = sources.bring(database, Store(tmp_path / "there"))
+        fetched = sources.fetch(database, Store(tmp_path / "there"))
     finally:
         picture.write_bytes(before)
-    assert len(brought.keys) == 7
-    (problem,) = brought.problems
+    assert len(fetched.keys) == 7
+    (problem,) = fetched.problems
     assert re.match("cell [0-9a-f]{12}: cannot identify image", problem)
 
 
@@ -132,7 +132,7 @@ def test_a_network_of_which_no_model_can_be_made_hinders_no_other(made, mlflow_d
         made.store.folder(key).model.write_bytes(b"weights")
     monkeypatch.setattr(tracker, "save_model", unlike)
     shutil.copy(mlflow_db, tmp_path)
-    cells, problems = live.brought(
+    cells, problems = live.sync(
         made.experiment, made.store, f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "no", models=True
     )
     for key in made.experiment.cells:
@@ -156,7 +156,7 @@ def test_a_view_that_lacks_files_is_brought_up_to_date(made, database):
 @pytest.mark.parametrize("uri", ["sqlite:///{}/no.db", "http://me:secret@127.0.0.1:9", "nonsense://x"])
 def test_a_store_that_is_not_there_is_one_line(uri, tmp_path):
     with pytest.raises(SpecError) as told:
-        sources.bring(uri.format(tmp_path), Store(tmp_path / "there"))
+        sources.fetch(uri.format(tmp_path), Store(tmp_path / "there"))
     (problem,) = told.value.problems
     assert "\n" not in problem
     assert "secret" not in problem

@@ -135,8 +135,8 @@ def test_sigterm_reaches_all_ranks_and_they_save():
 )
 def test_what_can_not_be_divided_is_said_before_anything_starts(ranks, devices, words):
     with pytest.raises(SpecError, match=words):
-        distributed.divided(profile(), ranks, devices)
-    distributed.divided(profile(), 2, 2)
+        distributed.check_ranks(profile(), ranks, devices)
+    distributed.check_ranks(profile(), 2, 2)
 
 
 def test_processes_times_threads_do_not_exceed_the_cores(monkeypatch):

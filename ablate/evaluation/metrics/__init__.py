@@ -1,4 +1,4 @@
-"""What samples are measured by: one module per metric. Records, tables and MLflow follow `METRICS`."""
+"""Metrics of samples, one module each. Records, tables and MLflow follow `METRICS`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ablate.core.lazy import torch
 
 
 class Entry(BaseModel):
-    """A value in a record, and how it was measured. Values that were measured differently never share a column.
+    """A value in a record and how it was measured. Values that were measured differently get separate columns.
 
     The samples took `nfe` evaluations of the network, at levels `sigmas`, with its EMA or raw weights. A metric may
-    add fields of its own: `std` of KID over subsets, `halves`, the FID of either half of the samples.
+    add its own fields: `std` of KID over subsets; `halves`, the FID of each half of the samples.
     """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
@@ -34,10 +34,10 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class Features:
-    """Samples and real images as one extractor sees them.
+    """The features of samples and real images from one extractor.
 
-    results: what torch-fidelity computed, by its own names. The files are its own too: features of either side, mean
-    and covariance of the real ones.
+    results: the metrics that torch-fidelity computed, under its names. The files are torch-fidelity's too: features of
+    the samples and of the real images, and the mean and covariance of the real ones.
     """
 
     results: Mapping[str, float]
@@ -57,7 +57,7 @@ class Features:
 
 
 def cached(file: Path) -> Any:
-    """What torch-fidelity put into its cache; read by pickle, as the cache is this user's own."""
+    """Read a file of torch-fidelity's cache. It is unpickled, because only this user writes to the cache."""
     return torch.load(file, map_location="cpu", weights_only=False)
 
 
@@ -66,8 +66,8 @@ class Metric:
     """A metric of generated images.
 
     name: of the record's entries, of MLflow's metrics (`fid_1step`) and of columns in table.csv. compute: features ->
-    `value`, and further fields of the entry. columns: numbers of evaluations that have a column in table.csv even if
-    nothing is measured. fidelity: the flag of torch-fidelity that computes it, empty if `compute` needs none.
+    `value` and further fields of the entry. columns: numbers of evaluations that always have a column in table.csv.
+    fidelity: the flag of torch-fidelity that computes it; empty if `compute` needs none.
     """
 
     name: str

@@ -12,12 +12,12 @@ from ablate.evaluation.metrics import Features, Metric, cached
 
 
 def compute(features: Features) -> dict[str, Any]:
-    """FID of all samples, and of either half: their difference shows FID's own noise, their mean its bias in n."""
+    """FID of all samples and of each half: the halves' difference shows FID's noise, their mean its bias in n."""
     return {"value": features.results["frechet_inception_distance"], "halves": of_halves(features)}
 
 
 def of_halves(features: Features) -> list[float]:
-    """FID of every second sample, and of the others."""
+    """FID of the samples with even and with odd index."""
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
     sampled, real = features.sampled, cached(features.statistics_file)

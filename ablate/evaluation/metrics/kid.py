@@ -1,6 +1,6 @@
 """Kernel distance: the squared MMD of features under a cubic kernel (Binkowski et al. 2018, arXiv 1801.01401).
 
-Its mean over 100 subsets of half the smaller side, at most 1,000 images each, so that the subsets differ.
+The value is the mean over 100 subsets of half the smaller side, at most 1,000 images each, so that subsets differ.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ablate.evaluation.metrics import Features, Metric
 
 
 def compute(features: Features) -> dict[str, Any]:
-    """Mean and standard deviation over subsets."""
+    """KID: mean and standard deviation over the subsets."""
     name = "kernel_inception_distance"
     return {"value": features.results[f"{name}_mean"], "std": features.results[f"{name}_std"]}
 

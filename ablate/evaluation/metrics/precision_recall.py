@@ -1,4 +1,4 @@
-"""Precision and recall of samples by third neighbours in feature space (Kynkaanniemi et al. 2019, arXiv 1904.06991)."""
+"""Precision and recall by third-nearest neighbours of features (Kynkaanniemi et al. 2019, arXiv 1904.06991)."""
 
 from __future__ import annotations
 

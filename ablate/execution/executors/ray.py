@@ -6,101 +6,87 @@ import logging
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import filelock
+from pydantic import Field, field_validator
 
-from ablate.core.errors import SpecError
+from ablate.core.errors import SpecError, missing_extra
 from ablate.core.hardware import cores
-from ablate.execution.executors.command import Command, run
-from ablate.execution.executors.mirror import EVERY_S, LIVE, Mirror, check, mirrored, sure
-from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK
-from ablate.runs.store import Folder
+from ablate.core.section import Section
+from ablate.execution.command import Command, run
+from ablate.execution.executors import Executor, Request
+from ablate.runs.record import INTERRUPTED
 
 
-class Ray:
-    """At most `workers` cells at a time, on a running cluster or on one that starts here and ends with the process.
+class Ray(Executor, name="ray"):
+    """Cells on a running cluster, or on one that starts here and ends with the process.
 
-    Without a mirror the runs directory is on a disk that all nodes share, and `ablate` is installed on each. ray
-    repeats nothing by itself. A cell that is stopped gets SIGTERM and saves; one that is ended at once, or whose node
-    or ray worker dies, goes on from its last checkpoint when it is submitted again.
-
-    With a mirror a cell begins from what is at the URL, where there is anything, and its folder comes back when it
-    ends; of one that is ended at once a copy stays in the node's folder for temporary files. Only runs that are
-    submitted from the same runs directory know of each other's cells.
+    The runs directory is on a disk that all nodes share, and `ablate` is installed on each node. ray repeats nothing by
+    itself. A cell that you stop gets SIGTERM and saves. One that you end at once, or whose node or ray worker dies,
+    resumes from its last checkpoint when it is submitted again.
 
     Args:
-        cpus: of each cell, and the threads of its torch.
-        gpus: of each cell; a fraction shares one.
-        workers: None: as many as the nodes have room for now. A cluster that grows with its queue needs a number.
-        address: of the cluster; None: RAY_ADDRESS, else a cluster of this machine, on its loopback address only.
-        mirror: an fsspec URL for the cells' folders, where the nodes share no disk: `s3://bucket/runs`.
+        workers: cells at a time; None: as many as the nodes have room for now. A cluster that grows with its queue
+            needs a number.
     Raises:
-        SpecError: no ray, no cluster that answers, no node that can ever hold a cell, a mirror that can not be written.
+        SpecError: no ray, no cluster that answers, no node that can ever hold a cell.
     """
 
-    def __init__(
-        self,
-        cpus: int = 1,
-        gpus: float = 0.0,
-        workers: int | None = None,
-        address: str | None = None,
-        mirror: str | None = None,
-    ):
-        _countable(cpus, gpus)
-        if mirror is not None:
-            check(mirror)
-        self.ray = _connected(address)
-        self.cpus, self.gpus, self.mirror = cpus, gpus, mirror
+    class Options(Section):
+        """What a cell takes, and where the cluster is."""
+
+        cpus: int | None = Field(
+            None,
+            ge=1,
+            description="of each cell, and the threads of its torch; the profile's threads, else 1",
+        )
+        gpus: float = Field(0.0, ge=0, description="of each cell; a fraction shares a GPU")
+        address: str | None = Field(
+            None,
+            description="of a running cluster; RAY_ADDRESS, else a cluster on this machine's loopback address",
+        )
+
+        @field_validator("gpus")
+        @classmethod
+        def _whole_or_shared(cls, gpus: float) -> float:
+            if gpus > 1 and gpus != int(gpus):
+                raise ValueError(f"{gpus:g}: you can ask for whole GPUs, or for a fraction of one")
+            return gpus
+
+    def __init__(self, options: Options, workers: int | None = None):
+        self.ray = _connected(options.address)
+        self.cpus, self.gpus = options.cpus or 1, options.gpus
         room = self._room()
-        self.workers = room if workers is None else workers
-        self.task = self.ray.remote(max_retries=0, num_cpus=cpus, num_gpus=gpus)(_task)
-        self.running: dict[Path, Any] = {}
-        self.codes: dict[Path, int] = {}  # of cells that ended and were not asked for yet
+        super().__init__(room if workers is None else workers)
+        self.task = self.ray.remote(max_retries=0, num_cpus=self.cpus, num_gpus=self.gpus)(run)
         self.killed: set[Path] = set()
-        self.locks: dict[Path, filelock.BaseFileLock] = {}  # of cells that a node computes on a copy
-        self.looked = time.monotonic()
 
-    def free(self) -> bool | None:
-        """True where a further cell may be submitted."""
-        return len(self.running) < self.workers or None
+    @classmethod
+    def start(cls, options: Options, request: Request) -> Ray:
+        """Connected to the cluster."""
+        cpus = options.cpus or request.profile.threads
+        return cls(options.model_copy(update={"cpus": cpus}), request.workers)
 
-    def submit(self, folder: Path) -> None:
-        """Queue the cell in `folder`."""
-        if self.mirror and not self._offered(folder):
-            self.codes[folder] = BUSY
-            return
-        command = Command.of(folder, "cuda" if self.gpus else "cpu", self.cpus)
-        self.running[folder] = self.task.remote(command, self.mirror)
+    def launch(self, folder: Path) -> Any:
+        """Queue the cell; ray's reference to its task."""
+        return self.task.remote(Command.of(folder, "cuda" if self.gpus else "cpu", self.cpus))
 
-    def ended(self) -> dict[Path, int]:
-        """The cells that ended since the last call, with their exit codes; -9 where a worker or a node died."""
-        self._collect(0)
-        if self.mirror and time.monotonic() - self.looked > EVERY_S:
-            for folder in self.running:
-                self._fetch(folder, live=True)
-            self.looked = time.monotonic()
-        codes, self.codes = self.codes, {}
-        return codes
+    def exit_codes(self) -> dict[Path, int]:
+        """-9 where a ray worker or a node died."""
+        if not self.running:
+            return {}
+        tasks = list(self.running.values())
+        done = set(self.ray.wait(tasks, num_returns=len(tasks), timeout=0)[0])
+        return {folder: self._code(folder) for folder, task in self.running.items() if task in done}
 
     def stop(self, folder: Path, at_once: bool = False) -> None:
-        """Ask one cell to save and stop, or end it at once with ray's worker."""
-        if folder not in self.running or folder in self.killed:
+        """Cancel the task; at once, end the ray worker too."""
+        if folder in self.killed:
             return
         if at_once:
             self.killed.add(folder)
         self.ray.cancel(self.running[folder], force=at_once)
-
-    def cancel(self, grace_s: float = 30.0) -> None:
-        """Ask all to save and stop; end those that do not within `grace_s` seconds. What has not begun never does."""
-        for folder in self.running:
-            self.stop(folder, at_once=grace_s <= 0)
-        self._collect(grace_s)
-        for folder in self.running:
-            self.stop(folder, at_once=True)
-        self._collect(1.0)
 
     def _room(self) -> int:
         """How many cells fit on the nodes when nothing else runs there."""
@@ -114,64 +100,21 @@ class Ray:
             f"ray: a cell needs {need} on one node, but the cluster has {has} on {len(nodes)} node(s) in all"
         )
 
-    def _collect(self, timeout_s: float) -> None:
-        """Note the codes of all tasks that are done; wait for them at most so long."""
-        if not self.running:
-            return
-        tasks = list(self.running.values())
-        done = set(self.ray.wait(tasks, num_returns=len(tasks), timeout=timeout_s)[0])
-        for folder in [f for f, task in self.running.items() if task in done]:
-            code, reason = self._result(folder)
-            if self.mirror:
-                reason = reason or self._fetch(folder)
-                code = NO_DISK if reason and code == 0 else code
-            if reason:
-                with Folder(folder).log.open("a") as log:
-                    log.write(f"ray: {reason}\n")
-            self.codes[folder] = code
-            if lock := self.locks.pop(folder, None):
-                lock.release()
-
-    def _result(self, folder: Path) -> tuple[int, str]:
-        """How a task ended: exit code, and what its own log does not say."""
+    def _code(self, folder: Path) -> int:
+        """The exit code of a task that is done; the cell's log gets what the worker could not write there."""
         errors = self.ray.exceptions
         try:
-            code, reason = self.ray.get(self.running.pop(folder))
-            return int(code), str(reason)
+            return int(self.ray.get(self.running[folder]))
         except errors.TaskCancelledError:
-            return (-signal.SIGKILL, "") if folder in self.killed else (INTERRUPTED, "")
+            return -signal.SIGKILL if folder in self.killed else INTERRUPTED
         except errors.RayTaskError as error:
-            return 1, str(error)
+            self.log(folder, str(error))
+            return 1
         except errors.RayError as error:
-            return -signal.SIGKILL, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            self.log(folder, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+            return -signal.SIGKILL
         finally:
             self.killed.discard(folder)
-
-    def _offered(self, folder: Path) -> bool:
-        """Put a cell where a node finds it; false where another run on this machine has done so."""
-        lock = Folder(folder).lock()
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return False
-        url = str(self.mirror)
-        cache = Mirror(url, folder.parent / "cache")
-        if problem := sure(Mirror(url, folder).offer, url) or sure(cache.share, url):
-            lock.release()
-            raise SpecError(f"mirror: {problem}")
-        self.locks[folder] = lock
-        return True
-
-    def _fetch(self, folder: Path, live: bool = False) -> str:
-        mirror = Mirror(str(self.mirror), folder)
-        return sure(lambda: mirror.fetch(LIVE if live else None), mirror.root)
-
-
-def _countable(cpus: int, gpus: float) -> None:
-    if cpus < 1:
-        raise SpecError(f"ray: cpus: {cpus}: a cell needs at least 1")
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise SpecError(f"ray: gpus: {gpus}: whole GPUs, or a fraction of one")
 
 
 def _fit(node: dict[str, float], cpus: int, gpus: float) -> int:
@@ -192,7 +135,7 @@ def _connected(address: str | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise SpecError("ray needs the extra ray: pip install ablate[ray]") from None
+        raise missing_extra("ray", "ray") from None
     if ray.is_initialized():
         return ray
     local: dict[str, Any] = {
@@ -209,11 +152,6 @@ def _connected(address: str | None) -> Any:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SpecError(f"ray: {address!r}: {(str(error).splitlines() or [''])[0]}") from None
     finally:
-        if main:  # ray takes it for itself
+        if main:  # ray replaces the handler
             signal.signal(signal.SIGTERM, before)
     return ray
-
-
-def _task(command: Command, mirror: str | None) -> tuple[int, str]:
-    """What a node does for a cell."""
-    return mirrored(command, mirror) if mirror else (run(command), "")

@@ -8,95 +8,122 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import Field, field_validator
 
-from ablate.core.errors import SpecError, nearest
+from ablate.core.errors import SpecError, missing_extra, nearest
 from ablate.core.hardware import devices
-from ablate.execution.executors.command import Command, run
+from ablate.core.section import Section
+from ablate.execution.command import Command, run
+from ablate.execution.executors import Executor, Request
 from ablate.runs.record import INTERRUPTED
-from ablate.runs.store import Folder
 
-LOOK_S, ASK_S = 1.0, 30.0  # between two looks for results; between two questions to the controller
+RESULTS_S, CONTROLLER_S = 1.0, 30.0  # between two checks for results; between two questions to the controller
 SETTLE_S = 15.0  # what a shared disk may need to show the result of a job that is gone
-SOON_S = 2.0  # instead of both for jobs that were asked to stop
+SOON_S = 2.0  # instead of the latter two for jobs that were asked to stop
 
 
-class Slurm:
-    """At most `workers` jobs at a time, one per cell; the runs directory and this Python are on a shared disk.
+class Slurm(Executor, name="slurm"):
+    """Cells as jobs, one each; the runs directory and this Python are on a shared disk.
 
-    A job that is stopped gets SIGTERM (`scancel --signal=TERM`; a waiting one is removed), as does one whose time limit
+    A job that you stop gets SIGTERM (`scancel --signal=TERM`; a waiting one is removed). So does one whose time limit
     is less than 90 seconds away, or that is preempted: the cell saves and its code is 130. A job that Slurm puts back
-    into its queue, after a node failed, goes on from the last checkpoint. The controller is asked twice a minute which
-    jobs there are, so that much later a job is told of that vanished without a result (-9).
+    into its queue, after a node failed, resumes from the last checkpoint. The controller is asked twice a minute which
+    jobs there are, so it may take half a minute until a job that vanished without a result counts as ended (-9).
 
     Args:
-        logs: a folder on the shared disk for what submitit writes.
-        time: a job's limit in minutes.
-        gpus, cpus: of each cell; as many threads as cpus.
-        extra: further options of sbatch by their long names: `{"account": "x", "mem": "8G", "exclusive": True}`.
-        setup: shell lines that a job begins with, such as `module load cuda`.
-        cluster: `slurm`; or `local`: as processes of this machine.
+        logs: a folder on the shared disk for the files of submitit.
+        workers: jobs at a time, waiting ones included.
     Raises:
         SpecError: no submitit, no Slurm here, no such partition, none that has GPUs, a job that sbatch refuses.
     """
 
-    def __init__(
-        self,
-        logs: Path,
-        partition: str | None = None,
-        time: int = 60,
-        gpus: int = 0,
-        cpus: int = 1,
-        workers: int = 64,
-        extra: Mapping[str, Any] | None = None,
-        setup: Sequence[str] = (),
-        cluster: str = "slurm",
-    ):
-        _possible(cluster, partition, gpus)
-        self.cpus, self.gpus, self.workers, self.cluster = cpus, gpus, workers, cluster
-        self.executor = _submitit().AutoExecutor(logs, cluster=cluster)
-        self.executor.update_parameters(timeout_min=time, gpus_per_node=gpus, cpus_per_task=cpus)
-        self.executor.update_parameters(
-            slurm_partition=partition,
-            slurm_setup=list(setup) or None,
-            slurm_srun_args=[f"--cpus-per-task={cpus}"],  # srun does not take it over from sbatch
-            slurm_additional_parameters=dict(extra or {}),
+    class Options(Section):
+        """What a job asks for."""
+
+        partition: str | None = Field(None, description="the queue; Slurm's default one unless given")
+        time: int = Field(60, ge=1, description="a job's limit in minutes")
+        gpus: int = Field(0, ge=0, description="of each cell")
+        cpus: int | None = Field(
+            None,
+            ge=1,
+            description="of each cell, and the threads of its torch; the profile's threads, else 1",
         )
-        self.running: dict[Path, Any] = {}
+        extra: dict[str, Any] = Field(
+            {},
+            description="further options of sbatch by their long names: {account: x, mem: 8G, exclusive: true}",
+        )
+        setup: list[str] = Field([], description="shell lines before the cell: [module load cuda]")
+        cluster: str = Field(
+            "slurm", description="slurm; or local: as processes of this machine, to try it out"
+        )
+
+        @field_validator("cluster")
+        @classmethod
+        def _known(cls, cluster: str) -> str:
+            if cluster not in ("slurm", "local"):
+                raise ValueError(f"{cluster!r}; {nearest(cluster, ['slurm', 'local'])}")
+            return cluster
+
+    def __init__(self, options: Options, logs: Path, workers: int = 64):
+        super().__init__(workers)
+        self.cpus, self.gpus, self.cluster = options.cpus or 1, options.gpus, options.cluster
+        submitit = _submitit()
+        _check(options)
+        self.executor = submitit.AutoExecutor(logs, cluster=self.cluster)
+        self.executor.update_parameters(
+            timeout_min=options.time, gpus_per_node=self.gpus, cpus_per_task=self.cpus
+        )
+        self.executor.update_parameters(
+            slurm_partition=options.partition,
+            slurm_setup=options.setup or None,
+            slurm_srun_args=[f"--cpus-per-task={self.cpus}"],  # srun does not take it over from sbatch
+            slurm_additional_parameters=options.extra,
+        )
         self.asked: dict[Path, int] = {}  # to stop: the code of a job without a result
         self.gone: dict[Path, float] = {}  # since when it is known that a job is gone
-        self.codes: dict[Path, int] = {}
-        self.looked = self.listed = float("-inf")
+        self.checked = self.listed = float("-inf")
 
-    def free(self) -> bool | None:
-        """True where a further cell may be submitted."""
-        return len(self.running) < self.workers or None
+    @classmethod
+    def start(cls, options: Options, request: Request) -> Slurm:
+        """Ready for jobs, with the files of submitit in the runs directory."""
+        cpus = options.cpus or request.profile.threads
+        return cls(
+            options.model_copy(update={"cpus": cpus}), request.store.path / "slurm", request.workers or 64
+        )
 
-    def submit(self, folder: Path) -> None:
-        """Queue the cell in `folder`."""
+    def launch(self, folder: Path) -> Any:
+        """Queue the cell; submitit's job."""
         command = Command.of(folder, "cuda" if self.gpus else "cpu", self.cpus)
         self.executor.update_parameters(name=f"ablate-{folder.name}")
+        self.checked = float("-inf")
         try:
-            self.running[folder] = self.executor.submit(run, command)
+            return self.executor.submit(run, command)
         except Exception as error:  # submitit's errors of sbatch have no base of their own
-            said = [line[8:] for line in str(error).splitlines() if line.startswith("sbatch: ")]
-            raise SpecError(f"slurm: sbatch refuses the job: {'; '.join(said) or error}") from None
-        self.looked = float("-inf")
+            lines = [line[8:] for line in str(error).splitlines() if line.startswith("sbatch: ")]
+            raise SpecError(f"slurm: sbatch refuses the job: {'; '.join(lines) or error}") from None
 
-    def ended(self) -> dict[Path, int]:
-        """The cells that ended since the last call, with their exit codes; -9 where a job ended without a word."""
-        self._collect()
-        codes, self.codes = self.codes, {}
+    def exit_codes(self) -> dict[Path, int]:
+        """-9 where a job ended without a result."""
+        now = time.monotonic()
+        if now - self.checked < RESULTS_S or not self.running:
+            return {}
+        self.checked = now
+        self._list(now)
+        found = {folder: self._code(folder, job, now) for folder, job in self.running.items()}
+        codes = {folder: code for folder, code in found.items() if code is not None}
+        for folder in codes:
+            self.asked.pop(folder, None)
+            self.gone.pop(folder, None)
         return codes
 
     def stop(self, folder: Path, at_once: bool = False) -> None:
-        """Ask one cell to save and stop, or end it at once."""
+        """SIGTERM to the job, or the end of it."""
         code = -signal.SIGKILL if at_once else INTERRUPTED
-        if folder not in self.running or self.asked.get(folder) == code:
+        if self.asked.get(folder) == code:
             return
         self.asked[folder], self.listed = code, float("-inf")
         job = self.running[folder].job_id
@@ -110,39 +137,25 @@ class Slurm:
             _slurm("scancel", "--state=PENDING", job)
             _slurm("scancel", "--signal=TERM", job)
 
-    def cancel(self, grace_s: float = 30.0) -> None:
-        """Ask all to save and stop; end those that do not within `grace_s` seconds. What has not begun never does."""
-        deadline = time.monotonic() + grace_s
-        for folder in self.running:
-            self.stop(folder, at_once=grace_s <= 0)
-        while self.running and time.monotonic() < deadline:
-            time.sleep(0.2)
-            self._collect()
-        for folder in self.running:
-            self.stop(folder, at_once=True)
-
-    def _collect(self) -> None:
-        """Note the codes of the jobs that left a result, or are gone without one."""
-        now = time.monotonic()
-        if now - self.looked < LOOK_S or not self.running:
-            return
-        self.looked = now
-        self._list(now)
-        for folder, job in list(self.running.items()):
-            settle = 0 if self.cluster == "local" else SOON_S if folder in self.asked else SETTLE_S
-            if job.paths.result_pickle.exists():
-                self._end(folder, *_result(job))
-            elif now - self.gone.get(folder, float("inf")) >= settle:
-                code = self.asked.get(folder, -signal.SIGKILL)
-                self._end(
-                    folder, code, f"job {job.job_id} ended without a result; its log is {job.paths.stderr}"
-                )
+    def _code(self, folder: Path, job: Any, now: float) -> int | None:
+        """A job's exit code; None while it runs, or while a shared disk may still hide its result."""
+        settle = 0 if self.cluster == "local" else SOON_S if folder in self.asked else SETTLE_S
+        if job.paths.result_pickle.exists():
+            if error := job.exception():
+                self.log(folder, str(error))
+            return 1 if error else int(job.result())
+        if now - self.gone.get(folder, float("inf")) < settle:
+            return None
+        code = self.asked.get(folder, -signal.SIGKILL)
+        if code != INTERRUPTED:
+            self.log(folder, f"job {job.job_id} ended without a result; its log is {job.paths.stderr}")
+        return code
 
     def _list(self, now: float) -> None:
         """Find out which jobs are gone."""
         if self.cluster == "local":
             gone = [folder for folder, job in self.running.items() if job.done()]
-        elif now - self.listed < (SOON_S if self.asked else ASK_S):
+        elif now - self.listed < (SOON_S if self.asked else CONTROLLER_S):
             return
         else:
             self.listed = now
@@ -152,35 +165,19 @@ class Slurm:
             gone = [folder for folder, job in self.running.items() if job.job_id not in listed.split()]
         self.gone = {folder: self.gone.get(folder, now) for folder in gone}
 
-    def _end(self, folder: Path, code: int, reason: str = "") -> None:
-        self.codes[folder] = code
-        for noted in (self.running, self.asked, self.gone):
-            noted.pop(folder, None)
-        if reason and code != INTERRUPTED:
-            with Folder(folder).log.open("a") as log:
-                log.write(f"slurm: {reason}\n")
-
 
 def _submitit() -> Any:
     try:
         import submitit
     except ImportError:
-        raise SpecError("slurm needs the extra slurm: pip install ablate[slurm]") from None
+        raise missing_extra("slurm", "slurm") from None
     return submitit
 
 
-def _result(job: Any) -> tuple[int, str]:
-    """A job's exit code; or 1 and why its function raised."""
-    error = job.exception()
-    return (1, str(error)) if error else (int(job.result()), "")
-
-
-def _possible(cluster: str, partition: str | None, gpus: int) -> None:
-    """Refuse at once what would only wait."""
-    _submitit()
-    if cluster not in ("slurm", "local"):
-        raise SpecError(f"slurm: cluster: {cluster!r}; {nearest(cluster, ['slurm', 'local'])}")
-    if cluster == "local":
+def _check(options: Slurm.Options) -> None:
+    """Refuse at once what would wait in the queue for ever."""
+    partition, gpus = options.partition, options.gpus
+    if options.cluster == "local":
         if gpus and devices() == ["cpu"]:
             raise SpecError(f"slurm: gpus: {gpus}: this machine has none")
         return

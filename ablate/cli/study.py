@@ -1,4 +1,4 @@
-"""The command that searches: an Optuna study of a recipe's fields."""
+"""`study` searches fields of a recipe; `importance` says which ingredient decides."""
 
 from __future__ import annotations
 
@@ -10,28 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from ablate.cli.options import (
-    AS_JSON,
-    EXECUTOR,
-    EXECUTOR_OPTION,
-    FILE,
-    PER_CELL,
-    PER_DEVICE,
-    PROFILE,
-    REPORTS,
-    RETRIES,
-    RUNS,
-    SEEDS,
-    SET,
-    STALL,
-    TRACKING,
-    WORKERS,
-    overrides,
-    seed_list,
-)
+from ablate.cli.computation import Computation, computation
+from ablate.cli.options import AS_JSON, PROFILE, RUNS, SEEDS, SET, source, takes
 
 if TYPE_CHECKING:
     from ablate.planning.cells import Cell, Row
+    from ablate.runs.store import Store
+    from ablate.study.plan import Plan
     from ablate.tracking.live import Live
 
 app = typer.Typer()
@@ -42,65 +27,29 @@ STORAGE = Annotated[
 
 
 @app.command()
-def study(
-    file: FILE,
-    profile: PROFILE = None,
-    set_: SET = None,
-    seeds: SEEDS = None,
-    workers: WORKERS = None,
-    workers_per_device: PER_DEVICE = 1,
-    devices_per_cell: PER_CELL = 1,
-    executor: EXECUTOR = "local",
-    executor_option: EXECUTOR_OPTION = None,
-    retries: RETRIES = 1,
-    stall: STALL = None,
-    runs_dir: RUNS = Path("runs"),
-    reports_dir: REPORTS = Path("reports"),
-    tracking_uri: TRACKING = None,
-    storage: STORAGE = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what is searched and train nothing.")
-    ] = False,
-    no_doctor: Annotated[bool, typer.Option("--no-doctor", help="Train without examining first.")] = False,
-    as_json: AS_JSON = False,
-) -> None:
-    """Search fields of a recipe with Optuna; the same command goes on where it ended."""
-    from ablate.doctor import gate
-    from ablate.execution.resources import Resources
+@takes(computation)
+def study(c: Computation, storage: STORAGE = None) -> None:
+    """Search fields of a recipe with Optuna; the same command resumes an interrupted search."""
     from ablate.runs.store import Store
     from ablate.study import result
     from ablate.study import search as studies
-    from ablate.tracking.live import Live
 
-    options = overrides(executor_option, "--executor-option")
-    means = Resources(
-        workers, workers_per_device, devices_per_cell, executor, options, retries=retries, stall_min=stall
-    )
-    plan = studies.load(file, profile, overrides(set_), seed_list(seeds))
-    means.check(plan.experiment.profile)
-    if dry_run:
-        print(json.dumps(_plain(plan)) if as_json else _told(plan))
+    plan = studies.load(c.source.file, c.source.profile, c.source.overrides, c.source.seeds)
+    c.resources.check(plan.experiment.profile)
+    if c.dry_run:
+        print(json.dumps(_plain(plan)) if c.as_json else _format(plan))
         return
-    store = Store(runs_dir)
-    search = studies.opened(plan, store.path, storage)
-    if not no_doctor:
-        gate.admit(plan.around(), store, (lambda *words: None) if as_json else print, False)
-    with Live(plan.experiment, store, tracking_uri) as live:
-        try:
-            crew_of = partial(means.crew, plan.experiment.profile)
-            broken = studies.run(plan, search, store, crew_of, partial(_show, plan, live, store), live.follow)
-        except KeyboardInterrupt:
-            live.close([], {}, "interrupted")
-            print(
-                "interrupted: the same command goes on from the last checkpoints; "
-                "`ablate report` with this file shows the trials that have ended",
-                file=sys.stderr,
-            )
-            sys.exit(130)
-        folder = result.write(plan, search, reports_dir)
-        states = studies.states(search)
-        live.close([folder], states, "failed" if broken else "finished")
-    tell(plan, search, folder, broken, as_json)
+    store = Store(c.runs_dir)
+    search = studies.open_study(plan, store.path, storage)
+    c.admit(plan.around(), store)
+    advice = "; `ablate report` with this file shows the trials that have ended"
+    with c.tracked(plan.experiment, store, advice) as live:
+        make_scheduler = partial(c.resources.scheduler, plan.experiment.profile)
+        show = partial(_show, plan, live, store)
+        broken = studies.run(plan, search, store, make_scheduler, show, live.follow)
+        folder = result.write(plan, search, c.reports_dir)
+        live.close([folder], studies.states(search), "failed" if broken else "finished")
+    finish(plan, search, folder, broken, c.as_json)
 
 
 @app.command()
@@ -114,14 +63,12 @@ def importance(
     as_json: AS_JSON = False,
 ) -> None:
     """Which ingredient decides over all finished cells of some experiments; never trains."""
-    from ablate.analysis import sequential
-    from ablate.planning import planner
     from ablate.runs.store import Store
     from ablate.study.importance import importance
 
-    planned = [planner.load(file, profile, overrides(set_), seed_list(seeds)) for file in files]
-    found = importance([sequential.recorded(e, runs_dir) for e in planned], Store(runs_dir), nfe)
-    print(json.dumps(found, indent=1) if as_json else _shares(found))
+    experiments = [source(file, profile, set_, seeds).recorded(runs_dir) for file in files]
+    shares = importance(experiments, Store(runs_dir), nfe)
+    print(json.dumps(shares, indent=1) if as_json else _shares(shares))
 
 
 def _shares(found: dict[str, dict[str, float]]) -> str:
@@ -136,8 +83,8 @@ def _shares(found: dict[str, dict[str, float]]) -> str:
     return table(["share of the spread of log FID", *found], rows)
 
 
-def _show(plan: Any, live: Live, store: Any, row: Row, cells: list[Cell]) -> None:
-    """Tell MLflow of a trial: a run for each of its cells."""
+def _show(plan: Plan, live: Live, store: Store, row: Row, cells: list[Cell]) -> None:
+    """Show a trial in MLflow: a run for each of its cells."""
     for cell in cells:
         tags = {
             "row": row.label,
@@ -148,8 +95,8 @@ def _show(plan: Any, live: Live, store: Any, row: Row, cells: list[Cell]) -> Non
         live.add(store.folder(cell.key), tags | {"changed": ", ".join(row.changed)})
 
 
-def tell(plan: Any, search: Any, folder: Path, broken: str, as_json: bool) -> NoReturn:
-    """A study's end: its lowest trials, how many there are, where the report is; exits with 1 where there is none."""
+def finish(plan: Plan, search: Any, folder: Path, broken: str, as_json: bool) -> NoReturn:
+    """Print a study's lowest trials, their number and where the report is; exit with 1 if there is no trial."""
     from ablate.study import result
     from ablate.study import search as studies
 
@@ -173,7 +120,7 @@ def tell(plan: Any, search: Any, folder: Path, broken: str, as_json: bool) -> No
     sys.exit(1 if broken or not best else 0)
 
 
-def _plain(plan: Any) -> dict[str, Any]:
+def _plain(plan: Plan) -> dict[str, Any]:
     """`--dry-run --json`."""
     e, c = plan.experiment, plan.content
     return {
@@ -189,7 +136,7 @@ def _plain(plan: Any) -> dict[str, Any]:
     }
 
 
-def _told(plan: Any) -> str:
+def _format(plan: Plan) -> str:
     """`--dry-run` for a terminal."""
     plain = _plain(plan)
     head = f"{plain['study']} on {plain['profile']}: {plain['trials']} trials of {len(plain['seeds'])} cells"

@@ -9,9 +9,9 @@ from helpers import untrained
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
 from ablate.evaluation import evaluate
-from ablate.inference import second_level
+from ablate.inference import intermediate_sigma
+from ablate.inference.intermediate_sigma import LADDER, TwoStepFid, search
 from ablate.inference.model import load
-from ablate.inference.second_level import LADDER, Judge, search
 from ablate.training.sampling import generate
 
 
@@ -39,7 +39,7 @@ def judge(tmp_path, monkeypatch):
     extractor = evaluate.Extractor("none", "none", None, "0")
     monkeypatch.setattr(evaluate, "extractor", lambda *_: extractor)
     store = untrained.store(tmp_path)
-    return Judge(load(store, "cell"), 24, store.cache)
+    return TwoStepFid(load(store, "cell"), 24, store.cache)
 
 
 @pytest.mark.parametrize("t", [0.002, 0.821, 40.0])
@@ -63,7 +63,7 @@ def test_what_is_found_is_judged_by_seeds_that_the_search_did_not_see(judge, mon
 
     monkeypatch.setattr(judge, "samples", samples)
     monkeypatch.setattr(judge, "fid", float)
-    found = second_level.midpoint(judge)
+    found = intermediate_sigma.best_sigma(judge)
     assert seeds == [0, 1, 2, 3]
     assert found["sigma"] == pytest.approx(2, rel=0.01)
     assert found["searched"] == pytest.approx(0, abs=1e-4)
@@ -72,9 +72,9 @@ def test_what_is_found_is_judged_by_seeds_that_the_search_did_not_see(judge, mon
     assert found["one_step"] == 99
     assert set(found["fixed"]) == {"0.821", "1.526"}
     assert [s for s, _ in found["curve"]] == sorted(s for s, _ in found["curve"])
-    second_level.draw(found, tmp_path / "curve.png")
+    intermediate_sigma.draw(found, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert "one step" in second_level.told(found)
+    assert "one step" in intermediate_sigma.format_result(found)
 
 
 def test_the_result_stands_beside_the_record(tmp_path, monkeypatch):
@@ -82,7 +82,7 @@ def test_the_result_stands_beside_the_record(tmp_path, monkeypatch):
     measured = evaluate.Measured(16, {"fid": {"value": 5.0}})
     monkeypatch.setattr(evaluate, "extractor", lambda *_: evaluate.Extractor("none", "none", None, "0"))
     monkeypatch.setattr(evaluate, "measure", lambda x, *_: n.append(len(x)) or measured)
-    found = second_level.write(store, "cell", 16)
+    found = intermediate_sigma.write(store, "cell", 16)
     assert set(n) == {16}
     assert len(n) == 31 + 3 * 4
     assert read_json(store.folder("cell").path / "midpoint.json") == found
@@ -94,4 +94,4 @@ def test_other_images_are_refused(tmp_path):
     model = load(store, "cell")
     object.__setattr__(model.cell, "fingerprint", "another")
     with pytest.raises(SpecError, match="images have changed"):
-        Judge(model, 16, store.cache)
+        TwoStepFid(model, 16, store.cache)

@@ -1,0 +1,96 @@
+"""What `run` and `study` have in common: their options, and how a computation is shown in MLflow, ends and stops."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ablate.cli import options
+from ablate.cli.options import Source
+
+if TYPE_CHECKING:
+    from ablate.execution.resources import Resources
+    from ablate.planning.experiment import Experiment
+    from ablate.runs.store import Store
+    from ablate.tracking.live import Live
+
+DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Show what would be computed; train nothing.")]
+NO_DOCTOR = Annotated[bool, typer.Option("--no-doctor", help="Train without checking the recipes first.")]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A file, the resources that compute it, and where its results go."""
+
+    source: Source
+    resources: Resources
+    runs_dir: Path
+    reports_dir: Path
+    tracking_uri: str | None
+    dry_run: bool
+    examine: bool
+    as_json: bool
+
+    @property
+    def say(self) -> Callable[..., None]:
+        """Print a line for a person; nothing with `--json`."""
+        return (lambda *words: None) if self.as_json else print
+
+    def admit(self, experiment: Experiment, store: Store, retry_failed: bool = False) -> None:
+        """Stop here if the doctor finds a recipe that does not do what it says."""
+        from ablate.doctor import gate
+
+        if self.examine:
+            gate.admit(experiment, store, self.say, retry_failed)
+
+    @contextmanager
+    def tracked(self, experiment: Experiment, store: Store, advice: str = "") -> Iterator[Live]:
+        """Mirror the cells to MLflow while they run; an interruption ends the command with exit code 130."""
+        from ablate.tracking.live import Live
+
+        with Live(experiment, store, self.tracking_uri) as live:
+            try:
+                yield live
+            except KeyboardInterrupt:
+                live.close([], {}, "interrupted")
+                print(
+                    f"interrupted: the same command resumes from the last checkpoints{advice}",
+                    file=sys.stderr,
+                )
+                sys.exit(130)
+
+
+def computation(
+    file: options.FILE,
+    profile: options.PROFILE = None,
+    set_: options.SET = None,
+    seeds: options.SEEDS = None,
+    workers: options.WORKERS = None,
+    workers_per_device: options.PER_DEVICE = 1,
+    devices_per_cell: options.PER_CELL = 1,
+    executor: options.EXECUTOR = "local",
+    executor_option: options.EXECUTOR_OPTION = None,
+    retries: options.RETRIES = 1,
+    stall: options.STALL = None,
+    runs_dir: options.RUNS = Path("runs"),
+    reports_dir: options.REPORTS = Path("reports"),
+    tracking_uri: options.TRACKING = None,
+    dry_run: DRY_RUN = False,
+    no_doctor: NO_DOCTOR = False,
+    as_json: options.AS_JSON = False,
+) -> Computation:
+    """The parameters of every command that computes."""
+    from ablate.execution.resources import Resources
+
+    own: dict[str, Any] = options.overrides(executor_option, "--executor-option")
+    resources = Resources(workers, workers_per_device, devices_per_cell, executor, own, retries, stall)
+    source = options.source(file, profile, set_, seeds)
+    return Computation(
+        source, resources, runs_dir, reports_dir, tracking_uri, dry_run, not no_doctor, as_json
+    )

@@ -1,0 +1,92 @@
+"""`report` and `summary`: tables, figures and verdicts from what is recorded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn, Optional
+
+import typer
+
+from ablate.cli.options import AS_JSON, REPORTS, RUNS, SEEDS, SET, Source, overrides, seed_list, source, takes
+from ablate.core.errors import SpecError
+
+app = typer.Typer()
+
+
+@app.command()
+@takes(source)
+def report(
+    chosen: Source,
+    runs_dir: RUNS = Path("runs"),
+    reports_dir: REPORTS = Path("reports"),
+    records: Annotated[
+        Optional[str],
+        typer.Option(
+            "--from",
+            metavar="SOURCE",
+            help="Read an MLflow URI or a records.jsonl, or a study's storage, not the runs.",
+        ),
+    ] = None,
+    check_claims: Annotated[
+        bool, typer.Option("--check-claims", help="Exit code 1 unless all claims are supported.")
+    ] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Write tables and figures from what is recorded; never trains."""
+    from ablate.analysis import sequential
+    from ablate.analysis.results import Results
+    from ablate.planning import planner
+    from ablate.report import writer
+    from ablate.runs.store import Store
+    from ablate.tracking import sources
+
+    if planner.is_study(chosen.file):
+        if check_claims:
+            raise SpecError(f"{chosen.file}: --check-claims: a study has no claims")
+        _study(chosen, runs_dir, reports_dir, records, as_json)
+    experiment = chosen.experiment()
+    with sources.reading(records, experiment, runs_dir) as (place, refused):
+        for problem in refused:
+            print(f"left out: {problem}", file=sys.stderr)
+        store = Store(place)
+        experiment = sequential.recorded(experiment, place)
+        folder = writer.write(experiment, store, reports_dir)
+        verdicts = Results(experiment, store).verdicts
+    if as_json:
+        plain = [{**v.claim.model_dump(include={"id", "says"}), **v.plain()} for v in verdicts]
+        print(json.dumps({"report": str(folder), "claims": plain}, indent=1))
+    else:
+        lines = [f"{v.claim.id}: {v.state}: {v.because}" for v in verdicts]
+        print("\n".join([*lines, str(folder / "table.md")]))
+    sys.exit(1 if check_claims and any(v.state != "supported" for v in verdicts) else 0)
+
+
+def _study(chosen: Source, runs_dir: Path, reports_dir: Path, storage: str | None, as_json: bool) -> NoReturn:
+    from ablate.cli.study import finish
+    from ablate.study import result
+    from ablate.study import search as studies
+
+    plan = studies.load(chosen.file, chosen.profile, chosen.overrides, chosen.seeds)
+    search = studies.load_study(plan, runs_dir, storage)
+    finish(plan, search, result.write(plan, search, reports_dir), "", as_json)
+
+
+@app.command()
+def summary(
+    files: Annotated[
+        Optional[list[Path]], typer.Argument(metavar="[FILE]...", help="All of experiments/ unless named.")
+    ] = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    runs_dir: RUNS = Path("runs"),
+    reports_dir: REPORTS = Path("reports"),
+) -> None:
+    """Write one page that answers all claims over all profiles with records; never trains."""
+    from ablate.core import yaml_files
+    from ablate.report import summary
+
+    shipped = next((f for f in yaml_files.folders("") if f.is_dir()), Path("experiments"))
+    chosen = files or sorted(file for file in shipped.glob("*.yaml") if file.name != "reference.yaml")
+    print(summary.summary(chosen, runs_dir, reports_dir, overrides(set_), seed_list(seeds)))

@@ -1,0 +1,44 @@
+"""`status`: how far every cell of an experiment is."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablate.cli.options import AS_JSON, RUNS, Source, source, takes
+
+app = typer.Typer()
+EVERY_S = 2.0  # between two updates
+
+
+@app.command()
+@takes(source)
+def status(
+    chosen: Source,
+    runs_dir: RUNS = Path("runs"),
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Show how far every cell is, live while any runs; never trains, never writes."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from ablate.runs import status
+
+    experiment = chosen.recorded(runs_dir)
+    cells, console = status.cells(experiment, runs_dir), Console()
+    if as_json:
+        print(json.dumps({"cells": cells, **status.totals(cells)}, indent=1))
+        return
+    if once or not console.is_terminal:
+        Console(width=None if console.is_terminal else 160).print(status.table(experiment.name, cells))
+        return
+    with Live(status.table(experiment.name, cells), console=console, auto_refresh=False) as live:
+        while any(c["state"] == "running" for c in cells):
+            time.sleep(EVERY_S)
+            cells = status.cells(experiment, runs_dir)
+            live.update(status.table(experiment.name, cells), refresh=True)

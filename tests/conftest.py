@@ -63,7 +63,7 @@ def mlflow_db(tmp_path_factory) -> Path:
     from ablate.tracking.backend import Backend
 
     return (
-        _made_once(tmp_path_factory, "mlflow", lambda folder: Backend(folder).create(tracker._mlflow()))
+        _made_once(tmp_path_factory, "mlflow", lambda folder: Backend(folder).create(tracker.load_mlflow()))
         / "mlflow.db"
     )
 

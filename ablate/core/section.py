@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from ablate.core.errors import SpecError, nearest, yaml_hint
+
+
+def _file_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
+        raise ValueError(f"{value!r}: letters, digits, '_', '-' and '.' only, at most 100")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]  # of an experiment or a study: its results are named so
 
 
 class Section(BaseModel):

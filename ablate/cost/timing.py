@@ -74,7 +74,7 @@ def clock(device: str) -> Callable[[], float]:
 
 
 def step_times(step: Callable[[], object], most: int, now: Callable[[], float]) -> list[float]:
-    """Seconds of each of up to twenty calls after a warm-up of five; fewer, but at least two, after a minute."""
+    """Seconds of each of twenty calls after a warm-up of five; calls end early after a minute, but two are timed."""
     took, began = list[float](), now()
     while len(took) < min(WARM_UP + STEPS, most) and (len(took) < 3 or now() - began < PATIENCE_S):
         before = now()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from ablate.core.errors import SpecError
+from ablate.core.files import atomic_write
 from ablate.core.lazy import torch
 from ablate.data.datasets import Images
 
@@ -216,6 +215,5 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _save(saved: dict[str, Any], file: Path) -> None:
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+    with atomic_write(file) as temporary:
         torch.save(saved, temporary)
-    os.replace(temporary.name, file)

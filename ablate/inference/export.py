@@ -88,9 +88,8 @@ def requirements(recipe: Recipe, shape: tuple[int, int, int]) -> list[Requiremen
     result = [Requirement(field, flat.get(field), value) for field, value in fixed.items() if field in flat]
     if not isinstance(recipe.levels, Karras):
         result.append(Requirement("levels", recipe.levels.name, "karras"))
-    result.append(
-        Requirement("the images' width", shape[2], shape[1])
-    )  # the pipeline generates square images only
+    # the pipeline generates square images only
+    result.append(Requirement("the images' width", shape[2], shape[1]))
     return result
 
 

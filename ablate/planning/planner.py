@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from ablate.config.recipe import Recipe, Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
-from ablate.core.section import Section, explain
+from ablate.core.section import FileName, Section, explain
 from ablate.data import datasets
 from ablate.evaluation import evaluate
 from ablate.planning import claims
@@ -43,7 +42,7 @@ class Seeds(Section):
 class File(Section):
     """The keys of an experiment file."""
 
-    name: str
+    name: FileName
     plan: list[dict[str, Any]]
     summary: str = ""
     profile: str = "digits"
@@ -102,8 +101,6 @@ def _validated(content: dict[str, Any], file: Path) -> File:
     except ValidationError as error:
         raise explain(error, str(file), File) from None
     problems = Problems()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", validated.name):
-        problems.add(f"{file}: name: {validated.name!r}: letters, digits, '_', '-' and '.' only, at most 100")
     if not validated.plan:
         problems.add(f"{file}: plan: it is empty; {nearest('', KINDS)}")
     if isinstance(validated.seeds, list):

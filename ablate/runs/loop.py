@@ -45,9 +45,8 @@ class Run:
             self.before_s = state["wall_s"]
             print(f"resumes from step {trainer.k}")
         if (first := self.ranks.on_first_rank(lambda: trainer.k)) != trainer.k:
-            sys.exit(
-                f"rank {self.ranks.rank} could not read the checkpoint of step {first}"
-            )  # it may next time
+            # an exit, not a failed cell: the next start may be able to read it
+            sys.exit(f"rank {self.ranks.rank} could not read the checkpoint of step {first}")
         self.started = time.perf_counter()
         self.unread: list[Step] = []
         self.last_flush = self.started

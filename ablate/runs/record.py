@@ -18,8 +18,7 @@ from ablate.evaluation.metrics import METRICS, Entry
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
-# exit codes of a worker without a record: another process computes the cell; it was asked to stop; the disk is not
-# writable
+# exit codes of a worker without a record: another process has the cell; it was asked to stop; nothing can be written
 BUSY, INTERRUPTED, NO_DISK = 75, 130, 74
 # errors of the disk, not of the cell: it is full or read-only, or the folder is gone
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EIO}

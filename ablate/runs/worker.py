@@ -47,7 +47,7 @@ def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
     try:
         with folder.lock().acquire(timeout=0):
             (folder.path / "pid").write_text(str(os.getpid()))
-            if folder.record.exists() or heartbeat.running_elsewhere(folder):  # another run was faster
+            if folder.record.exists() or heartbeat.running_elsewhere(folder):  # another process was faster
                 sys.exit(BUSY)
             if ranks > 1:
                 _write_record(folder, lambda: _compute_on_ranks(folder, device, threads, ranks, stop))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +18,7 @@ from ablate.config import recipe as recipes
 from ablate.config.recipe import Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
-from ablate.core.section import Section, explain
+from ablate.core.section import FileName, Section, explain
 from ablate.data import datasets
 from ablate.planning.cells import Cell, Row
 from ablate.planning.experiment import Experiment
@@ -34,7 +33,7 @@ OWN = ("trials", "objective", "rungs", "sampler", "pruner")  # keys of the file 
 class StudyFile(Section):
     """The keys of a study file."""
 
-    name: str
+    name: FileName
     search: dict[str, Any]
     summary: str = ""
     profile: str = "digits"
@@ -44,7 +43,9 @@ class StudyFile(Section):
     seeds: list[int] = [0]
     objective: str | list[str] = "fid_1step"
     trials: Count = 40
-    rungs: Annotated[int, Field(ge=1, le=100)] = 4
+    rungs: Annotated[int, Field(ge=1, le=100)] = (
+        4  # equal parts of training; a trial may be pruned after each
+    )
     sampler: str | dict[str, Any] = "TPESampler"
     pruner: str | dict[str, Any] = "NopPruner"
 
@@ -165,10 +166,6 @@ def _validated(content: dict[str, Any], file: Path) -> StudyFile:
         validated = StudyFile.model_validate(content, strict=True)
     except ValidationError as error:
         raise explain(error, str(file), StudyFile) from None
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", validated.name):
-        raise SpecError(
-            f"{file}: name: {validated.name!r}: letters, digits, '_', '-' and '.' only, at most 100"
-        )
     if not validated.search:
         raise SpecError(f"{file}: search: at least one field is needed here, as in metric.c")
     return validated

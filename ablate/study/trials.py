@@ -20,7 +20,8 @@ from ablate.runs.heartbeat import boot
 from ablate.runs.store import Store
 from ablate.study.plan import Plan
 
-HEARTBEAT_S, DEAD_S = 20.0, 120.0  # between heartbeats; until a trial on another machine counts as dead
+HEARTBEAT_S = 20.0  # between two heartbeats
+DEAD_S = 120.0  # a trial on another machine counts as dead after so long without a heartbeat
 REPORT_S = 1.0  # between two reads of the evaluation points
 LOST, REASON, OWNER, HEARTBEAT = "lost", "reason", "owner", "alive"  # user attributes of trials
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablate.core.files import atomic_write
 from ablate.evaluation.metrics import METRICS
 
 NOTES = "mlflow.json"
@@ -48,9 +49,9 @@ class Sent:
 
     def save(self, folder: Path, view: str) -> None:
         """Replace the notes of this view in `folder`; those of other views are kept."""
-        fresh = folder / f"{NOTES}.{os.getpid()}"
-        fresh.write_text(json.dumps({**(read(folder / NOTES) or {}), view: asdict(self)}))
-        os.replace(fresh, folder / NOTES)
+        content = json.dumps({**(read(folder / NOTES) or {}), view: asdict(self)})  # values may be infinite
+        with atomic_write(folder / NOTES) as temporary:
+            temporary.write_text(content)
 
     def covers(self, folder: Path, tags: Mapping[str, str], running: bool) -> bool:
         """Whether the view has everything in `folder`."""

@@ -15,7 +15,7 @@ from ablate.runs.records_file import KEY, Offer
 from ablate.tracking import notes
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import GRID
-from ablate.tracking.tracker import _mlflow, reported
+from ablate.tracking.tracker import load_mlflow, reported
 
 FILES = (*notes.FILES, notes.MODEL)  # the model only if it was logged
 ENDED = ("finished", "diverged", "failed")
@@ -32,7 +32,7 @@ def offers(uri: str) -> Iterator[Offer]:
     if backend.file and not backend.file.is_file():
         raise SpecError(f"{uri}: no such file")  # sqlite would create it
     with reported(f"MLflow at {backend}"):
-        runs = list(_runs(_mlflow().MlflowClient(backend.uri)))
+        runs = list(_runs(load_mlflow().MlflowClient(backend.uri)))
     for key, place in runs:
         yield key, partial(_write, backend.uri, key, place)
 
@@ -59,7 +59,7 @@ def _pages(search: Any) -> Iterator[Any]:
 
 def _write(uri: str, key: str, place: str, folder: Path) -> None:
     """Download the files of a cell into `folder`; other artifacts of the run are left out."""
-    artifacts = _mlflow().artifacts
+    artifacts = load_mlflow().artifacts
 
     def download(under: str, wanted: Callable[[str], object]) -> set[str]:
         names = {

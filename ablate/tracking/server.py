@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ablate.core.errors import SpecError
 from ablate.tracking.backend import Backend
-from ablate.tracking.tracker import ENVIRONMENT, MENU, _mlflow, reported
+from ablate.tracking.tracker import ENVIRONMENT, MENU, load_mlflow, reported
 
 
 def command(backend: Backend, port: int) -> list[str]:
@@ -23,7 +23,7 @@ def command(backend: Backend, port: int) -> list[str]:
 
 def _places(backend: Backend, port: int) -> list[tuple[str, str]]:
     """Name of every experiment with cells, newest first, and the address of its runs."""
-    client = _mlflow().MlflowClient(backend.uri)
+    client = load_mlflow().MlflowClient(backend.uri)
     experiments = client.search_experiments(order_by=["last_update_time DESC"])
     named = [(e.name, e.experiment_id) for e in experiments if e.name != "Default"]
     return [(name, f"http://127.0.0.1:{port}/#/experiments/{i}/runs?{MENU}") for name, i in named]
@@ -39,7 +39,7 @@ def serve(runs: Path, uri: str | None, port: int) -> int:
     if backend.remote:
         raise SpecError(f"tracking: {backend} has its own pages: open it in a browser")
     with reported(f"MLflow at {backend}"), backend.lock():
-        backend.create(_mlflow())
+        backend.create(load_mlflow())
         places = _places(backend, port)
     for name, place in places:
         print(f"{name}: {place}", flush=True)

@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 @functools.cache
-def _mlflow() -> Any:
+def load_mlflow() -> Any:
     """The mlflow module; its import takes seconds and reads the environment."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -152,7 +152,7 @@ class Tracker:
             return
         with self.backend.lock():
             parent, config = self._opened(), notes.read(folder / "config.json")
-            run = Mirror(_mlflow(), parent.client, folder, self._view, Sent.load(folder, self._view))
+            run = Mirror(load_mlflow(), parent.client, folder, self._view, Sent.load(folder, self._view))
             tags = self._named(config, tags) | {"mlflow.parentRunId": parent.sent.run}
             if run.sent.run not in self._known and not run.exists():
                 self._discard(parent.client, config["key"])
@@ -163,7 +163,7 @@ class Tracker:
 
     def _model(self, folder: Path, sent: Sent, saved: Path) -> None:
         with self.backend.lock():
-            run = Mirror(_mlflow(), self._opened().client, folder, self._view, sent)
+            run = Mirror(load_mlflow(), self._opened().client, folder, self._view, sent)
             run.model(self._place, saved)
 
     def _named(self, config: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
@@ -183,7 +183,7 @@ class Tracker:
 
     def _opened(self) -> Mirror:
         """The parent run; created again if the store was deleted meanwhile."""
-        mlflow, backend = _mlflow(), self.backend
+        mlflow, backend = load_mlflow(), self.backend
         backend.create(mlflow)
         if self._parent and self._parent.sent.store == backend.identity():
             return self._parent
@@ -234,7 +234,7 @@ def save_model(runs: Path, key: str, folder: Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()):
         raise SpecError(f"{folder}: it is not empty")
     try:
-        models.save(_mlflow(), model, folder)
+        models.save(load_mlflow(), model, folder)
     except OSError as error:
         raise SpecError(f"{folder}: {(error.strerror or str(error)).lower()}") from None
     return folder

@@ -57,7 +57,7 @@ def logged(place):
         tracker.update(folder, {}, False)
         tracker.model(folder)
         assert tracker.problem is None
-    client = tracking._mlflow().MlflowClient(uri)
+    client = tracking.load_mlflow().MlflowClient(uri)
     (found,) = client.search_logged_models([client.get_experiment_by_name("table").experiment_id])
     return uri, client, found
 
@@ -66,7 +66,7 @@ def logged(place):
 def test_a_logged_model_gives_the_same_images(place, logged):
     made, key = place
     uri, _, found = logged
-    mlflow = tracking._mlflow()
+    mlflow = tracking.load_mlflow()
     mlflow.set_tracking_uri(uri)
     loaded = mlflow.pytorch.load_model(f"models:/{found.model_id}")
     model = ablate.load(key, made.path)
@@ -92,7 +92,7 @@ def test_a_model_in_a_folder_holds_no_pickle_of_ours(place, tmp_path, monkeypatc
     monkeypatch.setitem(
         os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"
     )  # refuses what would run code
-    loaded = tracking._mlflow().pytorch.load_model(str(folder))
+    loaded = tracking.load_mlflow().pytorch.load_model(str(folder))
     assert same(loaded, ablate.load(key, made.path), 2)
     assert zipfile.is_zipfile(folder / "data" / "model.pt2")
 

@@ -171,7 +171,7 @@ def server(tmp_path):
         port = free.getsockname()[1]
     backend = Backend(tmp_path / "server")
     backend.home.mkdir()
-    backend.create(tracker._mlflow())
+    backend.create(tracker.load_mlflow())
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend.uri, "--workers", "1"]
     command += ["--artifacts-destination", str(backend.artifacts), "--host", "127.0.0.1", "--port", str(port)]
     env = {**tracker.ENVIRONMENT, **os.environ}

@@ -113,7 +113,7 @@ class View:
 
     @property
     def client(self):
-        return tracking._mlflow().MlflowClient(self.tracker.backend.uri)
+        return tracking.load_mlflow().MlflowClient(self.tracker.backend.uri)
 
     def all(self, experiment="table"):
         return self.client.search_runs([self.client.get_experiment_by_name(experiment).experiment_id])

@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="Ablations of consistency training: experiment files in, tables out.",
+    help="Ablations of consistency training: you write an experiment file, you get tables.",
 )
 for group in (run, report, status, study, doctor, catalogue, models, mlflow, bench, extractor):
     app.add_typer(group.app)

@@ -14,7 +14,7 @@ app = typer.Typer()
 THREADS = Annotated[Optional[int], typer.Option(min=1, help="Of the CPU; the profile's, else one per core.")]
 
 
-@app.command()
+@app.command(rich_help_panel="Compute")
 @takes(source)
 def bench(
     chosen: Source,
@@ -22,7 +22,7 @@ def bench(
     runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
 ) -> None:
-    """Time training of every distinct network and precision on made-up images, against a matrix product."""
+    """Time the training step of every distinct network and precision, beside a matrix product."""
     from ablate.core.hardware import cores, devices
     from ablate.cost import bench, estimate
 

@@ -1,4 +1,4 @@
-"""Commands on what has a name: axes, options, recipes."""
+"""`list`, `show`, `diff` and `schema`: look up axes, options and recipes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ AXIS = Annotated[Optional[str], typer.Argument(help="One axis only.", autocomple
 RECIPE = "A name, a file, or the key of a cell."
 
 
-@app.command("list")
+@app.command("list", rich_help_panel="Look up")
 def list_(axis: AXIS = None, as_json: AS_JSON = False) -> None:
-    """The axes, their contracts, options, fields and sources."""
+    """List the axes with their contracts, options, fields and sources."""
     from ablate.cli import coloured, listings
 
     if axis is not None and axis not in AXES:
-        raise SpecError(f"{axis!r} is no axis; {nearest(axis, AXES)}")
+        raise SpecError(f"{axis!r} is not an axis; {nearest(axis, AXES)}")
     chosen = [axis] if axis else list(AXES)
     if as_json:
         print(json.dumps(listings.plain(chosen), indent=1))
@@ -45,7 +45,7 @@ def list_(axis: AXIS = None, as_json: AS_JSON = False) -> None:
         print(listings.text(chosen))
 
 
-@app.command()
+@app.command(rich_help_panel="Look up")
 def show(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=RECIPE, autocompletion=_recipes)],
     profile: PROFILE = None,
@@ -53,7 +53,7 @@ def show(
     runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
 ) -> None:
-    """A recipe with every field written out; with a profile, as it would be tried there, its network counted."""
+    """Show a recipe with every field; with a profile, as it is trained there and with the size of its network."""
     from ablate.cli import coloured, listings
 
     shown = listings.described(recipe, profile, overrides(set_), runs_dir)
@@ -65,7 +65,7 @@ def show(
         print(yaml_files.write(shown), end="")
 
 
-@app.command("diff")
+@app.command("diff", rich_help_panel="Look up")
 def diff_(
     a: Annotated[str, typer.Argument(metavar="A", help=RECIPE, autocompletion=_recipes)],
     b: Annotated[str, typer.Argument(metavar="B", autocompletion=_recipes)],
@@ -73,7 +73,7 @@ def diff_(
     runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
 ) -> None:
-    """The fields in which two recipes differ."""
+    """Show the fields in which two recipes differ."""
     from ablate.cli import coloured, listings
 
     changes = recipes.diff(*(listings.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b)))
@@ -85,7 +85,7 @@ def diff_(
         print(listings.changes(a, b, changes))
 
 
-@app.command()
+@app.command(rich_help_panel="Look up")
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
     from ablate.planning.schema import schema

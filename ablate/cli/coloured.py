@@ -1,4 +1,4 @@
-"""`list`, `show` and `diff` as coloured tables for a terminal; rich comes when one is asked for."""
+"""`list`, `show` and `diff` as coloured tables for a terminal; rich is imported when a table is printed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def wanted(stream: TextIO | None = None) -> bool:
-    """Whether a person looks at a terminal that has colours; pipes and files get plain text (no-color.org)."""
+    """Whether output goes to a terminal with colours; pipes, files and NO_COLOR get plain text (no-color.org)."""
     dull = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return (stream or sys.stdout).isatty() and not dull
 
@@ -29,7 +29,7 @@ def put(tables: Iterable[Table]) -> None:
 
 
 def axes(plain: Mapping[str, Any]) -> Iterable[Table]:
-    """A table per axis: its contract, and a line per option; the whole docstring where one axis is asked for."""
+    """A table per axis: its contract, and a line per option; the whole docstring if you ask for one axis."""
     for name, axis in plain.items():
         table = _table(f"{name}: {axis['contract']}", "option", "fields", "meaning")
         for option, entry in axis["options"].items():
@@ -40,7 +40,7 @@ def axes(plain: Mapping[str, Any]) -> Iterable[Table]:
 
 
 def described(found: Mapping[str, Any]) -> Iterable[Table]:
-    """A recipe: an axis's option in bold, its fields below it; then what else is known of it."""
+    """A recipe: each axis's option in bold, its fields below; then what else is known of it."""
     recipe = _table("recipe", "field", "value")
     for field, value in found["recipe"].items():
         style = "bold cyan" if "." not in field else ""

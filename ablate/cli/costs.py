@@ -1,4 +1,4 @@
-"""What `run` says of cost before it computes."""
+"""Cost of an experiment before it is computed: `run --dry-run`, `--time` and `--max-hours`."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from ablate.planning.experiment import Experiment, listing, overview
 from ablate.runs.store import Store
 
 
-def show(experiment: Experiment, runs_dir: Path, means: Resources, time: bool, as_json: bool) -> None:
+def show(experiment: Experiment, runs_dir: Path, resources: Resources, time: bool, as_json: bool) -> None:
     """`--dry-run`: cells, images, FLOPs; with `--time` hours, memory and disk. Without it nothing is written."""
-    found = estimate.groups(experiment, runs_dir)
-    workers, threads = _at_once(found, means, experiment)
-    timings = _timed(found, Store(runs_dir), workers, threads) if time else []
+    groups = estimate.groups(experiment, runs_dir)
+    workers, threads = _at_once(groups, resources, experiment)
+    timings = _timed(groups, Store(runs_dir), workers, threads) if time else []
     if not as_json:
         print(overview(experiment))
-        print(estimate.format_estimate(found, timings, workers, threads))
+        print(estimate.format_estimate(groups, timings, workers, threads))
         return
-    plain = {**listing(experiment), **estimate.listing(found)}
+    plain = {**listing(experiment), **estimate.listing(groups)}
     if time:
-        pairs = list(zip(found, timings, strict=True))
-        groups = [{**vars(t), "cell_s": t.cell_s(g.cells[0])} for g, t in pairs]
-        for entry, group in zip(groups, found, strict=True):
-            entry |= {"cells": len(group.cells), "missing": group.missing, "parameters": group.parameters}
-        hours = estimate.hours(found, timings, workers)
-        plain |= {"hours": hours, "workers": workers, "threads": threads, "groups": groups}
+        timed = [
+            {**vars(t), "cell_s": t.cell_s(g.cells[0]), "cells": len(g.cells), "missing": g.missing}
+            | {"parameters": g.parameters}
+            for g, t in zip(groups, timings, strict=True)
+        ]
+        hours = estimate.hours(groups, timings, workers)
+        plain |= {"hours": hours, "workers": workers, "threads": threads, "groups": timed}
     print(json.dumps(plain, indent=1))
 
 
-def within(experiment: Experiment, store: Store, means: Resources, most: float) -> Experiment:
+def within(experiment: Experiment, store: Store, resources: Resources, most: float) -> Experiment:
     """The rows for which `most` hours suffice on this machine."""
-    found = estimate.groups(experiment, store.path)
-    workers, threads = _at_once(found, means, experiment)
-    timings = _timed(found, store, workers, threads)
-    of = {cell.key: t for g, t in zip(found, timings, strict=True) for cell in g.cells}
+    groups = estimate.groups(experiment, store.path)
+    workers, threads = _at_once(groups, resources, experiment)
+    timings = _timed(groups, store, workers, threads)
+    of = {cell.key: t for g, t in zip(groups, timings, strict=True) for cell in g.cells}
 
     def needed(kept: Experiment) -> float:
         parts = estimate.groups(kept, store.path)
@@ -45,13 +46,13 @@ def within(experiment: Experiment, store: Store, means: Resources, most: float) 
     return estimate.within(experiment, needed, most)
 
 
-def _at_once(found: list[estimate.Group], means: Resources, experiment: Experiment) -> tuple[int, int]:
-    workers, threads = means.at_once(experiment.profile)
-    return min(workers, max(1, sum(g.missing for g in found))), threads
+def _at_once(groups: list[estimate.Group], resources: Resources, experiment: Experiment) -> tuple[int, int]:
+    workers, threads = resources.at_once(experiment.profile)
+    return min(workers, max(1, sum(g.missing for g in groups))), threads
 
 
-def _timed(found: list[estimate.Group], store: Store, workers: int, threads: int) -> list[estimate.Timing]:
+def _timed(groups: list[estimate.Group], store: Store, workers: int, threads: int) -> list[estimate.Timing]:
     from ablate.core.hardware import devices
 
     device = "cpu" if devices() == ["cpu"] else "cuda"
-    return estimate.measure_groups(found, store, workers if device == "cpu" else 1, threads, device)
+    return estimate.measure_groups(groups, store, workers if device == "cpu" else 1, threads, device)

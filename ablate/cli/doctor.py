@@ -12,7 +12,7 @@ from ablate.cli.options import AS_JSON, Source, source, takes
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Compute")
 @takes(source)
 def doctor(
     chosen: Source,

@@ -14,7 +14,7 @@ from ablate.core.errors import SpecError
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Look up")
 def extractor(
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A name or a path.")],
     set_: SET = None,

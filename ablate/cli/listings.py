@@ -1,4 +1,4 @@
-"""What there is and what it says, for people and as plain data: `list`, `show`, `diff`."""
+"""Axes, options and recipes as text and as plain data: what `list`, `show` and `diff` print."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _fields(axis: str, option: str) -> dict[str, Any]:
 
 
 def text(axes: Sequence[str]) -> str:
-    """The same for a terminal: an option a line, the first line of its docstring behind it."""
+    """The same as text: a line per option, and the first line of its docstring; all of it for a single axis."""
     lines = []
     for name, axis in plain(axes).items():
         lines.append(f"{name}: {axis['contract']}")
@@ -50,7 +50,7 @@ def text(axes: Sequence[str]) -> str:
 def recipe_of(
     name: str, profile: str | None, overrides: Mapping[str, Any], runs: Path
 ) -> tuple[Recipe, dict[str, Any] | None]:
-    """A recipe by name, file or the key of a cell; with a profile, adapted to it; and the cell's config if a cell."""
+    """A recipe by name, file or key of a cell, adapted to the profile if there is one; the config if it is a cell's."""
     from ablate.core.files import read_json
     from ablate.planning.planner import adapted, image_shape
 
@@ -64,7 +64,7 @@ def recipe_of(
 
 
 def described(name: str, profile: str | None, overrides: Mapping[str, Any], runs: Path) -> dict[str, Any]:
-    """`show`: the resolved recipe, what a cell came to, and with a profile the size of its network."""
+    """`show`: the resolved recipe; for a cell its record; with a profile the size of its network."""
     from ablate.core.files import read_json
 
     recipe, config = recipe_of(name, profile, overrides, runs)

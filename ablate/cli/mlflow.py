@@ -16,7 +16,7 @@ from ablate.core.errors import SpecError
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Results")
 def ui(
     runs_dir: RUNS = Path("runs"),
     tracking_uri: TRACKING = None,
@@ -28,7 +28,7 @@ def ui(
     sys.exit(serve(runs_dir, tracking_uri, port))
 
 
-@app.command()
+@app.command(rich_help_panel="Results")
 @takes(options.source)
 def sync(
     chosen: Source,
@@ -39,7 +39,7 @@ def sync(
         bool, typer.Option("--models", help="Also log the network of every finished cell, seconds for each.")
     ] = False,
 ) -> None:
-    """Bring MLflow up to date with what is recorded, after a server was out of reach or a store was lost."""
+    """Bring MLflow up to date with the records, after a server was out of reach or a store was lost."""
     from ablate.runs.store import Store
     from ablate.tracking import live
 
@@ -56,7 +56,7 @@ def sync(
         sys.exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel="Results")
 def fetch(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="An MLflow tracking URI, a records.jsonl, or its folder.")

@@ -1,4 +1,4 @@
-"""Commands on a finished cell: images out of it, and its weights."""
+"""`sample`, `midpoint`, `edit` and `export`: use a finished cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablate.cli.options import AS_JSON, KEY, RUNS, SEED, levels
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="A finished cell")
 def sample(
     key: KEY,
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
@@ -25,14 +25,14 @@ def sample(
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
     runs_dir: RUNS = Path("runs"),
 ) -> None:
-    """Draw images from a finished cell into a PNG."""
+    """Draw images from a finished cell as one PNG."""
     from ablate.inference.model import draw
     from ablate.runs.store import Store
 
     print(draw(Store(runs_dir), key, n, levels(sigmas), seed, out))
 
 
-@app.command()
+@app.command(rich_help_panel="A finished cell")
 def midpoint(
     key: KEY,
     n: Annotated[
@@ -41,7 +41,7 @@ def midpoint(
     runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
 ) -> None:
-    """Search the second level of two-step sampling that gives the lowest FID, and judge it by fresh noise."""
+    """Search the intermediate sigma of two-step sampling with the lowest FID; fresh noise confirms it."""
     from ablate.inference import intermediate_sigma
     from ablate.runs.store import Store
 
@@ -51,26 +51,26 @@ def midpoint(
     print(json.dumps(found) if as_json else intermediate_sigma.format_result(found))
 
 
-@app.command()
+@app.command(rich_help_panel="A finished cell")
 def edit(
     key: KEY,
     task: Annotated[str, typer.Option(help="inpaint, colorize, superres, interpolate or denoise.")],
     image: Annotated[
         Optional[list[Path]], typer.Option(help="An image file; repeatable. Held-out images by default.")
     ] = None,
-    sigmas: Annotated[Optional[str], typer.Option(help="Descending levels, the first included.")] = None,
+    sigmas: Annotated[Optional[str], typer.Option(help="Descending levels, sigma_max included.")] = None,
     seed: SEED = 0,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("edited.png"),
     runs_dir: RUNS = Path("runs"),
 ) -> None:
-    """Edit images with a finished cell that was not trained for it: what is given, results, the original."""
+    """Edit images with a finished cell: the PNG shows what is given, results and the original."""
     from ablate.inference import tasks
     from ablate.runs.store import Store
 
     print(tasks.write(Store(runs_dir), key, task, image or [], levels(sigmas), seed, out))
 
 
-@app.command()
+@app.command(rich_help_panel="A finished cell")
 def export(
     key: KEY,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
@@ -83,7 +83,7 @@ def export(
     ] = False,
     runs_dir: RUNS = Path("runs"),
 ) -> None:
-    """Write a finished cell's weights and config into a folder that needs nothing else."""
+    """Write a finished cell's weights and configuration into a folder that needs nothing else."""
     from ablate.inference import export
     from ablate.runs.store import Store
     from ablate.tracking.tracker import save_model

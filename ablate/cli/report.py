@@ -15,7 +15,7 @@ from ablate.core.errors import SpecError
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Results")
 @takes(source)
 def report(
     chosen: Source,
@@ -73,7 +73,7 @@ def _study(chosen: Source, runs_dir: Path, reports_dir: Path, storage: str | Non
     finish(plan, search, result.write(plan, search, reports_dir), "", as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Results")
 def summary(
     files: Annotated[
         Optional[list[Path]], typer.Argument(metavar="[FILE]...", help="All of experiments/ unless named.")

@@ -1,4 +1,4 @@
-"""`run`: compute what is missing of an experiment, then write its report."""
+"""`run`: compute the missing cells of an experiment, then write its report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Compute")
 @takes(computation)
 def run(
     c: Computation,
@@ -36,7 +36,7 @@ def run(
         bool, typer.Option("--claims-only", help="Leave out the rows that no claim of the file compares.")
     ] = False,
 ) -> None:
-    """Compute what is missing of an experiment, then write its report."""
+    """Compute the missing cells of an experiment, then write its report."""
     from ablate.analysis import sequential
     from ablate.analysis.results import Results
     from ablate.cli import costs

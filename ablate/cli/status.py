@@ -1,4 +1,4 @@
-"""`status`: how far every cell of an experiment is."""
+"""`status`: the progress of every cell of an experiment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer()
 EVERY_S = 2.0  # between two updates
 
 
-@app.command()
+@app.command(rich_help_panel="Compute")
 @takes(source)
 def status(
     chosen: Source,
@@ -23,7 +23,7 @@ def status(
     once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
-    """Show how far every cell is, live while any runs; never trains, never writes."""
+    """Show the progress of every cell, live while any runs; never trains, never writes."""
     from rich.console import Console
     from rich.live import Live
 

@@ -26,7 +26,7 @@ STORAGE = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel="Compute")
 @takes(computation)
 def study(c: Computation, storage: STORAGE = None) -> None:
     """Search fields of a recipe with Optuna; the same command resumes an interrupted search."""
@@ -52,7 +52,7 @@ def study(c: Computation, storage: STORAGE = None) -> None:
     finish(plan, search, folder, broken, c.as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Results")
 def importance(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Experiment files with records.")],
     profile: PROFILE = None,
@@ -62,7 +62,7 @@ def importance(
     nfe: Annotated[int, typer.Option(min=1, help="Of the FID: 1 or 2 steps.")] = 1,
     as_json: AS_JSON = False,
 ) -> None:
-    """Which ingredient decides over all finished cells of some experiments; never trains."""
+    """Show which ingredient matters most over all finished cells of some experiments; never trains."""
     from ablate.runs.store import Store
     from ablate.study.importance import importance
 

@@ -167,7 +167,7 @@ def differing(a: Recipe, b: Recipe) -> list[str]:
 
 
 def diff(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
-    """The flat fields in which two recipes differ: their values in `a` and in `b`, None where a field is absent."""
+    """The flat fields in which two recipes differ: their values in `a` and in `b`, None for a field that is absent."""
     left, right = a.flat(), b.flat()
     keys = list(dict.fromkeys([*left, *right]))
     return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}

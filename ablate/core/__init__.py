@@ -1,1 +1,1 @@
-"""Registry of options, errors, files, YAML, hardware, random streams: what everything else stands on."""
+"""Registry of options, errors, files, YAML, hardware, random streams: used by all other folders."""

@@ -14,7 +14,7 @@ class SpecError(ValueError):
         self.problems = list(problems)
 
     def under(self, path: str) -> SpecError:
-        """The same problems, each behind `path`."""
+        """The same problems, each prefixed with `path`."""
         return SpecError(*(f"{path}: {p}" for p in self.problems))
 
 

@@ -105,7 +105,7 @@ def mapping(data: Any, path: str) -> dict[str, Any]:
     """`data` as a mapping with text keys.
 
     Raises:
-        SpecError: it is no mapping, or a key is not text.
+        SpecError: it is not a mapping, or a key is not text.
     """
     if not isinstance(data, Mapping):
         raise SpecError(f"{path}: a mapping is needed here, not {_kind(data)}")

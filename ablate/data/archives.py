@@ -77,22 +77,22 @@ def _is_image(name: str) -> bool:
 
 
 def _labels(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
-    """Class by member name, from the dataset.json at any prefix; empty where there are none."""
-    found = sorted((n for n in archive.namelist() if os.path.basename(n) == "dataset.json"), key=len)
-    if not found:
+    """Member name -> class, from the dataset.json in any folder of the archive; empty without one or without labels."""
+    files = sorted((n for n in archive.namelist() if os.path.basename(n) == "dataset.json"), key=len)
+    if not files:
         return {}
     try:
-        if archive.getinfo(found[0]).file_size > LARGEST_LABELS:
+        if archive.getinfo(files[0]).file_size > LARGEST_LABELS:
             raise ValueError(f"larger than {LARGEST_LABELS} bytes")
-        pairs = json.loads(archive.read(found[0]))["labels"] or []
-        prefix = found[0].removesuffix("dataset.json")
+        pairs = json.loads(archive.read(files[0]))["labels"] or []
+        prefix = files[0].removesuffix("dataset.json")
         labels = {prefix + str(name): label for name, label in pairs}
     except Exception as error:  # a damaged member, or any other shape of JSON
         reason = f"no {{'labels': [[name, class], ...]}}: {error!r:.80}"
-        raise SpecError(f"{KEY}: {path}: {found[0]}: {reason}") from None
+        raise SpecError(f"{KEY}: {path}: {files[0]}: {reason}") from None
     if wrong := [k for k, v in labels.items() if type(v) is not int or not 0 <= v < 10**6]:
         raise SpecError(
-            f"{KEY}: {path}: {found[0]}: {wrong[0]}: {labels[wrong[0]]!r:.40} is not a class number"
+            f"{KEY}: {path}: {files[0]}: {wrong[0]}: {labels[wrong[0]]!r:.40} is not a class number"
         )
     return labels
 

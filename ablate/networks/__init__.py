@@ -1,4 +1,4 @@
-"""U-Nets of the EDM family, foreign ones, and the dropout that student and teacher share."""
+"""U-Nets of the EDM family, networks of other libraries, and the dropout that student and teacher share."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def launch(
 
 
 def _config(ranks: int, logs: str) -> Any:
-    """torchrun's configuration for local ranks, without restarts: the scheduler restarts the cell."""
+    """torchrun's configuration for local ranks, without restarts: the caller decides whether to restart the cell."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 

@@ -1,4 +1,4 @@
-"""Training as an iterator of steps; its consumer logs, evaluates, saves and stops."""
+"""Training as a generator of steps; its consumer logs, evaluates, saves and stops."""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ def spy(tmp_path, monkeypatch):
 def test_in_the_parent_a_value_passes_eight_files_at_most():
     done = CliRunner().invoke(app, ["run", "path.yaml", "--dry-run", "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["rows"][0]["changed"]["metric.c"] == 0.0314  # under the name it was typed by
+    assert (
+        json.loads(done.stdout)["rows"][0]["changed"]["metric.c"] == 0.0314
+    )  # under the name it was typed by
     assert "cli/run.py" in passed["built"]
     assert len(passed["built"]) <= 8
 

@@ -28,7 +28,9 @@ def test_the_networks_of_the_paper_are_counted():
     assert counted["flops_forward"] == pytest.approx(42.8e9, rel=0.02)
     assert counted["flops_step"] == pytest.approx(171e9, rel=0.02)
     spec = {"network": "ddpmpp", "embedding": {"name": "positional", "channels": 128}}
-    assert listings.count_flops(ablate.apply(ict, spec), profile)["parameters"] == pytest.approx(55.7e6, rel=0.01)
+    assert listings.count_flops(ablate.apply(ict, spec), profile)["parameters"] == pytest.approx(
+        55.7e6, rel=0.01
+    )
 
 
 def test_the_network_of_imagenet_is_counted_without_its_images():

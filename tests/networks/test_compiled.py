@@ -12,7 +12,7 @@ from ablate.networks import compile_blocks
 from ablate.training import trainer as train
 
 COMPILED = PROFILE.model_copy(update={"compile": True})
-TEACHER = {"teacher": "adaptive", "network.dropout": 0.5}
+TEACHER = {"teacher": "adaptive", "network.dropout": 0.5, "network.multipliers": [1]}
 
 
 @pytest.fixture(params=["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])

@@ -6,47 +6,15 @@ import functools
 import os
 import signal
 import threading
-import time
 
 import pytest
 import torch
-from helpers.untrained import SMALL as NETWORK
+from helpers.ranks import broken, killed, mistaken, patient, profile, trained
 
-import ablate
-from ablate.config.profile import Data, Profile
 from ablate.core.errors import SpecError
-from ablate.data.datasets import Images
 from ablate.execution.resources import Resources
 from ablate.training import distributed
 from ablate.training.distributed import Ended, Failed, Ranks
-from ablate.training.trainer import Trainer
-
-STEPS = 20
-SMALL = {**NETWORK, "optimizer.lr": 0.001, "averaging.decay": 0.9}
-
-
-def profile(**changes):
-    return Profile(name="tiny", data=Data(name="digits", flip=True), batch=8, images=8 * STEPS, **changes)
-
-
-def trained(ranks, stop, base, accumulate):
-    """What every rank of a launch sees of a training: plain lists, as a launch brings them back."""
-    torch.set_num_threads(1)
-    pixels = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    labels = torch.zeros(40, dtype=torch.int64)
-    images = Images(pixels, labels, pixels[:4], labels[:4], 1, "x")
-    recipe = ablate.apply(ablate.load_recipe(base), SMALL).for_images((1, 8, 8))
-    trainer = Trainer(recipe, profile(accumulate=accumulate), images, 0, "cpu", ranks)
-    steps = list(trainer)
-    seen = {
-        "N": [s.N for s in steps],
-        "loss": [float(s.loss) for s in steps],
-        "per_image": [(s.terms.weight * s.terms.distance).tolist() for s in steps],
-        "levels": [s.terms.sigma_teacher.tolist() for s in steps],
-        "keys": sorted(trainer.network.state_dict()),
-        "weights": torch.cat([p.detach().flatten() for p in trainer.network.parameters()]).tolist(),
-    }
-    return seen
 
 
 @functools.cache
@@ -77,28 +45,6 @@ def test_parts_within_ranks_change_nothing():
     torch.testing.assert_close(
         torch.tensor(both["weights"]), torch.tensor(one["weights"]), atol=1e-5, rtol=1e-5
     )
-
-
-def mistaken(ranks, stop):
-    raise SpecError("profile.batch: wrong")
-
-
-def broken(ranks, stop):
-    if ranks.rank == 1:
-        raise ValueError("of rank 1")
-    ranks.any(False)  # waits for the other, which never comes
-
-
-def killed(ranks, stop):
-    if ranks.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    ranks.any(False)
-
-
-def patient(ranks, stop):
-    while not ranks.any(bool(stop)):
-        time.sleep(0.02)
-    return "saved"
 
 
 def test_what_a_rank_says_is_what_is_told():

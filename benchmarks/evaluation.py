@@ -1,6 +1,6 @@
-"""The evaluation of a cell against what it can not do without: `python benchmarks/evaluation.py`.
+"""The evaluation of a cell against its unavoidable parts: `python benchmarks/evaluation.py`.
 
-What it can not do without: making the samples of one and of two steps, and passing them through the extractor once.
+Unavoidable are making the samples of one and of two steps, and passing them through the extractor once.
 The hundred subsets of KID, precision and recall are no part of FID: a row of its own is without their time.
 """
 

@@ -21,7 +21,7 @@ RATIOS = (1.0, 0.95, 0.9, 0.8, 0.67, 0.5)  # of the better side's FID to the oth
 
 
 def found(ratio: float, seeds: int, tables: int = TABLES) -> float:
-    """The share of tables in which the first claim is told apart, in the right direction where there is one."""
+    """The share of tables in which the first claim is significant, in the right direction where there is one."""
     rng, hits = np.random.default_rng([seeds, round(1000 * ratio)]), 0
     for _ in range(tables):
         p = []

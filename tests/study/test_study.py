@@ -130,7 +130,7 @@ def test_trials_of_a_dead_process_are_begun_anew_with_the_same_parameters(place)
     plan = studies.load(place / "some.yaml")
     study = studies.open_study(plan, Store(place / "runs").path)
     for trial in (study.ask(plan.space), study.ask(plan.space)):
-        trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])  # without a sign of life
+        trial.set_user_attr(OWNER, ["another machine", "x", 1, 0.0])  # without a heartbeat
     wished = trial.params
     _, study, _ = search(place)
     assert len(ended(study)) == 12

@@ -1,4 +1,4 @@
-"""Tracking servers that are down, hang, refuse or break: training goes on, it is told once, `sync` mends it."""
+"""Tracking servers that are down, hang, refuse or break: training continues, you are warned once, `sync` repairs it."""
 
 from __future__ import annotations
 

@@ -3,8 +3,11 @@ BIN := .venv/bin
 
 .PHONY: demo test test-all lint docs clean
 
-demo: .venv/.stamp  ## Table 1 on embedded data, from nothing
-	$(BIN)/python -m ablate run experiments/table1.yaml
+DEMO := experiments/table1.yaml --reports-dir reports/demo
+
+demo: .venv/.stamp  ## Table 1 on embedded data, from nothing, and beside the one in reports/table1
+	$(BIN)/python -m ablate run $(DEMO)
+	$(BIN)/python -m ablate report $(DEMO) --beside reports/table1
 
 test: .venv/.stamp lint  ## everything that is checked
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

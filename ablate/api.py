@@ -34,7 +34,7 @@ def results(experiment: str | Path, runs: str | Path = "runs", **options: Any) -
     if not file.suffix:
         places = [folder / f"{experiment}.yaml" for folder in yaml_files.folders("")]
         file = next((place for place in places if place.is_file()), places[0])
-    planned = sequential.recorded(planner.load(file, **options), Path(runs))
+    planned = sequential.recorded(planner.load(file, runs=Path(runs), **options), Path(runs))
     table = frame.frame(planned, frame.records(planned, Store(Path(runs))))
     flats = [row.recipe.flat() for row in planned.rows]
     for name in varied(flats):

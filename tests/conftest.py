@@ -19,6 +19,8 @@ from filelock import FileLock
 torch.set_num_threads(1)
 # a shell starts what runs in the background with Ctrl-C ignored, and what the tests start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,7 @@ def test_fids_of_defects_are_the_committed_ones():
 def pictures(tmp_path, monkeypatch):
     """Two classes of made pictures in the current folder, as the pages ask for."""
     rng = np.random.default_rng(0)
-    for i in range(24):
+    for i in range(96):
         file = tmp_path / "pictures" / f"class{i % 2}" / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (20, 28, 3), dtype=np.uint8)).save(file)

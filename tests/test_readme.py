@@ -92,10 +92,10 @@ def clone(tmp_path_factory, warmed):
     content["evaluation"] |= BUDGET["evaluation"]
     content["adapt"] |= NETWORK
     digits.write_text(yaml_files.write(content | {"images": BUDGET["images"]}))
-    for i in range(40):  # what the README calls your pictures
+    for i in range(96):  # what the README calls your pictures
         folder = place / "pictures" / "ab"[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((20, 20, 3), 6 * i, np.uint8)).save(folder / f"{i}.png")
+        Image.fromarray(np.full((20, 20, 3), 2 * i, np.uint8)).save(folder / f"{i}.png")
     return place
 
 
@@ -170,7 +170,7 @@ def test_the_experiment_plans_and_its_errors_are_reported_as_shown(clone):
     (example,) = blocks("yaml")
     done = planned(clone, "my_table.yaml", example)
     assert done.returncode == 0, done.stderr
-    wrong = example.replace("adaptive]}", "adaptve]}").replace("[0.01, 0.03]", "[0.01, 1e-2]")
+    wrong = example.replace("adaptive]}", "adaptve]}").replace("[0.01, 0.03]", "[0.01, o.03]")
     done = planned(clone, "my_table.yaml", wrong)
     assert done.returncode == 2
     shown = blocks("text")[0].strip().splitlines()

@@ -1,1 +1,1 @@
-"""Records as data frames: comparisons, verdicts, which seeds come next."""
+"""Records as data frames: comparisons, the verdict on each claim (verdicts.py), which seeds come next."""

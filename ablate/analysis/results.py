@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -71,16 +70,12 @@ class Results:
         return {x.row.label: s.mean for x in whole if first and (s := x.stat("fid", first))}
 
     def metrics(self) -> dict[str, float]:
-        """Mean and standard deviation of every row's FID, by names that MLflow accepts."""
+        """Mean and standard deviation of every row's FID: `fid_1step_mean/ict`, with the row's label as it is."""
         found = dict[str, float]()
         for line in self.lines:
             for column in self.measured:
                 if stat := line.stat("fid", column):
-                    name, row = _accepted(column.named("fid")), _accepted(line.row.label)
+                    name, row = column.named("fid"), line.row.label
                     found[f"{name}_mean/{row}"] = stat.mean
                     found |= {f"{name}_std/{row}": stat.std} if stat.n > 1 else {}
         return found
-
-
-def _accepted(name: str) -> str:
-    return re.sub(r"[^\w.: /-]", "_", name)

@@ -53,9 +53,11 @@ def grow(experiment: Experiment, cells: dict[int, Cell]) -> None:
 
 def recorded(experiment: Experiment, runs: Path) -> Experiment:
     """The experiment with all the further seeds that are recorded already; nothing is written."""
-    if not experiment.more_seeds or not runs.is_dir():
-        return experiment
-    store = Store(runs)
+    return grown(experiment, Store(runs)) if experiment.more_seeds and runs.is_dir() else experiment
+
+
+def grown(experiment: Experiment, store: Store) -> Experiment:
+    """The experiment with all the further seeds that the store has."""
     while all(store.record(key) for row in asked(experiment) for key in row.keys):
         cells = further(experiment, store)
         if not cells or not all(store.record(cell.key) for cell in cells.values()):

@@ -1,4 +1,4 @@
-"""What the numbers say: every row against its base; every claim supported, contradicted or undecided."""
+"""Compares every row with its base, and decides every claim: supported, contradicted or undecided."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _seeds(pair: Paired, tests: int, margin: float = 1.0, analyses: int = 1) -> 
 
 
 def answers(experiment: Experiment, table: Table) -> list[Verdict]:
-    """The file's claims, answered with 5 % false answers at most over all of them and all interim analyses."""
+    """Decide the file's claims: at most 5 % for any false verdict, over all claims and all interim analyses."""
     tested = [_tested(claim, experiment, table) for claim in experiment.claims]
     corrected = holm([min(1.0, evidence.p * experiment.analyses) for evidence in tested])
     pairs = zip(experiment.claims, tested, corrected, strict=True)

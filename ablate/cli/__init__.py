@@ -11,7 +11,8 @@ import typer
 from ablate.cli import bench, catalogue, doctor, extractor, mlflow, models, report, run, status, study
 from ablate.config import recipe as recipes
 from ablate.core.errors import SpecError
-from ablate.runs.record import UNWRITABLE
+
+BUGS = (RecursionError, NotImplementedError)  # the RuntimeErrors that no machine causes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,22 +25,71 @@ for group in (run, report, status, study, doctor, catalogue, models, mlflow, ben
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake is one line each on stderr and exit code 2."""
+    """Run the command line.
+
+    A user's mistake is one line each on stderr and exit code 2, a failure of the machine one line and exit code 1. Only
+    a bug of this package is a traceback; `python -X dev -m ablate` shows that of a failure too.
+    """
+    _open_streams()
+    os.environ["MPLBACKEND"] = "Agg"  # figures are files, and this Python may not have a notebook's backend
+    code = _code()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # `ablate list | head` has read all that it wants
+            code = _failed(f"standard output: {_line(error)}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python would try once more at its end
+    sys.exit(code)
+
+
+def _code() -> str | int | None:
+    """Run the command; its exit code."""
+    try:
+        os.getcwd()
+    except OSError:
+        return _failed("the current folder was deleted")
     try:
         recipes.load_plugins()
         app()
+    except SystemExit as end:
+        return end.code
     except SpecError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `ablate list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
+        return 130
+    except (OSError, RuntimeError, MemoryError) as error:
+        if isinstance(error, BUGS) or sys.flags.dev_mode:
             raise
-        print(f"error: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(0)
+        return _failed(_line(error))
+    return 0
+
+
+def _open_streams() -> None:
+    """Give a process that was started with closed streams streams to nowhere, and let no character end a command.
+
+    Otherwise the next file that is opened would become standard output, and get what libraries and workers print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _failed(line: str) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    return 1
+
+
+def _line(error: BaseException) -> str:
+    """A failure of the machine in one line: the file that it is about, and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join([*([str(error.filename)] if error.filename else []), error.strerror.lower()])
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ")

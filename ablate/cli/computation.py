@@ -15,6 +15,7 @@ from ablate.cli import options
 from ablate.cli.options import Source
 
 if TYPE_CHECKING:
+    from ablate.config.profile import Profile
     from ablate.execution.resources import Resources
     from ablate.planning.experiment import Experiment
     from ablate.runs.store import Store
@@ -42,6 +43,20 @@ class Computation:
         """Print a line for a person; nothing with `--json`."""
         return (lambda *words: None) if self.as_json else print
 
+    def preflight(self, profile: Profile) -> None:
+        """Stop here if samples could not be measured after training; say what a user should know about the data."""
+        from ablate.evaluation.preflight import preflight
+
+        for note in preflight(profile):
+            self.say(f"note: {note}")
+
+    def place(self, experiment: Experiment) -> None:
+        """Stop here if the report's folder is another file's; say where the report goes if not to the usual folder."""
+        from ablate.report import place
+
+        if note := place.find(experiment, self.reports_dir).note:
+            self.say(f"note: {note}")
+
     def admit(self, experiment: Experiment, store: Store, retry_failed: bool = False) -> None:
         """Stop here if the doctor finds a recipe that does not do what it says."""
         from ablate.doctor import gate
@@ -52,8 +67,11 @@ class Computation:
     @contextmanager
     def tracked(self, experiment: Experiment, store: Store, advice: str = "") -> Iterator[Live]:
         """Mirror the cells to MLflow while they run; an interruption ends the command with exit code 130."""
+        from ablate.tracking.backend import ignored
         from ablate.tracking.live import Live
 
+        for line in ignored(experiment.name):
+            print(f"note: {line}", file=sys.stderr)
         with Live(experiment, store, self.tracking_uri) as live:
             try:
                 yield live

@@ -15,7 +15,7 @@ def show(experiment: Experiment, runs_dir: Path, resources: Resources, time: boo
     """`--dry-run`: cells, images, FLOPs; with `--time` hours, memory and disk. Without it nothing is written."""
     groups = estimate.groups(experiment, runs_dir)
     workers, threads = _at_once(groups, resources, experiment)
-    timings = _timed(groups, Store(runs_dir), workers, threads) if time else []
+    timings = _timed(groups, Store.writable(runs_dir), workers, threads) if time else []
     if not as_json:
         print(overview(experiment))
         print(estimate.format_estimate(groups, timings, workers, threads))

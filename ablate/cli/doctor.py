@@ -21,5 +21,9 @@ def doctor(
 ) -> None:
     """Check an experiment's recipes in seconds; exit code 1 if one fails, unless it replays a defect on purpose."""
     from ablate.doctor import gate
+    from ablate.evaluation.preflight import preflight
 
-    sys.exit(gate.command(chosen.experiment(), as_json, compiled))
+    experiment = chosen.experiment()
+    for note in preflight(experiment.profile):
+        print(f"note: {note}", file=sys.stderr)
+    sys.exit(gate.command(experiment, as_json, compiled))

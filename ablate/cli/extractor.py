@@ -32,10 +32,10 @@ def extractor(
     if wrong := [key for key in given if not key.startswith("profile.")]:
         raise SpecError(f"--set {wrong[0]}: only fields of the profile matter here: profile.{wrong[0]}?")
     chosen = load_profile(profile, {key.removeprefix("profile."): v for key, v in given.items()})
-    found = extractor_check.examine(chosen, Store(runs_dir).cache)
     folder = reports_dir / "extractor"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
+    found = extractor_check.examine(chosen, Store.writable(runs_dir).cache)
     text = extractor_check.render(found, chosen)
     with atomic_write(folder / f"{chosen.name}.md") as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
     print(json.dumps(found.plain(), indent=1) if as_json else text + f"\n{folder / f'{chosen.name}.md'}")

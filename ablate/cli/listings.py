@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablate.config.profile import load_profile
-from ablate.config.recipe import Recipe, build, overlay, read_specs
+from ablate.config.recipe import Recipe, build, load_plugins, overlay, read_specs
+from ablate.core import code
+from ablate.core.errors import SpecError
 from ablate.core.registry import AXES
 from ablate.cost.flops import count_flops
 
@@ -53,14 +56,21 @@ def recipe_of(
     """A recipe by name, file or key of a cell, adapted to the profile if there is one; the config if it is a cell's."""
     from ablate.core.files import read_json
     from ablate.planning.planner import adapted, image_shape
+    from ablate.runs.store import Folder
 
-    config = read_json(runs / name / "config.json") if "/" not in name else None
-    specs = config["specs"] if config else build(read_specs(name)).specs()
-    if profile is None:
-        return build(overlay(specs, overrides)), config
-    loaded = load_profile(profile)
-    specs = overlay(adapted(specs, loaded), overrides, loaded.adapt)
-    return build(specs).for_images(image_shape(loaded)), config
+    folder = Folder(runs / name)
+    config = read_json(folder.config) if "/" not in name else None
+    with code.kept(folder.code):
+        with contextlib.suppress(
+            SpecError
+        ):  # of an older version, without copies: perhaps no option needs them
+            load_plugins(config["imports"] if config else [])
+        specs = config["specs"] if config else build(read_specs(name)).specs()
+        if profile is None:
+            return build(overlay(specs, overrides)), config
+        loaded = load_profile(profile)
+        specs = overlay(adapted(specs, loaded), overrides, loaded.adapt)
+        return build(specs).for_images(image_shape(loaded)), config
 
 
 def described(name: str, profile: str | None, overrides: Mapping[str, Any], runs: Path) -> dict[str, Any]:

@@ -40,14 +40,17 @@ def sync(
     ] = False,
 ) -> None:
     """Bring MLflow up to date with the records, after a server was out of reach or a store was lost."""
+    from ablate.report import place
     from ablate.runs.store import Store
-    from ablate.tracking import live
+    from ablate.tracking import backend, live
 
-    experiment = chosen.experiment()
+    experiment = chosen.experiment(runs_dir)
     if not runs_dir.is_dir():
         raise SpecError(f"--runs-dir {runs_dir}: there is no such directory")
     experiment = chosen.recorded(runs_dir)
-    store, report = Store(runs_dir), reports_dir / experiment.name
+    for line in backend.ignored(experiment.name):
+        print(f"note: {line}", file=sys.stderr)
+    store, report = Store(runs_dir), place.find(experiment, reports_dir).folder
     cells, problems = live.sync(experiment, store, tracking_uri, report, models)
     print(f"{cells} cells are up to date in MLflow")
     for problem in problems:

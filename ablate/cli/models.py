@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ablate.cli.options import AS_JSON, KEY, RUNS, SEED, levels
+from ablate.cli.options import AS_JSON, KEY, RUNS, SEED, expanded, levels
 
 app = typer.Typer()
 
@@ -22,7 +22,7 @@ def sample(
         Optional[str], typer.Option(help="Levels after sigma_max, descending: 0.821 or 20,2,0.5.")
     ] = None,
     seed: SEED = 0,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
+    out: Annotated[Path, typer.Option(help="The PNG to write.", callback=expanded)] = Path("samples.png"),
     runs_dir: RUNS = Path("runs"),
 ) -> None:
     """Draw images from a finished cell as one PNG."""
@@ -46,7 +46,7 @@ def midpoint(
     from ablate.runs.store import Store
 
     found = intermediate_sigma.write(
-        Store(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True)
+        Store.writable(runs_dir), key, n, lambda line: print(line, file=sys.stderr, flush=True)
     )
     print(json.dumps(found) if as_json else intermediate_sigma.format_result(found))
 
@@ -56,11 +56,12 @@ def edit(
     key: KEY,
     task: Annotated[str, typer.Option(help="inpaint, colorize, superres, interpolate or denoise.")],
     image: Annotated[
-        Optional[list[Path]], typer.Option(help="An image file; repeatable. Held-out images by default.")
+        Optional[list[Path]],
+        typer.Option(help="An image file; repeatable. Held-out images by default.", callback=expanded),
     ] = None,
     sigmas: Annotated[Optional[str], typer.Option(help="Descending levels, sigma_max included.")] = None,
     seed: SEED = 0,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("edited.png"),
+    out: Annotated[Path, typer.Option(help="The PNG to write.", callback=expanded)] = Path("edited.png"),
     runs_dir: RUNS = Path("runs"),
 ) -> None:
     """Edit images with a finished cell: the PNG shows what is given, results and the original."""
@@ -73,7 +74,7 @@ def edit(
 @app.command(rich_help_panel="A finished cell")
 def export(
     key: KEY,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.", callback=expanded)],
     diffusers: Annotated[
         bool, typer.Option("--diffusers", help="Also a ConsistencyModelPipeline; for unet2d cells.")
     ] = False,

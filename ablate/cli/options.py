@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 import typer
 
 from ablate.core import yaml_files
-from ablate.core.errors import Problems, SpecError
+from ablate.core.errors import Problems, SpecError, is_one_line
+from ablate.core.files import typed_path
 from ablate.core.registry import AXES
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ def _settings(incomplete: str) -> list[str]:
         return begun((f"{axis}={option}" for option in options), incomplete)
     fields = dict.fromkeys(field for option in options for field in AXES[axis].fields(option))
     return begun((axis, *(f"{axis}.{field}" for field in fields)), incomplete)
+
+
+def expanded(parameter: typer.CallbackParam, value: Any) -> Any:
+    """The path of an option, or its paths, without the `~` that shells leave in `--runs-dir=~/runs`."""
+    if isinstance(value, (list, tuple)):
+        return [expanded(parameter, one) for one in value]
+    return value and typed_path(value, parameter.opts[0])
 
 
 FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).")]
@@ -79,37 +87,29 @@ STALL = Annotated[
     Optional[float],
     typer.Option("--stall-minutes", min=0.01, help="Kill a worker that takes so long over a step."),
 ]
-RUNS = Annotated[Path, typer.Option(help="Where cells are kept.")]
-REPORTS = Annotated[Path, typer.Option(help="Where tables and figures go.")]
+RUNS = Annotated[Path, typer.Option(help="Where cells are kept.", callback=expanded)]
+REPORTS = Annotated[Path, typer.Option(help="Where tables and figures go.", callback=expanded)]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 TRACKING = Annotated[
-    Optional[str], typer.Option(help="An MLflow tracking URI; by default sqlite beside the runs.")
+    Optional[str],
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        help="Of MLflow. By default the variable, else a database beside the runs.",
+    ),
 ]
 
 
 def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
-    """`--set` pairs as dotted keys and plain values; here `1e-4` is a number, for there is no doubt what is meant."""
+    """`--set` pairs as dotted keys and typed values."""
     found, problems = dict[str, Any](), Problems()
     for pair in pairs or []:
         key, equals, text = pair.partition("=")
         with problems:
-            if not equals or not key.strip():
-                raise SpecError(f"{option} {pair}: KEY=VALUE is needed")
-            try:
-                value = yaml_files.parse(text) if text.strip() else text
-            except SpecError as error:
-                raise error.under(f"{option} {key}") from None
-            found[key.strip()] = number(value) if isinstance(value, str) else value
+            if not equals or not key.strip() or not is_one_line(key):
+                raise SpecError(f"{option} {pair if is_one_line(pair) else repr(pair)}: needs KEY=VALUE")
+            found[key.strip()] = yaml_files.typed(text)
     problems.check()
     return found
-
-
-def number(text: str) -> Any:
-    """A float where the text is one, else the text."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def seed_list(text: str | None) -> list[int] | None:
@@ -117,7 +117,7 @@ def seed_list(text: str | None) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")] if text is not None else None
     except ValueError:
-        raise SpecError(f"--seeds {text}: numbers with commas between are needed, as in 0,1,2") from None
+        raise SpecError(f"--seeds {text}: needs whole numbers separated by commas, such as 0,1,2") from None
 
 
 def levels(text: str | None) -> list[float]:
@@ -127,7 +127,7 @@ def levels(text: str | None) -> list[float]:
     except ValueError:
         found = [-1.0]
     if any(b >= a for a, b in itertools.pairwise(found)) or any(not 0 < s < 1e6 for s in found):
-        raise SpecError(f"--sigmas {text}: positive levels in descending order are needed, as in 20,2,0.5")
+        raise SpecError(f"--sigmas {text}: needs positive levels in descending order, such as 20,2,0.5")
     return found
 
 
@@ -160,17 +160,17 @@ class Source:
     overrides: dict[str, Any]
     seeds: list[int] | None
 
-    def experiment(self) -> Experiment:
-        """The planned experiment."""
+    def experiment(self, runs_dir: Path | None = None) -> Experiment:
+        """The planned experiment; with `runs_dir` also where its images are gone, to read what is recorded."""
         from ablate.planning import planner
 
-        return planner.load(self.file, self.profile, self.overrides, self.seeds)
+        return planner.load(self.file, self.profile, self.overrides, self.seeds, runs=runs_dir)
 
     def recorded(self, runs_dir: Path) -> Experiment:
         """The planned experiment with the further seeds that its claims asked for and that are recorded."""
         from ablate.analysis import sequential
 
-        return sequential.recorded(self.experiment(), runs_dir)
+        return sequential.recorded(self.experiment(runs_dir), runs_dir)
 
 
 def source(file: FILE, profile: PROFILE = None, set_: SET = None, seeds: SEEDS = None) -> Source:

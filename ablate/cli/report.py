@@ -29,6 +29,10 @@ def report(
             help="Read an MLflow URI or a records.jsonl, or a study's storage, not the runs.",
         ),
     ] = None,
+    beside: Annotated[
+        Optional[Path],
+        typer.Option(metavar="REPORT", help="Print the FIDs beside those of another report's folder."),
+    ] = None,
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Exit code 1 unless all claims are supported.")
     ] = False,
@@ -38,6 +42,7 @@ def report(
     from ablate.analysis import sequential
     from ablate.analysis.results import Results
     from ablate.planning import planner
+    from ablate.report import beside as besides
     from ablate.report import writer
     from ablate.runs.store import Store
     from ablate.tracking import sources
@@ -45,15 +50,22 @@ def report(
     if planner.is_study(chosen.file):
         if check_claims:
             raise SpecError(f"{chosen.file}: --check-claims: a study has no claims")
+        if beside:
+            raise SpecError(f"{chosen.file}: --beside: a study has no rows")
         _study(chosen, runs_dir, reports_dir, records, as_json)
-    experiment = chosen.experiment()
+    experiment = chosen.experiment(runs_dir)
+    for note in experiment.notes:
+        print(f"note: {note}", file=sys.stderr)
     with sources.reading(records, experiment, runs_dir) as (place, refused):
         for problem in refused:
             print(f"left out: {problem}", file=sys.stderr)
         store = Store(place)
         experiment = sequential.recorded(experiment, place)
         folder = writer.write(experiment, store, reports_dir)
-        verdicts = Results(experiment, store).verdicts
+        results = Results(experiment, store)
+        verdicts = results.verdicts
+        if beside and not as_json:
+            print(besides.beside(results, beside), end="\n\n")
     if as_json:
         plain = [{**v.claim.model_dump(include={"id", "says"}), **v.plain()} for v in verdicts]
         print(json.dumps({"report": str(folder), "claims": plain}, indent=1))
@@ -68,7 +80,9 @@ def _study(chosen: Source, runs_dir: Path, reports_dir: Path, storage: str | Non
     from ablate.study import result
     from ablate.study import search as studies
 
-    plan = studies.load(chosen.file, chosen.profile, chosen.overrides, chosen.seeds)
+    plan = studies.load(chosen.file, chosen.profile, chosen.overrides, chosen.seeds, runs_dir)
+    for note in plan.experiment.notes:
+        print(f"note: {note}", file=sys.stderr)
     search = studies.load_study(plan, runs_dir, storage)
     finish(plan, search, result.write(plan, search, reports_dir), "", as_json)
 

@@ -41,14 +41,16 @@ def run(
     from ablate.analysis.results import Results
     from ablate.cli import costs
     from ablate.execution import runner
-    from ablate.report import writer
+    from ablate.report import place, writer
     from ablate.runs.store import Store
 
     experiment = c.source.experiment()
     c.resources.check(experiment.profile)
+    c.preflight(experiment.profile)
     experiment = sequential.claimed_only(experiment) if claims_only else experiment
     for note in experiment.notes:
         c.say(f"note: {note}")
+    c.place(experiment)
     experiment = sequential.recorded(experiment, c.runs_dir)
     if max_hours is not None:
         experiment = costs.within(experiment, Store(c.runs_dir), c.resources, max_hours)
@@ -56,8 +58,9 @@ def run(
     if c.dry_run:
         costs.show(experiment, c.runs_dir, c.resources, time and max_hours is None, c.as_json)
         return
-    store = Store(c.runs_dir)
+    store = Store.writable(c.runs_dir)
     c.admit(experiment, store, failed)
+    place.claim(experiment, c.reports_dir)
     with c.tracked(experiment, store) as live:
         outcome = _compute(c, experiment, store, live, failed, max_hours)
         folder = writer.write(experiment, store, c.reports_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,8 @@ def status(
     from ablate.runs import status
 
     experiment = chosen.recorded(runs_dir)
+    for note in experiment.notes:
+        print(f"note: {note}", file=sys.stderr)
     cells, console = status.cells(experiment, runs_dir), Console()
     if as_json:
         print(json.dumps({"cells": cells, **status.totals(cells)}, indent=1))

@@ -30,18 +30,25 @@ STORAGE = Annotated[
 @takes(computation)
 def study(c: Computation, storage: STORAGE = None) -> None:
     """Search fields of a recipe with Optuna; the same command resumes an interrupted search."""
+    from ablate.report import place
     from ablate.runs.store import Store
     from ablate.study import result
     from ablate.study import search as studies
 
     plan = studies.load(c.source.file, c.source.profile, c.source.overrides, c.source.seeds)
     c.resources.check(plan.experiment.profile)
+    c.preflight(plan.experiment.profile)
+    for note in plan.experiment.notes:
+        c.say(f"note: {note}")
+    c.place(plan.experiment)
+    studies.check(plan, c.runs_dir, storage)
     if c.dry_run:
         print(json.dumps(_plain(plan)) if c.as_json else _format(plan))
         return
-    store = Store(c.runs_dir)
+    store = Store.writable(c.runs_dir)
     search = studies.open_study(plan, store.path, storage)
     c.admit(plan.around(), store)
+    place.claim(plan.experiment, c.reports_dir)
     advice = "; `ablate report` with this file shows the trials that have ended"
     with c.tracked(plan.experiment, store, advice) as live:
         make_scheduler = partial(c.resources.scheduler, plan.experiment.profile)
@@ -99,14 +106,16 @@ def finish(plan: Plan, search: Any, folder: Path, broken: str, as_json: bool) ->
     """Print a study's lowest trials, their number and where the report is; exit with 1 if there is no trial."""
     from ablate.study import result
     from ablate.study import search as studies
+    from ablate.study.trials import shortfall
 
     best, states = result.bests(plan, search), studies.states(search)
+    missing = shortfall(plan, search)
     found = {
-        name: {"trial": t.number, "value": t.values[i], "params": t.params}
+        name: {"trial": t.number, "value": t.values[i], "params": plan.params(t)}
         for i, (name, t) in enumerate(best.items())
     }
     if as_json:
-        print(json.dumps({"report": str(folder), "states": states, "best": found}))
+        print(json.dumps({"report": str(folder), "states": states, "best": found, "missing": missing}))
     else:
         for name, b in found.items():
             values = ", ".join(
@@ -114,7 +123,7 @@ def finish(plan: Plan, search: Any, folder: Path, broken: str, as_json: bool) ->
             )
             print(f"lowest {name}: {b['value']:.4g} with {values} (trial {b['trial']})")
         counted = ", ".join(f"{n:.0f} {state}" for state, n in states.items())
-        print(f"{counted}; the report is {folder / 'table.md'}")
+        print("; ".join([counted or "no trial has ended", *missing, f"the report is {folder / 'table.md'}"]))
     if broken:
         print(f"error: {broken}", file=sys.stderr)
     sys.exit(1 if broken or not best else 0)
@@ -130,9 +139,9 @@ def _plain(plan: Plan) -> dict[str, Any]:
         "objective": list(plan.objective),
         "search": {name: str(distribution) for name, distribution in plan.space.items()},
         "base": plan.at_base(),
-        "trials": c.trials,
+        "trials": plan.most,
         "seeds": list(e.seeds),
-        "images": c.trials * len(e.seeds) * e.profile.steps * e.profile.batch,
+        "images": plan.most * len(e.seeds) * e.profile.steps * e.profile.batch,
     }
 
 
@@ -140,5 +149,7 @@ def _format(plan: Plan) -> str:
     """`--dry-run` for a terminal."""
     plain = _plain(plan)
     head = f"{plain['study']} on {plain['profile']}: {plain['trials']} trials of {len(plain['seeds'])} cells"
+    if plan.exhaustive:
+        head += f" ({plan.content.trials} asked for; the grid has {plan.exhaustive.points} points)"
     cost = f"at most {plain['images']} images; nothing was trained"
     return "\n".join([f"{head}, {cost}", *(f"{name}  {d}" for name, d in plain["search"].items())])

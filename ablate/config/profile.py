@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ablate.core import yaml_files
 from ablate.core.errors import SpecError
-from ablate.core.section import Section, explain
+from ablate.core.files import typed_path
+from ablate.core.section import Section, read
+from ablate.core.typed import plain
 
 CIFAR10 = "~/.cache/ablate/cifar10"  # the folder of `cifar10` unless you set `path`
 ARCHIVES = ("cifar10-32x32.zip", "cifar10-32x32-test.zip")  # in EDM's layout and under its usual names
+MAX_PIXELS = 22_369_621  # 64 MiB of RGB
 Count = Annotated[int, Field(gt=0, lt=10**12)]
 Sigma = Annotated[float, Field(gt=0, lt=1e6)]
 
@@ -29,6 +31,9 @@ class Data(Section):
     resolution: Annotated[int, Field(ge=4, le=1024)] | None = None
     interpolation: Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nearest"] = "bicubic"
     crop: Literal["center", "random"] = "center"  # of images that are not square, before resizing
+    max_pixels: Annotated[int, Field(gt=0, le=178_956_970)] = (
+        MAX_PIXELS  # of a file; Pillow opens no larger ones
+    )
     flip: bool = False  # random horizontal flips
     labels: bool = False  # train a class-conditional network
     classes: Count | None = None  # how many, if the images do not contain every class
@@ -92,6 +97,7 @@ class Profile(Section):
         for excluded in ("batch", "grid"):  # these change how samples are made and shown, not which
             del plain["evaluation"][excluded]
         plain["evaluation"]["every"] = None  # evaluations during training do not change the final result
+        del plain["data"]["max_pixels"]  # it refuses images, and changes none
         if plain["data"]["classes"] is None:  # a field added after cells were computed
             del plain["data"]["classes"]
         return plain
@@ -113,18 +119,11 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None, beside: Pat
         *parents, last = key.split(".")
         place = data
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
+            place[parent] = plain(place.get(parent, {}))
+            if not isinstance(place := place[parent], dict):
                 raise SpecError(f"profile.{key}: {parent} has no keys of its own")
         place[last] = value
-    try:
-        profile = Profile.model_validate_json(
-            json.dumps(data), strict=True
-        )  # JSON mode accepts a list as a tuple
-    except ValidationError as error:
-        raise explain(error, str(file), Profile) from None
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{file}: not plain data: {error}") from None
+    profile = read(Profile, data, str(file), as_json=True)
     return profile.model_copy(update={"data": placed(profile.data)})
 
 
@@ -133,7 +132,10 @@ def placed(data: Data) -> Data:
 
     The result is a `zip`, because the archives' compressed images differ from the original ones.
     """
-    train, test = (Path(data.path or CIFAR10).expanduser() / name for name in ARCHIVES)
-    if data.name != "cifar10" or not (train.is_file() and test.is_file()):
+    if data.name != "cifar10":  # only CIFAR-10 has a folder in the user's home by default
+        return data
+    folder = typed_path(data.path or CIFAR10, "profile.data.path")
+    train, test = (folder / name for name in ARCHIVES)
+    if not (train.is_file() and test.is_file()):
         return data
     return data.model_copy(update={"name": "zip", "path": str(train), "test_path": str(test)})

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ablate import ingredients  # noqa: F401  (fills AXES)
-from ablate.core import plugins, yaml_files
+from ablate.core import code, plugins, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES, connect, values
+from ablate.core.typed import plain
 
 Specs = dict[str, dict[str, Any]]  # axis -> {"name": option, field: value}
 Overrides = Mapping[str, Any]  # axis -> spec, or "axis.field" -> value
@@ -70,11 +71,14 @@ class Recipe:
 
     def sources(self) -> dict[str, str]:
         """A hash by axis of what an option depends on besides its fields: code outside this package, or files."""
-        foreign = {
-            a: type(p) for a, p in self.parts().items() if not type(p).__module__.startswith("ablate.")
+        hashes = {
+            axis: f"{_code(axis, part)} {part.content()}".strip() for axis, part in self.parts().items()
         }
-        files = {axis: content for axis, part in self.parts().items() if (content := part.content())}
-        return {axis: _hash(inspect.getsource(option)) for axis, option in foreign.items()} | files
+        return {axis: found for axis, found in hashes.items() if found}
+
+    def own_modules(self) -> set[str]:
+        """Full names of the modules outside this package whose code the options are or call."""
+        return {name for part in self.parts().values() for name in _modules(part)}
 
     def keyed(self) -> dict[str, Any]:
         """The flat fields that are part of a cell's key: all except those that change no result."""
@@ -84,6 +88,25 @@ class Recipe:
             default = part.name == AXES[axis].default and not AXES[axis].default_in_key
             excluded |= {axis} if default else set()
         return {k: v for k, v in self.flat().items() if k not in excluded}
+
+
+def _modules(part: Any) -> set[str]:
+    """The modules of an option's class and its bases, and those that it calls by name; none of this package."""
+    classes = {base.__module__ for base in type(part).__mro__[:-1]}
+    return {name for name in classes if name.partition(".")[0] != code.PACKAGE} | set(part.code_modules())
+
+
+def _code(axis: str, part: Any) -> str:
+    """A hash of the code outside this package that an option is or calls; empty if there is none."""
+    home = type(part).__module__
+    own = home.partition(".")[0] != code.PACKAGE
+    found = code.files(_modules(part), installed=home.partition(".")[0] if own else "")
+    if own and home not in found:  # typed into a notebook
+        try:
+            return _hash(inspect.getsource(type(part)))
+        except (OSError, TypeError):
+            raise SpecError(f"{axis}: {part.name}: its source cannot be read: define it in a file") from None
+    return code.digest(found) if found else ""
 
 
 def flat(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -135,7 +158,8 @@ def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None)
         with problems:
             if axis not in AXES:
                 raise SpecError(f"{axis}: no such axis; {nearest(axis, AXES)}")
-            entry = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+            held = plain(spec)
+            entry = held if isinstance(held, Mapping) else {"name": spec}
             AXES[axis].option(entry.get("name"), axis)
             kept = {k: v for k, v in (sticky or {}).items() if k.startswith(f"{axis}.")}
             fields = AXES[axis].fields(entry["name"])
@@ -218,14 +242,14 @@ def _hash(text: str) -> str:
 def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> None:
     """Import code that registers options: the entry points `ablate.ingredients`, then `modules`.
 
-    A module may be in the folder of the experiment file `beside` or in the current folder.
+    A module, also one that an option names, may be in the folder of the experiment file `beside` or in the current one.
 
     Raises:
         SpecError: a module that fails to import.
     """
     plugins.load("ablate.ingredients", "ablate.ingredients")
     for folder in (Path.cwd(), *([beside.parent.resolve()] if beside else [])):
-        if modules and str(folder) not in sys.path:
+        if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     problems = Problems()
     for module in modules:

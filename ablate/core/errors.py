@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -47,6 +49,11 @@ def missing_extra(option: str, extra: str) -> SpecError:
     return SpecError(f"{option} needs the extra {extra!r}: in your clone, run pip install -e '.[{extra}]'")
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a name can stand in a line: no line ends, control characters or bytes that are not text."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text)
+
+
 def nearest(word: object, words: Iterable[str]) -> str:
     """The end of an error message: the word closest to `word`, or all `words` if none is close."""
     words = sorted(words)
@@ -59,11 +66,7 @@ def yaml_hint(value: object) -> str:
     if value is None:
         return " (YAML reads an empty value, ~ and null as nothing)"
     if isinstance(value, bool):
-        return " (YAML reads on, off, yes and no as true or false: quote the word)"
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return ""
-        return f" (YAML reads {value} as text: write {float(value)!r} or give it a decimal point)"
+        return " (YAML reads true and false as a truth value: quote the word if it is text)"
+    if isinstance(value, str) and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value):
+        return " (a number in quotes is text: leave the quotes out)"
     return ""

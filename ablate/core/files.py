@@ -1,4 +1,4 @@
-"""Atomic writes, JSON and checksums."""
+"""Paths as typed, atomic writes, JSON and checksums."""
 
 from __future__ import annotations
 
@@ -14,6 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+
+from ablate.core.errors import SpecError
+
+
+def typed_path(text: str | Path, where: str) -> Path:
+    """A path as the user typed it, with `~` and `~user` replaced by that home.
+
+    Args:
+        where: the key, option or variable that has the path; begins the error message.
+    Raises:
+        SpecError: there is no such home, or this locale has no letters for the path.
+    """
+    try:
+        os.fsencode(text)
+        return Path(text).expanduser()
+    except UnicodeEncodeError as error:
+        reason = f"{error.encoding} has no such letters: set PYTHONUTF8=1"
+        raise SpecError(f"{where}: {str(text)!r}: {reason}") from None
+    except RuntimeError:
+        user = Path(text).parts[0][1:]
+        reason = f"there is no user {user!r}" if user else "HOME is not set, and this user has no home folder"
+        raise SpecError(f"{where}: {str(text)!r}: {reason}") from None
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeVar, cast, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ablate.core.errors import Problems, SpecError, nearest, yaml_hint
+from ablate.core.typed import checked, plain, reason, shown
 
 Registered = TypeVar("Registered", bound=type)
 
@@ -33,14 +34,13 @@ def _adapter(owner: type, field: str) -> TypeAdapter[Any]:
 
 def _validated(owner: type, field: str, value: object, path: str) -> Any:
     """Check a value against its field's type and bounds. JSON mode takes a list as a tuple, but no text as a number."""
-    shown = value if len(repr(value)) < 60 else repr(value)[:57] + "..."
     try:
-        return _adapter(owner, field).validate_json(json.dumps(value))
+        return checked(lambda given: _adapter(owner, field).validate_json(json.dumps(given)), value)
     except ValidationError as error:
-        reasons = dict.fromkeys(e["msg"].lower() for e in error.errors())
-        raise SpecError(f"{path}: {shown!r}: {' or '.join(reasons)}{yaml_hint(value)}") from None
+        reasons = dict.fromkeys(map(reason, error.errors()))
+        raise SpecError(f"{path}: {shown(value)}: {' or '.join(reasons)}{yaml_hint(plain(value))}") from None
     except (TypeError, ValueError, RecursionError):
-        raise SpecError(f"{path}: {shown!r} is not a plain value") from None
+        raise SpecError(f"{path}: {shown(value)} is not a plain value") from None
 
 
 @functools.cache
@@ -78,7 +78,7 @@ class Option:
     """What the package asks of an option besides its equation, with default answers.
 
     You need not inherit from it: registering an option adds every default that the option does not override. An axis
-    that asks for more has a subclass: `Averaging`, `InputPrecond`, `Metric`, `Network`, `Parameterization`, `Pairing`.
+    that asks for more has a subclass of this class in its module, such as `Averaging`, `Metric` and `Network`.
     """
 
     axis: ClassVar[str]
@@ -99,6 +99,10 @@ class Option:
     def content(self) -> str:
         """A hash of the files that the option reads, for the key of a cell; empty if it reads none."""
         return ""
+
+    def code_modules(self) -> tuple[str, ...]:
+        """Full names of modules of yours that it calls without importing them; their source is part of the key."""
+        return ()
 
 
 class Axis:
@@ -146,7 +150,7 @@ class Axis:
         path = path or self.name
         if isinstance(name, str) and name in self.options:
             return self.options[name]
-        raise SpecError(f"{path}: no option {name!r}{yaml_hint(name)}; {nearest(name, self.options)}")
+        raise SpecError(f"{path}: no option {shown(name)}{yaml_hint(name)}; {nearest(name, self.options)}")
 
     def fields(self, name: str) -> dict[str, Any]:
         """The configurable fields of option `name` with their defaults; a required one has `dataclasses.MISSING`."""

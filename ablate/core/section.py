@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from ablate.core.errors import SpecError, nearest, yaml_hint
+from ablate.core.typed import LONGEST, at, checked, reason, text_of
 
 
 def _file_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
         raise ValueError(f"{value!r}: letters, digits, '_', '-' and '.' only, at most 100")
+    if value == "Default":
+        raise ValueError(f"{value!r}: MLflow's own experiment has this name; choose another")
     return value
 
 
@@ -26,12 +30,35 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def explain(error: ValidationError, path: str, model: type[BaseModel]) -> SpecError:
-    """Pydantic's errors as one line each: path, value, reason, nearest right key."""
-    return SpecError(*dict.fromkeys(_line(details, path, model) for details in error.errors()))
+Read = TypeVar("Read", bound=BaseModel)
 
 
-def _line(details: Any, path: str, model: type[BaseModel]) -> str:
+def read(model: type[Read], data: Mapping[str, Any], path: str, as_json: bool = False) -> Read:
+    """A mapping of a file or of the command line as a section.
+
+    Args:
+        as_json: a list is accepted as a tuple, text as a path; the numbers in `Any` lose the text that was typed.
+    Raises:
+        SpecError: all mistakes together, each with `path`.
+    """
+
+    def validate(given: Any) -> Read:
+        if as_json:
+            return model.model_validate_json(json.dumps(given), strict=True)
+        return model.model_validate(given, strict=True)
+
+    try:
+        return checked(validate, dict(data))
+    except ValidationError as error:
+        raise explain(error, path, model, data) from None
+
+
+def explain(error: ValidationError, path: str, model: type[BaseModel], given: Any = None) -> SpecError:
+    """Pydantic's errors as one line each: path, value as typed in `given`, reason, nearest right key."""
+    return SpecError(*dict.fromkeys(_line(details, path, model, given) for details in error.errors()))
+
+
+def _line(details: Any, path: str, model: type[BaseModel], given: Any) -> str:
     steps, section = _walked(details["loc"], model)
     where = ".".join([path, *steps])
     if details["type"] == "extra_forbidden":
@@ -40,8 +67,9 @@ def _line(details: Any, path: str, model: type[BaseModel]) -> str:
         return f"{where}: needs a value"
     if details["type"] == "value_error":
         return f"{where}: {details['msg'].removeprefix('Value error, ')}"
-    value = details["input"]
-    return f"{where}: {str(value)[:60]!r}: {details['msg'].lower()}{yaml_hint(value)}"
+    value, text = details["input"], text_of(at(given, details["loc"])[1])
+    word = str(value) if text is None else text
+    return f"{where}: {word[:LONGEST]!r}: {reason(details)}{yaml_hint(value)}"
 
 
 def _walked(loc: Sequence[int | str], model: Any) -> tuple[list[str], Any]:

@@ -1,1 +1,1 @@
-"""Hours, memory and operations before compute is spent, and how fast networks train here."""
+"""Estimates of hours, memory and FLOPs before training starts, and a benchmark of training on this machine."""

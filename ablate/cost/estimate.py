@@ -168,7 +168,7 @@ def within(experiment: Experiment, cost: Callable[[Experiment], float], most: fl
         rows = [r for r in kept.rows if r.priority < last]
         if not rows:
             raise SpecError(
-                f"--max-hours {most:g}: {needed:.3g} hours are needed; fewer seeds or images need less, "
+                f"--max-hours {most:g}: the experiment needs {needed:.3g} hours; fewer seeds or images need less, "
                 "and rows whose plan entry has a `priority` may be left out"
             )
         kept = experiment.only(rows)

@@ -1,190 +1,237 @@
-"""Image files in an archive or a folder: their names, their labels, and their pixels as one array."""
+"""The files of an archive or a folder: which of them are images, their classes, and what is left out."""
 
 from __future__ import annotations
 
 import functools
-import io
+import itertools
 import json
 import os
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ablate.core.errors import SpecError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
-
 KEY = "profile.data"  # the place of the spec, for error messages
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-LARGEST = 64 * 2**20  # bytes of one image, decoded or not
+LABELS = "dataset.json"
 LARGEST_LABELS = 512 * 2**20  # bytes of dataset.json
 
 
-class Fit(NamedTuple):
-    """How images are brought to one size; without a resolution they are not resized."""
+class File(NamedTuple):
+    """A file of an archive or a folder.
 
-    resolution: int | None = None
-    interpolation: str = "bicubic"  # one of Pillow's filters
-    crop: str = "center"  # or random: any square of the largest side
+    name: its path below the root, with slashes. `encoded` turns it into the bytes that the disk has, under any locale.
+    changed: differs after every change of its content.
+    """
+
+    name: str
+    size: int
+    changed: int
+    read: Callable[[], bytes]
 
 
-Item = tuple[str, Any, int]  # name, a reader of bytes or a decoded array, class
+class Walked(NamedTuple):
+    """All files but hidden ones.
+
+    members: every name in an archive, with size and checksum. broken: number of links to nothing.
+    """
+
+    files: list[File]
+    members: list[str]
+    broken: int = 0
 
 
-def opened(path: Path) -> zipfile.ZipFile:
-    """Open an archive. It is cached, so do not close it.
+class Labelled(NamedTuple):
+    """Images, sorted by name, with a class number each. names: of the classes, if folders are the classes."""
+
+    images: list[File]
+    labels: list[int]
+    names: list[str]
+    left_out: Counter[str]  # ending -> number of files that are not read
+
+
+def encoded(name: str) -> bytes:
+    """A file's name as bytes, for hashes and for sorting: the same under any locale."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def shown(name: str) -> str:
+    """A file's name for messages: bytes that are not UTF-8, and what cannot be printed, with backslashes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def walk(path: Path) -> Walked:
+    """The files of an archive or a folder, except those with a path component that is hidden or `__MACOSX`.
 
     Raises:
-        SpecError: it is not a zip archive.
+        SpecError: it is no readable zip archive, or a folder cannot be read.
     """
+    return _walk_folder(path) if path.is_dir() else _walk_archive(path)
+
+
+def _hidden(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def _walk_archive(path: Path) -> Walked:
     try:
-        return _kept(path, path.stat().st_mtime_ns)
+        status = path.stat()
+        archive = _opened(path, status.st_ctime_ns, status.st_size)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise SpecError(f"{KEY}: {str(path)!r}: not a readable zip archive: {str(error).lower()}") from None
+    files = [
+        File(i.filename, i.file_size, i.CRC, functools.partial(archive.read, i))
+        for i in archive.infolist()
+        if not i.is_dir() and not any(_hidden(p) for p in i.filename.split("/") if p != ".")
+    ]
+    return Walked(files, sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in archive.infolist()))
 
 
 @functools.lru_cache(maxsize=4)
-def _kept(path: Path, _changed: int) -> zipfile.ZipFile:
-    """Cached: reading a directory of 50,000 members takes a second, and planning needs it seven times."""
+def _opened(path: Path, _changed: int, _size: int) -> zipfile.ZipFile:
+    """Cached: reading a directory of 50,000 members takes a second, and planning needs it several times."""
     return zipfile.ZipFile(path)
 
 
-def zipped(path: Path) -> list[Item]:
-    """The images of an EDM archive, sorted by name; without dataset.json all have class 0.
+def _walk_folder(root: Path) -> Walked:
+    """Enter every folder once, however many links lead to it: real folders first, then links by name."""
+    files, broken, seen = list[File](), 0, set[tuple[int, int]]()
+    folders, links = [("", os.fspath(root))], list[tuple[str, str]]()
+    while folders or links:
+        links.sort(key=lambda link: encoded(link[0]), reverse=True)
+        prefix, place = folders.pop() if folders else links.pop()
+        try:
+            status = os.stat(place)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as found:
+                entries = [entry for entry in found if not _hidden(entry.name)]
+            for entry in entries:
+                name = prefix + _in_utf8(entry.name)
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append((f"{name}/", entry.path))
+                elif entry.is_file():
+                    about = entry.stat()
+                    read = functools.partial(_read, entry.path)
+                    files.append(File(name, about.st_size, about.st_ctime_ns, read))
+                else:
+                    broken += 1
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SpecError(
+                f"{KEY}: {shown(str(error.filename or place))}: cannot be read: {reason}"
+            ) from None
+    return Walked(sorted(files, key=lambda f: encoded(f.name)), [], broken)
+
+
+def _in_utf8(name: str) -> str:
+    """The same name as under a UTF-8 locale, so that names are sorted and hashed alike on all machines."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def labelled(walked: Walked, path: Path) -> Labelled:
+    """The images with their classes: by dataset.json if there is one, else by the folders that they are in.
+
+    A folder that holds all images together, as around the content of many archives, is not a class.
 
     Raises:
-        SpecError: it is not a zip archive, a member is too large, or an image has no label.
+        SpecError: dataset.json has another form, or no label for an image.
     """
-    archive = opened(path)
-    infos = sorted((i for i in archive.infolist() if _is_image(i.filename)), key=lambda i: i.filename)
-    if large := [i for i in infos if i.file_size > LARGEST]:
-        size = large[0].file_size
-        raise SpecError(f"{KEY}: {path}: {large[0].filename}: {size} bytes; at most {LARGEST} are read")
-    labels = _labels(archive, path) or dict.fromkeys((i.filename for i in infos), 0)
-    if bare := [i.filename for i in infos if i.filename not in labels]:
-        raise SpecError(f"{KEY}: {path}: dataset.json has no label for {bare[0]} and {len(bare) - 1} others")
-    return [(i.filename, functools.partial(archive.read, i), labels[i.filename]) for i in infos]
+    ending = {f.name: _ending(f.name) for f in walked.files}
+    images = sorted((f for f in walked.files if ending[f.name] in FORMATS), key=lambda f: encoded(f.name))
+    about = min(
+        (f for f in walked.files if _base(f) == LABELS), key=lambda f: (len(f.name), f.name), default=None
+    )
+    others = Counter(
+        ending[f.name] or "without an ending" for f in walked.files if ending[f.name] not in FORMATS
+    )
+    if about:
+        others -= Counter({".json": 1})
+    others += Counter({"broken link": walked.broken})  # `+=` drops zeros
+    by_name = about and _read_labels(about, path)
+    if by_name:
+        where = f"{KEY}: {shown(str(path))}: {LABELS}"
+        if bare := [f.name for f in images if f.name not in by_name]:
+            raise SpecError(f"{where} has no label for {shown(bare[0])} and {len(bare) - 1} others")
+        return Labelled(images, [by_name[f.name] for f in images], [], others)
+    tops = [""] * len(images) if about else _tops([f.name for f in images])
+    names = sorted(set(tops), key=encoded)
+    number = {name: i for i, name in enumerate(names)}
+    return Labelled(images, [number[top] for top in tops], names, others)
 
 
-def _is_image(name: str) -> bool:
-    hidden = name.startswith("__MACOSX/") or os.path.basename(name).startswith(".")
-    return os.path.splitext(name)[1].lower() in FORMATS and not hidden
+def is_image(name: str) -> bool:
+    """Whether files with this ending are read."""
+    return _ending(name) in FORMATS
 
 
-def _labels(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
-    """Member name -> class, from the dataset.json in any folder of the archive; empty without one or without labels."""
-    files = sorted((n for n in archive.namelist() if os.path.basename(n) == "dataset.json"), key=len)
-    if not files:
-        return {}
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _base(file: File) -> str:
+    return file.name.rpartition("/")[2]
+
+
+def _tops(names: Sequence[str]) -> list[str]:
+    """The first folder of each path below the folders that all paths have in common."""
+    parents = [name.split("/")[:-1] for name in names]
+    depth = sum(
+        1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, zip(*parents, strict=False))
+    )
+    return ["".join(parts[depth : depth + 1]) for parts in parents]
+
+
+def _read_labels(file: File, path: Path) -> dict[str, int]:
+    """Name -> class, from a dataset.json; empty if it says that the images have no labels."""
+    where = f"{KEY}: {shown(str(path))}: {shown(file.name)}"
     try:
-        if archive.getinfo(files[0]).file_size > LARGEST_LABELS:
+        if file.size > LARGEST_LABELS:
             raise ValueError(f"larger than {LARGEST_LABELS} bytes")
-        pairs = json.loads(archive.read(files[0]))["labels"] or []
-        prefix = files[0].removesuffix("dataset.json")
+        pairs = json.loads(file.read())["labels"] or []
+        prefix = file.name.removesuffix(LABELS)
         labels = {prefix + str(name): label for name, label in pairs}
     except Exception as error:  # a damaged member, or any other shape of JSON
-        reason = f"no {{'labels': [[name, class], ...]}}: {error!r:.80}"
-        raise SpecError(f"{KEY}: {path}: {files[0]}: {reason}") from None
+        raise SpecError(f"{where}: no {{'labels': [[name, class], ...]}}: {error!r:.80}") from None
     if wrong := [k for k, v in labels.items() if type(v) is not int or not 0 <= v < 10**6]:
-        raise SpecError(
-            f"{KEY}: {path}: {files[0]}: {wrong[0]}: {labels[wrong[0]]!r:.40} is not a class number"
-        )
+        raise SpecError(f"{where}: {shown(wrong[0])}: {labels[wrong[0]]!r:.40} is not a class number")
     return labels
 
 
-def folder(path: Path) -> list[Item]:
-    """The images below a folder, sorted by path; its sub-folders, sorted, are the classes."""
-    files = (p for p in path.rglob("*") if _is_image(p.name) and p.is_file())
-    names = sorted(p.relative_to(path).as_posix() for p in files)
-    tops = {name: name.split("/")[0] if "/" in name else "" for name in names}
-    classes = {top: i for i, top in enumerate(sorted(set(tops.values())))}
-    return [(name, (path / name).read_bytes, classes[tops[name]]) for name in names]
+def reading(found: Labelled, walked: Walked) -> list[str]:
+    """What 0.1.0 read otherwise in the same files, for the fingerprint: a set that it read alike keeps its own."""
+    lines, kept = [], {f.name for f in found.images}
+    names = [line.rsplit(" ", 2)[0] for line in walked.members if _image_in_0_1(line.rsplit(" ", 2)[0])]
+    if any(name not in kept for name in names):
+        lines.append("without hidden folders")
+    if not walked.members:
+        tops = [f.name.split("/")[0] if "/" in f.name else "" for f in found.images]
+        number = {top: i for i, top in enumerate(sorted(set(tops), key=encoded))}
+        before = [number[top] for top in tops]
+    else:
+        before = [0] * len(found.labels) if found.names else found.labels
+    return [*lines, f"labels {found.labels}"] if before != found.labels else lines
 
 
-def stack(items: Sequence[Item], fit: Fit) -> np.ndarray:
-    """All images as one uint8 array (n, C, H, W): C = 1 if all are gray, else 3.
-
-    Raises:
-        SpecError: an image cannot be read or is too large, or sizes differ without a resolution.
-    """
-    import numpy as np
-
-    arrays: list[Any] = list(_decoded(items, fit))
-    for (name, *_), array in zip(items, arrays, strict=True):
-        if array.shape[:2] != arrays[0].shape[:2]:
-            pair = ((items[0][0], arrays[0]), (name, array))
-            sizes = ", ".join(f"{n} is {a.shape[1]}x{a.shape[0]}" for n, a in pair)
-            raise SpecError(f"{KEY}.resolution: needed for images of mixed sizes: {sizes}")
-    out = np.empty((len(arrays), *arrays[0].shape[:2], max(a.shape[2] for a in arrays)), np.uint8)
-    for i in range(len(arrays)):
-        out[i], arrays[i] = arrays[i], None  # freed one by one, so that a large set is never in memory twice
-    return out.transpose(0, 3, 1, 2)
+def _image_in_0_1(member: str) -> bool:
+    base = os.path.basename(member)
+    return is_image(member) and not member.startswith("__MACOSX/") and not base.startswith(".")
 
 
-def _decoded(items: Sequence[Item], fit: Fit) -> Iterator[np.ndarray]:
-    size = max(1, len(items) // 64)  # one task per image would cost more than its decoding
-
-    def piece(start: int) -> list[np.ndarray]:
-        return [_decode(name, source, fit) for name, source, _ in items[start : start + size]]
-
-    with ThreadPoolExecutor(_workers(items[0][1])) as pool:
-        for arrays in pool.map(piece, range(0, len(items), size)):
-            yield from arrays
+def other_kinds(left_out: Counter[str]) -> str:
+    """What is left out, by ending: `3 files are not read: 2 .bmp, 1 .txt`; empty if nothing is."""
+    n = left_out.total()
+    counts = ", ".join(f"{count:,} {ending}" for ending, count in sorted(left_out.items()))
+    return f"{n:,} {'file is' if n == 1 else 'files are'} not read: {counts}" if n else ""
 
 
-def _workers(first: Any) -> int:
-    """The number of decoding threads: one if the first image is small, since Python's share dominates there."""
-    try:
-        small = not callable(first) or len(first()) < 2**14
-    except Exception:  # decoding reports the error
-        small = True
-    return 1 if small else min(8, os.cpu_count() or 1)
-
-
-def _decode(name: str, source: Callable[[], bytes] | np.ndarray, fit: Fit) -> np.ndarray:
-    """One image as uint8 (H, W, 1 or 3), cropped and resized if `fit` has a resolution."""
-    import numpy as np
-
-    try:
-        pixels = np.asarray(_fit(_opened(source), name, fit))
-    except Exception as error:  # Pillow raises nearly anything on a damaged file
-        raise SpecError(f"{KEY}: {name}: not a readable image: {str(error)[:120] or repr(error)}") from None
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _opened(source: Callable[[], bytes] | np.ndarray) -> Image:
-    """The image, gray or RGB. Its size is checked before anything is decoded."""
-    from PIL import Image
-
-    if not callable(source):
-        return Image.fromarray(source)
-    image: Image.Image = Image.open(io.BytesIO(source()), formats=tuple(set(FORMATS.values())))
-    if image.width * image.height * 3 > LARGEST:
-        raise ValueError(f"{image.width}x{image.height} pixels; at most {LARGEST} bytes are decoded")
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"mode {image.mode}: eight bits per channel are needed")
-    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-    return image if image.mode == mode else image.convert(mode)  # converting to the same mode copies
-
-
-def _fit(image: Image, name: str, fit: Fit) -> Image:
-    """A square of the image, resized to `fit.resolution` with an antialiased filter."""
-    size = fit.resolution
-    if size is None or image.size == (size, size):
-        return image
-    from PIL.Image import Resampling
-
-    side = min(image.size)
-    spare = image.width - side, image.height - side
-    if fit.crop == "center":
-        left, top = spare[0] // 2, spare[1] // 2
-    else:  # the place depends on the name, so the same file is always cropped alike
-        drawn = zlib.crc32(name.encode()) / 2**32
-        left, top = round(drawn * spare[0]), round(drawn * spare[1])
-    square = image.crop((left, top, left + side, top + side))  # resize(box=...) reads beyond the box
-    return square.resize((size, size), Resampling[fit.interpolation.upper()])
+Item = tuple[str, Any, int]  # name, a reader of bytes or a decoded array, class

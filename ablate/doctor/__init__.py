@@ -1,1 +1,1 @@
-"""Twelve checks of a recipe before compute is spent."""
+"""Twelve checks of a recipe before training starts."""

@@ -71,7 +71,7 @@ def format_finding(row: dict[str, Any]) -> str:
     verdict = {
         "ok": "ok",
         "replay": f"warning: {row['defect']}, replayed on purpose by {row['axis']}",
-        "advice": f"warning: looks like {row['defect']}",
+        "advice": f"warning: looks like {row['defect']}" if row["defect"] else "warning",
         "failed": f"FAILED: this is {row['defect']}" if row["defect"] else "FAILED",
         "error": "ERROR",
     }[row["verdict"]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import Any
 
 import ablate
 from ablate.config import recipe as recipes
+from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
-from ablate.core.hardware import PRELOAD, devices, use
-from ablate.doctor.findings import format_finding
+from ablate.core.hardware import devices, forkserver, use
+from ablate.doctor.findings import Finding, format_finding, with_verdicts
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
+from ablate.planning.unreached import unreached
 from ablate.runs.store import Store, describe, restore
 
 FORMAT = 1  # of the cached findings; increase it to examine all recipes again
@@ -31,11 +32,22 @@ def command(experiment: Experiment, as_json: bool, compiled: bool) -> int:
     rows, device = [], _device()
     for label, recipe in distinct(experiment).items():
         findings = examine(label, recipe, experiment.profile, device, compiled)
+        findings += with_verdicts(label, recipe, too_short(recipe, experiment.profile))
         rows += findings
         if not as_json:
             print("\n".join(map(format_finding, findings)), flush=True)
     print(json.dumps(rows, indent=1) if as_json else summary(rows))
     return int(any(row["verdict"] in STOPS for row in rows))
+
+
+def too_short(recipe: Recipe, profile: Profile) -> list[Finding]:
+    """Warnings about settings that a run does not reach; `run` and `study` print them as notes when they plan."""
+    return [
+        Finding(
+            f"length of the run: {u.setting}", f"{u.value:.12g}", u.bound, False, advice=True, detail=u.advice
+        )
+        for u in unreached(recipe, profile)
+    ]
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
@@ -67,14 +79,14 @@ def admit(
     The checks run in a process forked from the workers' server, since this process has not imported torch.
 
     Raises:
-        SpecError: the failed checks; a defect that is replayed on purpose is only a warning.
+        SpecError: the checks that failed or could not be made; a defect that is replayed on purpose is only a warning.
     """
     cells = {
         verdict_path(store, cell): cell
         for cell in experiment.cells.values()
         if _missing(store, cell, retry_failed)
     }
-    new = {str(path): describe(cell) for path, cell in cells.items() if read_json(path) is None}
+    new = {str(path): describe(cell) for path, cell in cells.items() if _unsettled(read_json(path))}
     if new:
         _fork(new)
     _report({path: read_json(path) for path in cells}, cells, experiment, say)
@@ -83,19 +95,23 @@ def admit(
 def _report(
     verdicts: dict[Path, Any], cells: dict[Path, Cell], experiment: Experiment, say: Callable[[str], Any]
 ) -> None:
-    """Print the warnings, raise the failures."""
+    """Print the warnings, raise the failures and errors."""
     labels = {key: row.label for row in reversed(experiment.rows) for key in row.keys}
     unknown = {labels[cell.key] for path, cell in cells.items() if verdicts[path] is None}
-    for label in sorted(unknown):
-        say(f"doctor: {label}: could not be examined")
     findings = [
         row | {"recipe": labels[cell.key]} for path, cell in cells.items() for row in verdicts[path] or []
     ]
-    for row in (r for r in findings if not r["ok"] and r["verdict"] != "failed"):
+    for row in (r for r in findings if not r["ok"] and r["verdict"] not in STOPS):
         say(f"doctor: {format_finding(row)}")
-    failed = [format_finding(row) for row in findings if row["verdict"] == "failed"]
+    failed = [f"{label}: could not be examined: the process that checks it died" for label in sorted(unknown)]
+    failed += [format_finding(row) for row in findings if row["verdict"] in STOPS]
     if failed:
         raise SpecError(*failed, "nothing was trained; --no-doctor trains anyway")
+
+
+def _unsettled(rows: Any) -> bool:
+    """Whether a recipe is to be examined: it never was, or a check could not be made, which may be mended by now."""
+    return rows is None or any(row["verdict"] == "error" for row in rows)
 
 
 def _missing(store: Store, cell: Cell, retry_failed: bool) -> bool:
@@ -105,16 +121,15 @@ def _missing(store: Store, cell: Cell, retry_failed: bool) -> bool:
 
 def verdict_path(store: Store, cell: Cell) -> Path:
     """The file with the cached findings on the cell's recipe, shared by all its seeds."""
-    data = cell.profile.data.model_dump(mode="json")
+    data = cell.profile.data.model_dump(mode="json", exclude={"path", "test_path"})
     budget = {"doctor": FORMAT, "version": ablate.__version__, "steps": cell.profile.steps, "data": data}
+    budget |= {"fingerprint": cell.fingerprint}
     budget |= {"compile": True} if cell.profile.compile else {}
     return store.cache / f"doctor-{recipes.key(cell.recipe, budget, 0)}.json"
 
 
 def _fork(cells: dict[str, dict[str, Any]]) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)  # the same as the workers', so that both share one server
-    process = context.Process(target=_examine, args=(json.dumps(cells), _device()))
+    process = forkserver().Process(target=_examine, args=(json.dumps(cells), _device()))
     process.start()
     try:
         process.join()

@@ -1,1 +1,1 @@
-"""FID, KID, precision and recall, and the networks that turn images into features."""
+"""FID, KID, precision and recall (evaluate.py computes them), and the networks that turn images into features."""

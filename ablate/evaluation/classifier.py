@@ -45,9 +45,7 @@ def train(images: Images, cache: Path) -> Classifier:
         SpecError: the data set has only one class.
     """
     if images.classes < 2:
-        raise SpecError(
-            "profile.evaluation.extractor: 'classifier': needs labels of two or more classes: name another extractor"
-        )
+        raise SpecError(one_class("classifier"))
     file = Path(cache) / f"classifier-{_key(images)}.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
@@ -58,6 +56,14 @@ def train(images: Images, cache: Path) -> Classifier:
             saved["accuracy"] = _accuracy(net.to(images.test.device), images)
             _save(saved, file)
     return Classifier(file, f"classifier-{_content(saved)}", saved["accuracy"])
+
+
+def one_class(name: str) -> str:
+    """The message about data without classes."""
+    return (
+        f"profile.evaluation.extractor: {name!r}: needs images of two or more classes: "
+        "put each class into a folder of its own, or set profile.evaluation.extractor=inception"
+    )
 
 
 def network(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:

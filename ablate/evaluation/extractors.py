@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import socket
+import sys
 import urllib.error
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablate.core.errors import SpecError, nearest
+from ablate.core.files import typed_path
 from ablate.core.lazy import LazyModule, torch
 from ablate.data.datasets import Images
 from ablate.evaluation import classifier
@@ -68,6 +72,36 @@ def extractor(name: str, images: Images, cache: Path) -> Extractor:
     return Extractor(known, f"inception-{_file_hash(weights, weights.stat().st_mtime_ns)}", weights, layer)
 
 
+def require(name: str) -> None:
+    """Make sure that the extractor's weights are here, and download them if not.
+
+    Raises:
+        SpecError: they are damaged, or cannot be downloaded.
+    """
+    known = SHORT.get(name, name)
+    if known == INCEPTION:
+        _inception_weights()
+    elif known != OURS:
+        from torch_fidelity.utils import create_feature_extractor
+
+        layer = _registry()[known].get_default_feature_layer_for_metric("fid")
+        try:
+            with _patience(), contextlib.redirect_stdout(sys.stderr):  # torch.hub names its downloads
+                create_feature_extractor(known, [layer], cuda=False, verbose=False)
+        except (
+            Exception
+        ) as error:  # whatever a network of another package raises, it would raise after training too
+            raise _not_loaded(name, error) from None
+
+
+def _not_loaded(name: str, error: Exception) -> SpecError:
+    reason = " ".join(str(error).split())[:120] or repr(error)
+    return SpecError(
+        f"{KEY}: {name!r}: its weights cannot be loaded or downloaded ({reason}): "
+        f"copy {torch.hub.get_dir()} from a machine that has them"
+    )
+
+
 def calculate(request: dict[str, Any]) -> dict[str, float]:
     """The metrics of a request to torch-fidelity, under its names.
 
@@ -81,8 +115,7 @@ def calculate(request: dict[str, Any]) -> dict[str, float]:
         offline = "no internet connection" in str(error)  # the words of torch.hub
         if isinstance(error, RuntimeError) and not offline:
             raise
-        name = request["feature_extractor"]
-        raise SpecError(f"{KEY}: {name!r}: its weights cannot be downloaded: {error}") from None
+        raise _not_loaded(request["feature_extractor"], error) from None
     return metrics
 
 
@@ -132,7 +165,8 @@ def _inception_weights() -> Path:
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
 
     name, named = url.rsplit("/", 1)[1], os.environ.get(WEIGHTS)
-    file = Path(named or Path(torch.hub.get_dir()) / "checkpoints" / name).expanduser()
+    place = typed_path(named, WEIGHTS) if named else typed_path(torch.hub.get_dir(), "TORCH_HOME")
+    file = place if named else place / "checkpoints" / name
     if not named and not file.is_file():
         _download(url, name, file)
     try:  # safely, because torch-fidelity would unpickle anything
@@ -144,20 +178,28 @@ def _inception_weights() -> Path:
     return file
 
 
-def _download(url: str, name: str, file: Path) -> None:
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Wait for a server, but not for ever."""
     before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
     try:
-        socket.setdefaulttimeout(PATIENCE)
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _download(url: str, name: str, file: Path) -> None:
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
         checksum = name.removesuffix(".pth").rsplit("-", 1)[1]
-        torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=False)
+        with _patience():
+            torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=False)
     except (OSError, RuntimeError) as error:
         raise SpecError(
             f"{KEY}: 'inception': {name} cannot be downloaded ({str(error)[:60]}): "
             f"put it into {file.parent}, or set {WEIGHTS} to its path"
         ) from None
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 @functools.lru_cache(maxsize=8)

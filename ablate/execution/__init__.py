@@ -1,1 +1,1 @@
-"""Where cells are computed: executors, the scheduler in front of them, progress."""
+"""Running the cells: executors, progress, and scheduler.py, which assigns workers and restarts crashed ones."""

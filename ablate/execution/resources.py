@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
 from ablate.config.profile import Profile
 from ablate.core.errors import Problems, SpecError
 from ablate.core.hardware import cores, devices
-from ablate.core.section import Section, explain
+from ablate.core.section import Section, read
 from ablate.execution import executors
 from ablate.execution.executors import Executor, Request
 from ablate.execution.scheduler import Follow, Scheduler
@@ -68,10 +66,11 @@ class Resources:
         """Refuse at once what no cell of the profile can run on.
 
         Raises:
-            SpecError: the batch cannot be divided among so many devices, or there are fewer.
+            SpecError: the batch cannot be divided among so many devices, or there are fewer, or CUDA_VISIBLE_DEVICES
+                names others.
         """
+        present = devices()
         if self.per_cell > 1:
-            present = devices()
             distributed.check_ranks(profile, self.per_cell, None if present == ["cpu"] else len(present))
 
     def scheduler(self, profile: Profile, store: Store, follow: Follow, cells: int) -> Scheduler:
@@ -89,7 +88,4 @@ def _validated(kind: type[Executor], options: Mapping[str, Any]) -> Section:
     """The options of an executor, with defaults filled in."""
     if options and not kind.Options.model_fields:
         raise SpecError(f"--executor-option {next(iter(options))}: {kind.name} has no options")
-    try:
-        return kind.Options.model_validate(dict(options), strict=False)
-    except ValidationError as error:
-        raise explain(error, "--executor-option", kind.Options) from None
+    return read(kind.Options, options, "--executor-option", as_json=True)

@@ -1,4 +1,4 @@
-"""An experiment's cells: finished ones cost nothing, a scheduler computes the rest."""
+"""Computes the missing cells of an experiment, through a scheduler."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs.store import Folder, Store
 
-STATES = ("finished", "diverged", "failed", "crashed", "interrupted")
+STATES = ("finished", "diverged", "failed", "crashed", "interrupted", "open")
 
 
 @dataclass
 class Outcome:
-    """How the cells ended: key -> finished, diverged or failed; crashed or interrupted where there is no record."""
+    """How the cells ended: key -> finished, diverged or failed; without a record crashed, interrupted or open."""
 
     states: dict[str, str] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Outcome:
         return [key for key, state in self.states.items() if state in STATES[2:]]
 
     def counts(self) -> dict[str, float]:
-        """The number of cells in each state; crashed and interrupted are left out where there are none."""
+        """The number of cells in each state; the others than the first three are left out where there are none."""
         count = {state: float(list(self.states.values()).count(state)) for state in STATES}
         return {state: n for state, n in count.items() if n or state in STATES[:3]}
 

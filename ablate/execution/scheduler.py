@@ -1,4 +1,4 @@
-"""Cells through an executor: a crash, hang or signal ends one cell and never touches another."""
+"""Runs cells on an executor and restarts those whose worker died; a crash or hang never touches another cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from ablate.execution.executors import Executor
 from ablate.planning.cells import Cell
 from ablate.runs import heartbeat
-from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK
+from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, UNAVAILABLE
 from ablate.runs.store import Folder, Store
 
 POLL_S = 0.1  # between two calls of `poll`
@@ -27,7 +27,8 @@ Follow = Callable[[Folder, bool], None]
 class CellEnd:
     """How a cell ended.
 
-    state: of its record (finished, diverged, failed); without a record crashed, interrupted, or stopped (on request).
+    state: of its record (finished, diverged, failed); without a record crashed, interrupted, open (the machine lacks
+        something) or stopped (on request).
     reason: why there is no result.
     computed: by this scheduler, not by another run.
     """
@@ -135,7 +136,7 @@ class Scheduler:
                 self.executor.stop(path, at_once=True)
 
     def _end(self, cell: Cell, folder: Folder, code: int) -> CellEnd | None:
-        """The end of a cell whose worker ended; None if the cell waits again, for a worker or for another run."""
+        """The end of a cell whose worker ended; None if the cell is restarted, or if another run computes it."""
         record = self.store.record(cell.key)
         since, hung = self.stopping.pop(folder.path, (0.0, ""))
         if code == BUSY and not record:
@@ -147,17 +148,26 @@ class Scheduler:
         requested = bool(since) and not hung
         if requested or code in (INTERRUPTED, -15):
             state, reason = "interrupted", "it was asked to stop"
+        elif code == UNAVAILABLE:
+            state, reason = "open", f"{_last_line(folder)}; the same command tries it again"
+            heartbeat.note_crash(folder, reason)
         else:
             state, reason = "crashed", hung or _reason(folder, code)
             heartbeat.note_crash(folder, reason)
         if code == NO_DISK:
             self.broken = reason
-        elif not requested and self.tries[folder.path] < self.retries:
-            self.tries[folder.path] += 1
-            self.waiting.append(cell)
+        elif not requested and state != "open" and self._restarted(cell, folder.path):
             return None
         self.follow(folder, False)
         return CellEnd(cell, folder, "stopped" if requested else state, reason=reason)
+
+    def _restarted(self, cell: Cell, path: Path) -> bool:
+        """Let the cell wait for a worker that resumes from its checkpoint; False if its retries are used up."""
+        if self.tries[path] >= self.retries:
+            return False
+        self.tries[path] += 1
+        self.waiting.append(cell)
+        return True
 
     def _ended_elsewhere(self) -> list[CellEnd]:
         """The cells of another run that have a record now; a cell that it abandoned waits here."""
@@ -186,15 +196,20 @@ class Scheduler:
         ]
 
 
+def _last_line(folder: Folder) -> str:
+    """The last line of a cell's log, where its worker said why it ended."""
+    with suppress(OSError, IndexError):
+        return folder.log.read_text(errors="replace").splitlines()[-1]
+    return "the machine failed"
+
+
 def _reason(folder: Folder, code: int) -> str:
     """Why a worker ended without a record."""
     if code != NO_DISK:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"the worker ended with {how}; its log is {folder.log}"
-    with suppress(OSError, IndexError):
-        last = folder.log.read_text().splitlines()[-1]
-        if last.startswith("/"):  # a path and what is wrong with it
-            return last
+    if (last := _last_line(folder)).startswith("/"):  # a path and what is wrong with it
+        return last
     if not folder.path.exists():
         return f"{folder.path} is gone"
     full = shutil.disk_usage(folder.path).free < 2**20  # then the log could not be written either

@@ -1,1 +1,1 @@
-"""Use of a finished cell: sampling, editing, export, the best intermediate sigma."""
+"""Using a finished cell: sampling, editing, export, the best intermediate sigma."""

@@ -99,7 +99,7 @@ def colorization() -> Measurement:
 
     def A(x: Tensor) -> Tensor:
         if x.shape[1] != 3:
-            raise SpecError(f"colorize: images of 3 channels are needed, but these have {x.shape[1]}")
+            raise SpecError(f"colorize: needs images with 3 channels, not {x.shape[1]}")
         return torch.einsum("bihw,ij->bjhw", x, Q.to(x))
 
     mask = torch.tensor([0.0, 1.0, 1.0])[:, None, None]

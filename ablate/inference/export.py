@@ -36,6 +36,8 @@ def export(store: Store, key: str, out: Path, diffusers: bool = False) -> Path:
         with atomic_write(out / "model.safetensors") as temporary:
             shutil.copyfile(folder.model, temporary)
         write_json(out / "config.json", exported_config(model))
+        if folder.code.is_dir():
+            shutil.copytree(folder.code, out / folder.code.name, dirs_exist_ok=True)
         if converted is not None:
             converted.save_pretrained(out)
     except OSError as error:

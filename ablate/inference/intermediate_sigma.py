@@ -1,4 +1,4 @@
-"""Searches the best intermediate sigma of two-step sampling, and evaluates it with fresh noise."""
+"""Searches for the best intermediate sigma of two-step sampling, and evaluates it with fresh noise."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class TwoStepFid:
 
 
 def best_sigma(measure: TwoStepFid, log: Log = lambda line: None) -> dict[str, Any]:
-    """Search the best intermediate sigma; returns the content of `midpoint.json`.
+    """Search for the best intermediate sigma; returns the content of `midpoint.json`.
 
     sigma, index: the best sigma and its index among LADDER noise levels; fid, fixed, one_step: mean FID at it, at the
     published sigmas, after one step; by_seed: these FIDs per seed, all of seeds that the search did not use; searched:
@@ -197,7 +197,7 @@ def format_result(result: Mapping[str, Any]) -> str:
 
 
 def write(store: Store, key: str, n: int | None = None, log: Log = lambda line: None) -> dict[str, Any]:
-    """Search the best intermediate sigma of a finished cell; writes `midpoint.json` and `midpoint.png` into its folder.
+    """Search the best intermediate sigma of a finished cell; writes `midpoint.json` and `midpoint.png` beside it.
 
     Args:
         n: samples per FID; by default the profile's number.

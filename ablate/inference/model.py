@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from ablate.core import code
 from ablate.core.errors import SpecError, nearest
 from ablate.core.files import read_json
 from ablate.evaluation.evaluate import to_uint8
@@ -54,7 +55,9 @@ def find(store: Store, key: str) -> Folder:
         reason = nearest(key, keys) if keys else "there are no cells"
         raise SpecError(f"no cell {key!r} in {store.path}: {reason}")
     if len(matches) > 1:
-        raise SpecError(f"cell {key!r} in {store.path}: {len(matches)} keys begin with it")
+        raise SpecError(
+            f"cell {key!r} in {store.path}: {len(matches)} keys begin with this; type more of yours"
+        )
     folder = store.folder(matches[0])
     if not folder.model.exists():
         state = (store.record(matches[0]) or {"state": "unfinished"})["state"]
@@ -69,8 +72,12 @@ def load(store: Store, key: str, device: str = "cpu") -> Model:
         SpecError: as `find`, or weights that do not fit the cell.
     """
     folder = find(store, key)
-    cell = restore(read_json(folder.config))
-    return _model(cell, image_shape(cell.profile), folder.model, device)
+    config = read_json(folder.config)
+    with code.kept(folder.code):
+        cell = restore(config)
+        # cells of older versions do not have the shape of an image
+        shape = _shape(config["image_shape"]) if "image_shape" in config else image_shape(cell.profile)
+        return _model(cell, shape, folder.model, device)
 
 
 def load_export(folder: str | Path, device: str = "cpu") -> Model:
@@ -79,16 +86,18 @@ def load_export(folder: str | Path, device: str = "cpu") -> Model:
     Raises:
         SpecError: the folder has no export of this version, or its weights do not fit.
     """
-    config, weights = read_json(Path(folder) / "config.json"), Path(folder) / "model.safetensors"
+    place = Folder(Path(folder))
+    config, weights = read_json(place.config), place.model
     if not isinstance(config, dict) or config.get("format") != FORMAT or "image_shape" not in config:
         raise SpecError(f"{folder}: no config.json of an export in it")
     if not weights.is_file():
         raise SpecError(f"{folder}: no model.safetensors in it")
-    try:
-        cell, shape = restore(config), _shape(config["image_shape"])
-    except (KeyError, TypeError, ValueError) as error:  # SpecError among them
-        raise SpecError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from None
-    return _model(cell, shape, weights, device)
+    with code.kept(place.code):
+        try:
+            cell, shape = restore(config), _shape(config["image_shape"])
+        except (KeyError, TypeError, ValueError) as error:  # SpecError among them
+            raise SpecError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from None
+        return _model(cell, shape, weights, device)
 
 
 def _shape(plain: Any) -> tuple[int, int, int]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ablate.config.profile import MAX_PIXELS
 from ablate.core.errors import SpecError, nearest
 from ablate.core.hardware import devices
-from ablate.data import datasets
+from ablate.data import datasets, pictures
+from ablate.data.archives import shown
 from ablate.evaluation.evaluate import to_uint8
 from ablate.inference import editing
 from ablate.inference.model import Model, load
@@ -53,9 +55,7 @@ def inpaint(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tens
 def colorize(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
     """Colour a gray version of the image."""
     if y.shape[1] != 3:
-        raise SpecError(
-            f"--task colorize: cell {model.cell.key} generates gray images; 3 channels are needed"
-        )
+        raise SpecError(f"--task colorize: needs 3 channels, but cell {model.cell.key} generates gray images")
     return edited_rows(model, y, sigmas, seed, editing.colorization(), editing.grayscale(y))
 
 
@@ -67,7 +67,7 @@ def superres(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Ten
 def interpolate(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
     """Interpolate from the first image of each pair to the second, between the latent noises of both."""
     if sigmas or len(y) % 2:
-        raise SpecError("--task interpolate: images in pairs are needed, and no --sigmas")
+        raise SpecError("--task interpolate: needs an even number of images and no --sigmas")
     z = editing.latent(model.f, y, seed)
     between = editing.interpolate(model.f, z[::2], z[1::2], SHARES)
     return torch.cat([y[::2, None], between, y[1::2, None]], dim=1)
@@ -76,7 +76,7 @@ def interpolate(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> 
 def denoise(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
     """Add noise of the one level in `sigmas` (0.5 by default) and remove it in one evaluation."""
     if len(sigmas) > 1:
-        raise SpecError(f"--task denoise: one level is needed, but --sigmas has {len(sigmas)}")
+        raise SpecError(f"--task denoise: needs one level in --sigmas, not {len(sigmas)}")
     sigma = sigmas[0] if sigmas else 0.5
     noisy = y + sigma * noise(seed, y.shape[1:], len(y), 0, str(y.device))
     return torch.stack([noisy, editing.denoise(model.f, noisy, sigma), y], dim=1)
@@ -85,29 +85,28 @@ def denoise(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tens
 TASKS: dict[str, Task] = {t.__name__: t for t in (inpaint, colorize, superres, interpolate, denoise)}
 
 
-def read(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """An image file as uint8 (C, H, W): cropped around its middle, resized, gray if C is 1.
+def read(path: Path, shape: tuple[int, int, int], max_pixels: int = MAX_PIXELS) -> Tensor:
+    """An image file as uint8 (C, H, W): opened like those of a data set, cropped around its middle, resized.
 
     Raises:
-        SpecError: the file cannot be read.
+        SpecError: the file cannot be read, or is too large.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     channels, height, width = shape
     try:
-        with Image.open(path) as image:
-            fitted = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
+        image = pictures.opened(path.read_bytes(), max_pixels, None).convert("L" if channels == 1 else "RGB")
+        fitted = ImageOps.fit(image, (width, height))
     except Exception as error:  # Pillow raises many kinds of errors on damaged files
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"--image {path}: {reason.splitlines()[0][:120].lower()}") from None
+        raise SpecError(f"--image {shown(str(path))}: {pictures.reason(error)}") from None
     return torch.from_numpy(np.array(fitted)).reshape(height, width, channels).permute(2, 0, 1)
 
 
 def originals(model: Model, files: Sequence[Path], n: int) -> Tensor:
     """The files, or without any the first n held-out images of the cell's data: (B, C, H, W), float32 in [-1, 1]."""
     if files:
-        pixels = torch.stack([read(path, model.shape) for path in files])
+        pixels = torch.stack([read(path, model.shape, model.cell.profile.data.max_pixels) for path in files])
     else:
         pixels = datasets.load(model.cell.profile.data).test[:n]
     return pixels.float() / 127.5 - 1

@@ -1,4 +1,7 @@
-"""The choices of consistency training: one module per axis, one class per option; importing this fills `AXES`."""
+"""The parts of consistency training that you can exchange: one module per axis, one class per option.
+
+Importing this package fills `AXES`.
+"""
 
 # The order is the order of a recipe's fields, tables and `list`.
 from ablate.ingredients import levels  # isort: skip

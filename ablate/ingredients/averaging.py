@@ -24,9 +24,19 @@ class Averaging(Option):
         """average += (1 - decay) (weights - average) after step k, in place; both are (P,), all parameters flat."""
         average.lerp_(weights, 1 - self(k))
 
+    def initial_share(self, K: int) -> float:
+        """The share of the initial weights in the average after K steps: the product of all decays."""
+        share = 1.0
+        for k in range(K):
+            share *= self(k)
+            if share < NEGLIGIBLE:
+                return 0.0
+        return share
+
 
 averaging = Axis(__doc__, default="constant", base=Averaging)
 
+NEGLIGIBLE = 1e-9  # a share that is not followed further
 Decay = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -40,11 +50,15 @@ class Constant:
     def __call__(self, k: int) -> float:
         return self.decay
 
+    def initial_share(self, K: int) -> float:
+        """decay^K."""
+        return math.pow(self.decay, K)
+
 
 @averaging("warmup")
 @dataclass(frozen=True)
 class Warmup:
-    """clamp(1 - (1 + (k - start) / inv_gamma)^-power, min_decay, max_decay), and 0 before `start` steps.
+    """clamp(1 - (1 + (k - start) / inv_gamma)^-power, min_decay, max_decay) after step `start`, and 0 up to it.
 
     Source: the EMAModel of diffusers, with the same fields; `use_ema` of its script.
     """
@@ -62,7 +76,7 @@ class Warmup:
             )
 
     def __call__(self, k: int) -> float:
-        if k < self.start:
+        if k <= self.start:
             return 0.0
         decay = 1 - math.pow(1 + (k - self.start) / self.inv_gamma, -self.power)
         return min(max(decay, self.min_decay), self.max_decay)
@@ -94,3 +108,7 @@ class Swapped(Constant):
 
     def update(self, average: Tensor, weights: Tensor, k: int) -> None:
         weights.lerp_(average, 1 - self(k))
+
+    def initial_share(self, K: int) -> float:
+        """1."""
+        return 1.0

@@ -46,13 +46,17 @@ class Constant:
 @curriculum("sqrt")
 @dataclass(frozen=True)
 class Sqrt(Growing):
-    """N = ceil(sqrt(k/K ((s1 + 1)^2 - s0^2) + s0^2) - 1) + 1. Source: CM appendix C; s1 = 200 on ImageNet-64."""
+    """N = max(ceil(sqrt(k/K ((s1 + 1)^2 - s0^2) + s0^2) - 1), 1) + 1. Source: CM appendix C; s1 = 200 on ImageNet-64.
+
+    The maximum is in CM's code, not in the paper: with s0 = 1 the first step has two levels, too.
+    """
 
     s0: Count = 2
     s1: Count = 150
 
     def __call__(self, k: int, K: int) -> int:
-        return math.ceil(math.sqrt(k / K * ((self.s1 + 1) ** 2 - self.s0**2) + self.s0**2) - 1) + 1
+        intervals = math.ceil(math.sqrt(k / K * ((self.s1 + 1) ** 2 - self.s0**2) + self.s0**2) - 1)
+        return max(intervals, 1) + 1
 
 
 @curriculum("linear")

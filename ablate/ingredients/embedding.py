@@ -53,7 +53,7 @@ class Fourier:
         channels: E, even.
     """
 
-    scale: Annotated[float, Field(gt=0)] = 0.02
+    scale: Annotated[float, Field(gt=0, le=1e6)] = 0.02
     channels: Annotated[int, Field(ge=2)] = 256
 
     def __post_init__(self) -> None:

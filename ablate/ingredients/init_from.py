@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from ablate.core.errors import SpecError
+from ablate.core.files import typed_path
 from ablate.core.registry import Axis
 from ablate.core.rng import number
 
@@ -56,7 +57,7 @@ class File:
         _load(network, self._file(), f"init_from.path: {self.path!r}")
 
     def _file(self) -> Path:
-        path = Path(self.path).expanduser()
+        path = typed_path(self.path, "init_from.path")
         return path / WEIGHTS if path.is_dir() else path
 
     def require(self) -> None:
@@ -87,10 +88,11 @@ class Run:
         _load(network, self._file(), f"init_from.key: {self.key!r}")
 
     def _file(self) -> Path:
-        files = sorted(Path(self.runs).expanduser().glob(f"{self.key}*/{WEIGHTS}"))
+        runs = typed_path(self.runs, "init_from.runs")
+        files = sorted(runs.glob(f"{self.key}*/{WEIGHTS}"))
         if len(files) != 1:
             reason = f"{len(files)} finished cells begin so" if files else "no finished cell"
-            raise SpecError(f"init_from.key: {self.key!r}: {reason} in {Path(self.runs).resolve()}")
+            raise SpecError(f"init_from.key: {self.key!r}: {reason} in {runs.resolve()}")
         return files[0]
 
     def require(self) -> None:

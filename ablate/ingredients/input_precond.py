@@ -24,7 +24,7 @@ class InputPrecond(Option):
 
 input_precond = Axis(__doc__, default="cm", base=InputPrecond)
 
-SigmaData = Annotated[float, Field(gt=0, le=100)]
+SigmaData = Annotated[float, Field(ge=1e-6, le=100)]
 
 
 @input_precond("cm")

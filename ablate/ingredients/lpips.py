@@ -12,6 +12,7 @@ from typing import Any, Literal
 import filelock
 
 from ablate.core.errors import SpecError
+from ablate.core.files import typed_path
 from ablate.core.lazy import torch
 
 FOLDER = "ABLATE_LPIPS_WEIGHTS"  # environment variable: the folder with the two files
@@ -28,8 +29,9 @@ Pooling = Literal["average", "max"]
 
 def folder() -> Path:
     """The folder of the weights: the one that the environment variable names, else torch hub's cache."""
-    named = os.environ.get(FOLDER)
-    return Path(named).expanduser() if named else Path(torch.hub.get_dir()) / "checkpoints"
+    if named := os.environ.get(FOLDER):
+        return typed_path(named, FOLDER)
+    return typed_path(torch.hub.get_dir(), "TORCH_HOME") / "checkpoints"
 
 
 def require() -> None:

@@ -15,7 +15,7 @@ from ablate.ingredients import lpips
 
 
 class Metric(Option):
-    """A metric also states whether it is a function of the whole image's norm."""
+    """Besides the distance, a metric declares whether it depends on the norm of the whole difference image."""
 
     whole_image_norm: ClassVar[bool] = True  # it depends on ||x - y|| only; check 10 of `doctor` tests this
 
@@ -23,7 +23,7 @@ class Metric(Option):
 metric = Axis(__doc__, default="pseudo_huber", base=Metric)
 
 C = Annotated[
-    float, Field(gt=0, le=1e4, json_schema_extra={"search": {"low": 1e-3, "high": 1.0, "log": True}})
+    float, Field(ge=1e-6, le=1e4, json_schema_extra={"search": {"low": 1e-3, "high": 1.0, "log": True}})
 ]
 
 

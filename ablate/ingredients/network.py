@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from ablate.core import code
 from ablate.core.errors import SpecError, missing_extra, nearest
 from ablate.core.registry import Axis, Option, depends_on
 
@@ -225,6 +226,18 @@ class Module:
         module, colon, name = self.path.partition(":")
         if not (module and colon and name):
             raise SpecError(f"path: must be 'package.module:ClassName', but got {self.path!r}")
+
+    def code_modules(self) -> tuple[str, ...]:
+        """The module in `path`."""
+        return (self.path.partition(":")[0],)
+
+    def require(self) -> None:
+        """Raise a SpecError if there is no module of this name; it is not imported."""
+        if not code.exists(*self.code_modules()):
+            raise SpecError(
+                f"network.path: {self.path!r}: no module {self.code_modules()[0]!r} is installed, in the current "
+                "folder or beside the experiment file"
+            )
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """Your network; SpecError if there is no such class or it refuses its arguments."""

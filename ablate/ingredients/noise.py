@@ -7,18 +7,28 @@ Only pairings without a ladder need it.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
-from ablate.core.registry import Axis
+from ablate.core.registry import Axis, Option
 
-noise = Axis(__doc__, default="lognormal")
+
+class Noise(Option):
+    """Besides the probabilities, a distribution states on which ladders it is defined."""
+
+    def check(self, low: float, high: float) -> None:
+        """Raise a SpecError if it has no probability between the levels `low` and `high`."""
+
+
+noise = Axis(__doc__, default="lognormal", base=Noise)
 
 PMean = Annotated[float, Field(ge=-20, le=20, json_schema_extra={"search": {"low": -2.5, "high": 1.0}})]
-PStd = Annotated[float, Field(gt=0, le=20, json_schema_extra={"search": {"low": 0.8, "high": 3.0}})]
+PStd = Annotated[float, Field(ge=1e-3, le=20, json_schema_extra={"search": {"low": 0.8, "high": 3.0}})]
 
 
 @noise("uniform")
@@ -40,6 +50,7 @@ class Uniform:
 class Lognormal:
     """p_i proportional to erf((ln sigma_{i+1} - p_mean) / (sqrt2 p_std)) - erf((ln sigma_i - p_mean) / (sqrt2 p_std)).
 
+    Both tails keep their digits. A ladder beyond about 37 p_std from p_mean, where they end, is refused.
     Source: iCT section 3.5. p_mean = +1.1 is defect D12 (two public trainers lost the sign).
     """
 
@@ -48,11 +59,19 @@ class Lognormal:
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         z = (sigma.double().log() - self.p_mean) / (math.sqrt(2) * self.p_std)
-        # in a tail erf loses digits; erfc of the mirrored side keeps them
-        mass = torch.where(
-            z[:-1] > 0, torch.erfc(z[:-1]) - torch.erfc(z[1:]), torch.erf(z[1:]) - torch.erf(z[:-1])
-        )
+        low, high = z[:-1], z[1:]
+        # in a tail erf loses digits; erfc keeps them
+        tail = torch.where(low > 0, torch.erfc(low) - torch.erfc(high), torch.erfc(-high) - torch.erfc(-low))
+        mass = torch.where((low > 0) | (high < 0), tail, torch.erf(high) - torch.erf(low))
         return mass / mass.sum()
+
+    def check(self, low: float, high: float) -> None:
+        """Raise a SpecError if it has no probability between the levels `low` and `high`."""
+        z = [(math.log(s) - self.p_mean) / (math.sqrt(2) * self.p_std) for s in (low, high)]
+        near, far = z if z[0] > 0 else (-z[1], -z[0])
+        if near > 0 and math.erfc(near) - math.erfc(far) < sys.float_info.min:
+            law = f"ln sigma of the levels, {math.log(low):.3g} to {math.log(high):.3g}, must be within 37 p_std"
+            raise SpecError(f"noise: {law} of p_mean, but got p_mean={self.p_mean}, p_std={self.p_std}")
 
     def quantile(self, u: torch.Tensor, levels: Any) -> torch.Tensor:
         """exp(p_mean + p_std Phi^-1(.)): ln sigma is normal, truncated at the ends of the ladder."""

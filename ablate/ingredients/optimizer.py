@@ -25,7 +25,7 @@ class Adaptive:
 
     lr: Rate = 1e-4
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    eps: Annotated[float, Field(ge=1e-15, le=1)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
     clip: Annotated[float, Field(gt=0)] | None = None
 

@@ -1,4 +1,7 @@
-"""pairing: (k, K, u in [0, 1) (B,)) -> (sigma_teacher, sigma_student) (B,), noise levels in float64."""
+"""pairing: (k, K, u in [0, 1) (B,)) -> (sigma_teacher, sigma_student) (B,), noise levels in float64.
+
+It chooses the two noise levels at which student and teacher see an image.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,24 @@ from pydantic import Field
 from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
 from ablate.core.registry import Axis, Option, depends_on
+from ablate.ingredients.levels import LEAST_GAP
 
 
 class Pairing(Option):
-    """A pairing also states whether it uses one level and a derivative instead of two levels."""
+    """Besides the levels, a pairing declares whether the loss uses one level and a derivative instead of two."""
 
     tangent: ClassVar[bool] = False  # True: it has `gap`, and the loss is `loss.tangential`
+
+    def check(self, K: int) -> None:
+        """Raise a SpecError if a run of K steps has no levels to draw; without torch, for planning."""
 
 
 pairing = Axis(__doc__, default="grid", base=Pairing)
 
 PMean = Annotated[float, Field(ge=-20, le=20)]
-PStd = Annotated[float, Field(gt=0, le=20)]
-LEAST_GAP = 1e-3  # in units of sigma_min: least distance of t above it, so that float32 images at the two levels differ
+PStd = Annotated[float, Field(ge=1e-3, le=20)]
+ROUNDING = 1e-6  # of a sum of probabilities; float32 has less
+MOST_SHRINKING = 2.0**23  # float32 images at two levels a smaller share of t apart are equal
 
 
 @pairing("grid")
@@ -45,6 +53,14 @@ class Grid:
         index = torch.searchsorted(cdf, u.double(), right=True).clamp_(max=len(cdf) - 1)
         return sigma[index], sigma[(index + self.skip_steps).clamp_(max=len(sigma) - 1)]
 
+    def check(self, K: int) -> None:
+        """Raise a SpecError if the ladder of the first or the last step of K has no pairs to draw."""
+        for k in (0, K - 1):
+            if (N := self.curriculum(k, K)) < 2:
+                raise SpecError(f"curriculum: N >= 2 must hold, but got N={N} at step {k} of {K}")
+            if ends := self.levels.ends(N):
+                self.noise.check(*ends)
+
 
 @pairing("ect")
 @dataclass(frozen=True)
@@ -60,7 +76,7 @@ class Ect:
     and 1 (the same last pair), its ImageNet-64 code q = 4.
 
     Args:
-        q: factor by which the gap shrinks per stage, above 1.
+        q: factor by which the gap shrinks per stage, above 1; q^stages is at most 2^23.
         k, b: height and slope of n(t), which widens the pairs of small t.
         stages: how often the gap is divided by q during training.
     """
@@ -72,6 +88,11 @@ class Ect:
     b: Annotated[float, Field(ge=0, le=1e3)] = 1.0
     stages: Annotated[int, Field(ge=1, le=40)] = 8
     levels: Any = depends_on("levels")
+
+    def __post_init__(self) -> None:
+        if self.q**self.stages > MOST_SHRINKING:
+            law = "q^stages <= 2^23 must hold, or float32 images of a pair are equal"
+            raise SpecError(f"{law}, but got q={self.q}, stages={self.stages}")
 
     def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = self.levels.sigma_min, self.levels.sigma_max
@@ -108,6 +129,10 @@ class Continuous:
         t = self.noise.quantile(u, self.levels)
         return t, t
 
+    def check(self, K: int) -> None:
+        """Raise a SpecError if the distribution has no mass on the levels."""
+        self.noise.check(self.levels.sigma_min, self.levels.sigma_max)
+
     def gap(self, t: torch.Tensor) -> torch.Tensor:
         """The distance (B,) from t (B,) to the level below it, float64."""
         gap: torch.Tensor = self.levels.slope(t) / self.intervals
@@ -116,6 +141,15 @@ class Continuous:
 
 @functools.lru_cache(maxsize=32)  # N changes rarely
 def ladder(levels: Any, noise: Any, N: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """The levels (N,) and the cumulative probability (N-1,) of their pairs."""
+    """The levels (N,) and the cumulative probability (N-1,) of their pairs.
+
+    Raises:
+        SpecError: the levels do not ascend from above 0, or the probabilities are no distribution over their pairs.
+    """
     sigma = levels(N)
-    return sigma.to(device), noise(sigma).cumsum(0).to(device)
+    if not (sigma[0] > 0 and (sigma.diff() > 0).all() and sigma[-1].isfinite()):
+        raise SpecError(f"levels: {levels.name}: the {N} levels must be finite and ascend from above 0")
+    p = noise(sigma)
+    if not (p >= 0).all() or abs(float(p.sum()) - 1) > ROUNDING:
+        raise SpecError(f"noise: {noise.name}: the probabilities of the {N - 1} pairs must add up to 1")
+    return sigma.to(device), p.cumsum(0).to(device)

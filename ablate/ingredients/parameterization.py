@@ -19,8 +19,8 @@ class Parameterization(Option):
 
 parameterization = Axis(__doc__, default="cm", base=Parameterization)
 
-SigmaMin = Annotated[float, Field(gt=0, lt=1e6)]
-SigmaData = Annotated[float, Field(gt=0, le=100)]
+SigmaMin = Annotated[float, Field(ge=1e-6, lt=1e6)]
+SigmaData = Annotated[float, Field(ge=1e-6, le=100)]
 
 
 @parameterization("cm")

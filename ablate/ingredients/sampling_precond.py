@@ -33,7 +33,7 @@ class Scheduler:
     sigma_min is that of the levels.
     """
 
-    sigma_data: Annotated[float, Field(gt=0, le=100)] = 0.5
+    sigma_data: Annotated[float, Field(ge=1e-6, le=100)] = 0.5
     replays: ClassVar[tuple[str, ...]] = ("D1-3",)
 
     def __call__(self, parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""teacher: N -> mu, the decay of the teacher's weights toward the student's (0: the student under stop-gradient)."""
+"""teacher: N -> mu, the decay of the teacher's weights toward the student's (0: the student under stop-gradient).
+
+The noise level that the teacher sees: pairing.py. The loss of both: `ablate/training/loss.py`.
+"""
 
 from __future__ import annotations
 

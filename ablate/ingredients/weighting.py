@@ -12,7 +12,7 @@ from ablate.core.registry import Axis
 
 weighting = Axis(__doc__, default="inverse_gap")
 
-SigmaData = Annotated[float, Field(gt=0, le=100)]
+SigmaData = Annotated[float, Field(ge=1e-6, le=100)]
 
 
 @weighting("uniform")

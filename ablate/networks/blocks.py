@@ -22,7 +22,7 @@ NEARLY_ZERO = (
 
 @dataclass(frozen=True)
 class Style:
-    """What the members of the family differ in, besides their size.
+    """How the networks of the family differ, besides their size.
 
     Args:
         taps: resampling filter.
@@ -35,6 +35,7 @@ class Style:
         eps: of the group norms.
         init, init_attention: initialization of all layers, and of the attention's queries, keys and values.
         label_last: True: labels are added after the two layers of the embedding; False: before them.
+        first_multiplied: True: the first convolution has the channels of the first level; False: the network's width.
     """
 
     taps: tuple[int, ...]
@@ -48,6 +49,7 @@ class Style:
     init: Init
     init_attention: Init
     label_last: bool
+    first_multiplied: bool
 
     @property
     def init_last(self) -> Init:
@@ -59,7 +61,9 @@ class Style:
         heads = max(1, channels // (self.head_channels or channels))
         if channels % heads:
             tail = f"at head_channels={self.head_channels}"
-            raise SpecError(f"head_channels: {channels} channels make no {heads} equal heads {tail}")
+            raise SpecError(
+                f"head_channels: {channels} channels cannot be split into {heads} equal heads {tail}"
+            )
         return heads
 
 

@@ -30,6 +30,7 @@ DDPMPP = Style(
     init=XAVIER,
     init_attention=Init("xavier", math.sqrt(0.2)),
     label_last=False,
+    first_multiplied=False,
 )
 NCSNPP = replace(DDPMPP, taps=(1, 3, 3, 1), input_skips=True)
 ADM = Style(
@@ -44,6 +45,7 @@ ADM = Style(
     init=KAIMING,
     init_attention=KAIMING,
     label_last=True,
+    first_multiplied=True,
 )
 
 
@@ -96,8 +98,8 @@ class UNet(nn.Module):
             law = f"height and width must be multiples of 2^(levels-1) = {2**halvings}"
             raise SpecError(f"multipliers: {law}, but got {shape[1]}x{shape[2]} and {halvings + 1} levels")
         self.condition = Condition(embedding, size.width, classes, style)
-        self.first = Conv(shape[0], size.width, 3, style.init)
         plan = Plan(shape, style, size)
+        self.first = Conv(shape[0], plan.channels, 3, style.init)
         self.down = nn.ModuleList(plan.down(level) for level in range(halvings + 1))
         self.middle = nn.ModuleList([plan.block(plan.channels, attends=True), plan.block(plan.channels)])
         self.up = nn.ModuleList(plan.up(level) for level in range(halvings, -1, -1))
@@ -124,8 +126,9 @@ class Plan:
 
     def __init__(self, shape: tuple[int, int, int], style: Style, size: Size):
         self.style, self.size, self.shape = style, size, shape
-        self.channels, self.image = size.width, shape[0]
-        self.skips = [size.width]
+        self.image = shape[0]
+        self.channels = size.width * (size.multipliers[0] if style.first_multiplied else 1)
+        self.skips = [self.channels]
 
     def block(self, outputs: int, resample: Resample | None = None, attends: bool = False) -> Block:
         """The next block; its output has `outputs` channels."""

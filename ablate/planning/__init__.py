@@ -1,1 +1,1 @@
-"""Experiment files: plan kinds, rows, cells and their keys, claims."""
+"""Experiment files: plan kinds, rows, cells and their keys, claims and the test of each kind."""

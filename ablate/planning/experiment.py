@@ -12,6 +12,19 @@ from ablate.planning.cells import Cell, Row
 from ablate.planning.claims import Claim
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What the command line chose for a file: its report is of this too.
+
+    profile: a shipped profile's name, else the path of its file; empty: unknown.
+    own: the file itself names this profile.
+    """
+
+    profile: str = ""
+    own: bool = True
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Experiment:
     """A planned experiment file."""
@@ -30,12 +43,15 @@ class Experiment:
         1  # interim analyses and the final one; each tests all claims, so each can give a false positive
     )
     more_seeds: tuple[int, ...] = ()  # may be added until the claims are decided
+    origin: Origin = field(default_factory=Origin)
+    left_out: tuple[Row, ...] = ()  # rows of the file that this command does not compute
 
     def only(self, rows: Sequence[Row]) -> Experiment:
         """A copy with only these rows and their cells, and its own list of notes."""
         keys = {key for row in rows for key in row.keys}
         cells = {key: cell for key, cell in self.cells.items() if key in keys}
-        return replace(self, rows=[*rows], cells=cells, notes=[*self.notes])
+        left_out = (*self.left_out, *(row for row in self.rows if row not in rows))
+        return replace(self, rows=[*rows], cells=cells, notes=[*self.notes], left_out=left_out)
 
 
 def listing(experiment: Experiment) -> dict[str, Any]:

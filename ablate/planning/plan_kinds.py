@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from ablate.config.profile import Profile
 from ablate.config.recipe import Specs
 from ablate.core import yaml_files
-from ablate.core.errors import Problems, SpecError, nearest, yaml_hint
+from ablate.core.errors import Problems, SpecError, is_one_line, nearest, yaml_hint
 from ablate.core.registry import AXES
+from ablate.core.typed import text_of
 
 MOST_ROWS = 100_000
 
@@ -51,7 +52,7 @@ def _format_overrides(overrides: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping):
             rest = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
             return f"{value.get('name')}({rest})" if rest else str(value.get("name"))
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return f"{value:g}" if isinstance(value, float) else text_of(value) or str(value)
 
     return ", ".join(f"{k}={format_value(v)}" for k, v in overrides.items())
 
@@ -59,9 +60,7 @@ def _format_overrides(overrides: Mapping[str, Any]) -> str:
 def _list(planner: Planner, value: Any, path: str) -> list[Draft]:
     """Rows that the file spells out: `{label, set, base}`."""
     if not isinstance(value, list):
-        raise SpecError(
-            f"{path}: a list of rows is needed here, not {type(value).__name__} {str(value)[:40]!r}"
-        )
+        raise SpecError(f"{path}: needs a list of rows, not {type(value).__name__} {str(value)[:40]!r}")
     drafts = []
     for i, entry in enumerate(value):
         with planner.problems:
@@ -86,7 +85,10 @@ def _list(planner: Planner, value: Any, path: str) -> list[Draft]:
 def _label(value: Any, path: str) -> str:
     if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
         raise SpecError(f"{path}: {value!r} is not text{yaml_hint(value)}")
-    return "" if value is None else str(value)
+    label = "" if value is None else text_of(value) or str(value)
+    if not is_one_line(label):
+        raise SpecError(f"{path}: {value!r}: a label is one line without control characters")
+    return label
 
 
 def _draft(
@@ -99,9 +101,9 @@ def _draft(
 def _columns(value: Any, path: str) -> dict[str, list[Any]]:
     columns = yaml_files.mapping(value, path)
     if not columns:
-        raise SpecError(f"{path}: at least one field is needed here")
+        raise SpecError(f"{path}: needs at least one field")
     wrong = [
-        f"{path}.{k}: a list of values is needed here, not {v!r}"
+        f"{path}.{k}: needs a list of values, not {v!r}"
         for k, v in columns.items()
         if not isinstance(v, list)
     ]
@@ -178,7 +180,7 @@ def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
     low, start, high, end = _ends(planner, value, path, ("order",))
     order = value.get("order", [])
     if not isinstance(order, list):
-        raise SpecError(f"{path}.order: a list of axes is needed here, not {order!r}")
+        raise SpecError(f"{path}.order: needs a list of axes, not {order!r}")
     unknown = [
         f"{path}.order[{i}]: {a!r} is not an axis; {nearest(a, AXES)}"
         for i, a in enumerate(order)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ablate.config import recipe as recipes
 from ablate.config.profile import Profile, load_profile
@@ -16,13 +16,14 @@ from ablate.config.recipe import Recipe, Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
-from ablate.core.section import FileName, Section, explain
+from ablate.core.section import FileName, Section, read
 from ablate.data import datasets
 from ablate.evaluation import evaluate
-from ablate.planning import claims
+from ablate.planning import claims, domain, unreached
 from ablate.planning.cells import Cell, Row
-from ablate.planning.experiment import Experiment
+from ablate.planning.experiment import Experiment, Origin
 from ablate.planning.plan_kinds import KINDS, Draft
+from ablate.planning.recorded import images
 
 
 class Seeds(Section):
@@ -56,11 +57,22 @@ class File(Section):
     claims: list[dict[str, Any]] = []
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A profile as recorded cells have it, to plan where its images are not at hand."""
+
+    profile: Profile
+    fingerprint: str
+    shape: tuple[int, int, int]
+
+
 def load(
     path: str | Path,
     profile: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
+    recorded: Recorded | None = None,
+    runs: Path | None = None,
 ) -> Experiment:
     """Plan the experiment file at `path`.
 
@@ -68,6 +80,8 @@ def load(
         profile: replaces the file's profile.
         overrides: dotted `--set` values; those under `profile.` change the profile.
         seeds: replace the file's seeds.
+        recorded: replaces the profile and what is read from its images.
+        runs: the cells that say which images they had, for commands that only read: needed if these are gone.
     Raises:
         SpecError: all errors of the file together, each with path, value and nearest right word.
     """
@@ -75,7 +89,7 @@ def load(
     content = _validated(yaml_files.mapping(yaml_files.read(file), str(file)), file)
     try:
         recipes.load_plugins(content.imports, file)
-        return Planner(file, content, profile, dict(overrides or {}), seeds).experiment()
+        return Planner(file, content, profile, dict(overrides or {}), seeds, recorded, runs).experiment()
     except SpecError as error:
         raise error.under(str(file)) from None
 
@@ -96,10 +110,7 @@ def _is_study(content: dict[str, Any]) -> bool:
 def _validated(content: dict[str, Any], file: Path) -> File:
     if _is_study(content):
         raise SpecError(f"{file}: search: this is a study file, for `ablate study`; an experiment has `plan`")
-    try:
-        validated = File.model_validate(content, strict=True)
-    except ValidationError as error:
-        raise explain(error, str(file), File) from None
+    validated = read(File, content, str(file))
     problems = Problems()
     if not validated.plan:
         problems.add(f"{file}: plan: it is empty; {nearest('', KINDS)}")
@@ -112,7 +123,7 @@ def _validated(content: dict[str, Any], file: Path) -> File:
 
 
 def _seed_problems(seeds: Sequence[int], path: str) -> list[str]:
-    problems = [] if seeds else [f"{path}: at least one is needed"]
+    problems = [] if seeds else [f"{path}: needs at least one seed"]
     problems += [f"{path}: {s}: a seed is at least 0 and below 2^31" for s in seeds if not 0 <= s < 2**31]
     return problems + [
         f"{path}: {s} is listed twice" for s in sorted({s for s in seeds if list(seeds).count(s) > 1})
@@ -129,6 +140,8 @@ class Planner:
         profile: str | None,
         overrides: dict[str, Any],
         seeds: Sequence[int] | None,
+        recorded: Recorded | None = None,
+        runs: Path | None = None,
     ):
         self.file, self.content, self.default_base = file, content, content.base
         self.problems, self.notes = Problems(), list[str]()
@@ -139,6 +152,9 @@ class Planner:
         self.profile = load_profile(profile or content.profile, profile_overrides, file)
         # the adapt of another profile may make rows equal
         self.original_profile = not profile or profile == content.profile
+        self.origin = Origin(
+            _shipped_or_path(profile or content.profile, file), self.original_profile, overrides
+        )
         named = content.seeds if isinstance(content.seeds, list) else list(range(content.seeds.min))
         self.seeds = tuple(seeds if seeds is not None else named)
         self.more_seeds: tuple[int, ...] = ()
@@ -147,7 +163,10 @@ class Planner:
         self.problems.add(*_seed_problems(self.seeds, "--seeds"))
         with self.problems:
             evaluate.check(self.profile.evaluation.extractor)
-        self.shape = image_shape(self.profile)
+        recorded = self.recorded = recorded or (self._recorded(runs) if runs else None)
+        if recorded:
+            self.profile = recorded.profile
+        self.shape = recorded.shape if recorded else image_shape(self.profile)
         self.known_specs: dict[str, Specs] = {}
 
     def experiment(self) -> Experiment:
@@ -157,14 +176,30 @@ class Planner:
         c = self.content
         planned = Experiment(c.name, self.file, c.summary, self.profile, self.seeds, notes=self.notes)
         planned.claims, planned.more_seeds = list(self._claims()), self.more_seeds
-        planned.analyses = 1 + len(self.more_seeds)
-        fingerprint = datasets.fingerprint(self.profile.data) if not self.problems.found else ""
+        planned.analyses, planned.origin = 1 + len(self.more_seeds), self.origin
+        fingerprint = self.fingerprint() if not self.problems.found else ""
         for draft in drafts:
             with self.problems:
                 self.add_row(draft, planned, fingerprint)
         self.problems.check()
+        planned.notes += unreached.notes(planned.rows, self.profile)
         self._check_claims(planned)
         return planned
+
+    def _recorded(self, runs: Path) -> Recorded:
+        """The profile's images as they are or, if they cannot be read, as cells in `runs` recorded them."""
+        try:
+            shape = image_shape(self.profile)
+            return Recorded(self.profile, datasets.fingerprint(self.profile.data), shape)
+        except SpecError as error:
+            if (found := images(self.profile.data, runs)) is None:
+                raise
+            self.notes.append(f"{error.problems[0]}: the cells trained on images {found[0]} are shown")
+            return Recorded(self.profile, *found)
+
+    def fingerprint(self) -> str:
+        """The fingerprint of the images."""
+        return self.recorded.fingerprint if self.recorded else datasets.fingerprint(self.profile.data)
 
     def _claims(self) -> Iterator[claims.Claim]:
         for i, entry in enumerate(self.content.claims):
@@ -207,7 +242,7 @@ class Planner:
     def _recipe(self, specs: Specs, label: str) -> Recipe:
         try:
             recipe = recipes.build(specs).for_images(self.shape)
-            recipe.curriculum(0, self.profile.steps)  # some curricula need a minimum number of steps
+            domain.check(recipe, self.profile)
             for part in recipe.parts().values():  # report missing weights now, not in the worker
                 part.require()
             return recipe
@@ -219,11 +254,9 @@ class Planner:
             entry = dict(entry)
             priority = entry.pop("priority", 0)
             if isinstance(priority, bool) or not isinstance(priority, int):
-                raise SpecError(f"{path}.priority: a whole number is needed here, but got {priority!r}")
+                raise SpecError(f"{path}.priority: needs a whole number, not {priority!r}")
             if len(entry) != 1:
-                raise SpecError(
-                    f"{path}: one of {', '.join(KINDS)} is needed here, but got {sorted(map(str, entry))}"
-                )
+                raise SpecError(f"{path}: needs one of {', '.join(KINDS)}, not {sorted(map(str, entry))}")
             kind, value = next(iter(entry.items()))
             if kind not in KINDS:
                 raise SpecError(f"{path}: no plan kind {kind!r}; {nearest(kind, KINDS)}")
@@ -257,6 +290,13 @@ class Planner:
             if key in adapt:
                 note = f"{path}: profile {self.profile.name} adapts {key}; the row's value is used"
                 self.notes += [note] if note not in self.notes else []
+
+
+def _shipped_or_path(profile: str, beside: Path) -> str:
+    """The name of a shipped profile, or the full path of another."""
+    file = yaml_files.locate("profiles", profile, "profile", beside)
+    shipped = yaml_files.named("profiles").get(file.stem)
+    return file.stem if shipped and shipped.samefile(file) else str(file.resolve())
 
 
 def adapted(specs: Specs, profile: Profile) -> Specs:

@@ -1,1 +1,1 @@
-"""Tables, figures and pages made from the analysis; rendering alone."""
+"""Tables, figures and pages made from the analysis; rendering only."""

@@ -2,6 +2,7 @@ r"""`table.tex`: a booktabs table per section; it needs `\usepackage{booktabs}` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ablate.analysis.frame import Column, columns
@@ -27,19 +28,17 @@ def _table(results: Results, group: Sequence[int], at: int) -> str:
     lines = [results.lines[i] for i in group]
     bold = {c: best(lines, c) for c in shown}
     rows = [
-        {"Row": line.row.label}
+        {"Row": _cell(line.row.label)}
         | {_heading(c, shown): _fid(line, c, line.index in bold[c]) for c in shown}
         | _change(results.versus[line.index])
         for line in lines
     ]
     table = pd.DataFrame(rows)
-    heading = _escaped(title([line.row for line in lines]))
-    caption = f"{_escaped(experiment.name)}: {heading}. FID, mean $\\pm$ standard deviation over seeds; "
+    heading = escape(title([line.row for line in lines]))
+    caption = f"{escape(experiment.name)}: {heading}. FID, mean $\\pm$ standard deviation over seeds; "
     caption += "bold is the lowest mean and what is not significantly different from it (paired t-test)."
     return str(
-        table.style.hide(axis="index")
-        .format(escape="latex", subset=["Row"])
-        .to_latex(
+        table.style.hide(axis="index").to_latex(
             hrules=True,
             column_format="l" + "r" * (len(table.columns) - 1),
             caption=caption,
@@ -52,7 +51,7 @@ def _table(results: Results, group: Sequence[int], at: int) -> str:
 def _heading(column: Column, shown: Sequence[Column]) -> str:
     plain = f"FID, {column.nfe} step{'s' if column.nfe > 1 else ''}"
     alone = sum(c.nfe == column.nfe for c in shown) == 1
-    return plain if alone else f"{plain} ({_escaped(column.unlike)})"
+    return plain if alone else f"{plain} ({escape(column.unlike)})"
 
 
 def _fid(line: Line, column: Column, bold: bool) -> str:
@@ -73,7 +72,22 @@ def _change(versus: Versus | None) -> dict[str, str]:
     return {"Change": f"${by}$" if by else "--", "$p$ (Holm)": f"${p}$" if p else "--"}
 
 
-def _escaped(text: str) -> str:
-    """Text outside the cells; pandas escapes the labels."""
-    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(words.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in text)
+def _cell(text: str) -> str:
+    """Text that begins a row: a bracket or star there would belong to the line break before it."""
+    return ("{}" if text[:1] in ("[", "*") else "") + escape(text)
+
+
+def escape(text: str) -> str:
+    """`text` letter by letter, as far as the fonts have its letters."""
+    return re.sub("--+", lambda dashes: "{}".join(dashes[0]), "".join(WORDS.get(c, c) for c in text))
+
+
+WORDS = {c: f"\\{c}" for c in "#$%&_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+}

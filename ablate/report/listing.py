@@ -10,7 +10,7 @@ from ablate.analysis.choices import format_value
 from ablate.analysis.lines import Line
 from ablate.analysis.results import Results
 from ablate.core.formats import count, duration
-from ablate.report.markdown import table
+from ablate.report.markdown import escape, table
 from ablate.statistics.bootstrap import Estimate, pair_improvement
 from ablate.statistics.wording import percent
 
@@ -22,9 +22,9 @@ def listing(results: Results) -> str:
     headings = ["row", "what differs", "against", "a run beats the base's", "time per cell", "keys"]
     rows = [
         [
-            line.row.label,
-            _differs(line.row.changed),
-            line.row.base if line.row.changed else "-",
+            escape(line.row.label),
+            escape(_differs(line.row.changed)),
+            escape(line.row.base) if line.row.changed else "-",
             _beats(line, results),
             duration(line.seconds) if line.seconds else "-",
             " ".join(line.row.keys),
@@ -52,7 +52,7 @@ def together(results: Results, group: Sequence[int]) -> str:
     sentences = []
     for base, *rows in aggregate.section(group, results.versus, results.scores):
         mean, middle, beats = aggregate.together([base, *rows], results.versus, results.scores)
-        label = results.experiment.rows[base].label
+        label = escape(results.experiment.rows[base].label)
         sentences.append(
             f"All {count(len(rows), 'row')} against {label}: FID changes by {_ratio(mean)} in the mean over rows and "
             f"by {_ratio(middle)} in the interquartile mean over runs; a run of these rows has a lower FID than a run "

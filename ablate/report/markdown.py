@@ -1,7 +1,8 @@
-"""Pieces of Markdown: tables and footnotes."""
+"""Pieces of Markdown: your own text, tables and footnotes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -16,8 +17,27 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1)
 
 
 def plain(text: str) -> str:
-    """`text` on one line, its bars escaped: a bar ends a table's cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """A table's cell: one line, its bars escaped, since a bar ends the cell."""
+    return one_line(text).replace("|", "\\|")
+
+
+def one_line(text: str) -> str:
+    """`text` with spaces for its line breaks."""
+    return re.sub(r"\s*[\r\n]+\s*", " ", text)
+
+
+def escape(text: str) -> str:
+    """`text` letter by letter: what a person wrote as a label, a name or a path is no markup.
+
+    An underscore inside a word stays bare, as in `noise.p_mean`: it is no emphasis there. A dollar is escaped, since
+    some viewers read mathematics.
+    """
+    return re.sub(r"[\\`*\[\]<>&$~#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
+
+
+def paragraph(text: str) -> str:
+    """`text` letter by letter at the start of a block, where it could begin a list or underline a heading."""
+    return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", escape(text))
 
 
 class Footnotes:
@@ -28,7 +48,7 @@ class Footnotes:
 
     def __call__(self, text: str) -> str:
         """The mark of a note; the same text has the same mark."""
-        text = " ".join(text.split())
+        text = one_line(text)
         if text not in self.texts:
             self.texts.append(text)
         return f"[^{self.texts.index(text) + 1}]"

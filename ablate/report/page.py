@@ -16,7 +16,7 @@ from ablate.core.formats import count, duration, number
 from ablate.planning.experiment import Experiment
 from ablate.report.figure import Figure, figures
 from ablate.report.listing import listing, together
-from ablate.report.markdown import Footnotes, table
+from ablate.report.markdown import Footnotes, escape, paragraph, table
 from ablate.report.sections import Sections
 from ablate.statistics.wording import probability
 
@@ -42,7 +42,7 @@ def page(results: Results, drawn: Sequence[str]) -> str:
     methods = Methods(reference, experiment.profile) if reference else None
     planned = dict.fromkeys((1, len(experiment.profile.evaluation.sigma_mid) + 1))
     sections = Sections(results, columns(results.frame, tuple(planned)), methods, notes)
-    parts = [f"# {experiment.name}", experiment.summary, _budget(experiment, records)]
+    parts = [f"# {escape(experiment.name)}", experiment.summary, _budget(experiment, records)]
     parts += [*_claims(experiment, results.verdicts), *_choices(experiment)]
     for group in groups(experiment.rows):
         parts += [*sections.section(group), together(results, group), _real(records)]
@@ -65,7 +65,7 @@ def _budget(experiment: Experiment, known: Records) -> str:
     seeds += " (the later ones only where a claim was undecided)" if grown else ""
     plural = "s" if len(experiment.seeds) > 1 else ""
     return (
-        f"Profile `{profile.name}` (data {profile.data.name}), seed{plural} {seeds}, "
+        f"Profile {escape(profile.name)} (data {profile.data.name}), seed{plural} {seeds}, "
         f"{profile.images:,} images per cell in batches of {profile.batch:,} ({profile.steps:,} steps); "
         f"{count(len(known), 'cell')}: {ended}."
     )
@@ -82,8 +82,9 @@ def _choices(experiment: Experiment) -> list[str]:
         return []
     left, before, right, after = ends
     differing, common = choices.side_by_side(before, after)
-    body = table(["axis", left, right], differing, left=3)
-    return ["## Design choices", body, f"Common to both: {common}."]
+    cells = [[escape(cell) for cell in row] for row in [["axis", left, right], *differing]]
+    body = table(cells[0], cells[1:], left=3)
+    return ["## Design choices", body, f"Common to both: {escape(common)}."]
 
 
 def _claims(experiment: Experiment, verdicts: Sequence[Verdict]) -> list[str]:
@@ -95,7 +96,10 @@ def _claims(experiment: Experiment, verdicts: Sequence[Verdict]) -> list[str]:
         if n > 1
         else ""
     )
-    rows = [[v.claim.id, v.claim.says, v.state, str(v.n), probability(v.p), _because(v)] for v in verdicts]
+    rows = [
+        [escape(v.claim.id), escape(v.claim.says), v.state, str(v.n), probability(v.p), escape(_because(v))]
+        for v in verdicts
+    ]
     headings = ["", "claim", "verdict", "n", "p (Holm)", "what was seen"]
     return ["## Claims", table(headings, rows, left=6), CLAIMED + more]
 
@@ -160,7 +164,7 @@ def _provenance(known: Records) -> list[str]:
     )
     lines += [f"- Versions: {_versions(origins)}"]
     for fact in ("device", "threads", "data"):
-        values = [str(v) for v in dict.fromkeys(o.get(fact) for o in origins) if v is not None]
+        values = [escape(str(v)) for v in dict.fromkeys(o.get(fact) for o in origins) if v is not None]
         lines += [f"- {fact.capitalize()}: {', '.join(values)}"] if values else []
     return ["\n".join(lines)]
 
@@ -174,4 +178,8 @@ def _versions(origins: Sequence[dict[str, Any]]) -> str:
 
 
 def _noted(planned: Sequence[str]) -> str:
-    return "\n".join(["## Notes of the plan\n", *(f"- {note}" for note in planned)]) if planned else ""
+    return (
+        "\n".join(["## Notes of the plan\n", *(f"- {paragraph(note)}" for note in planned)])
+        if planned
+        else ""
+    )

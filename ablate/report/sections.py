@@ -11,7 +11,7 @@ from ablate.analysis.reference import Methods, Published
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus
 from ablate.core.formats import number
-from ablate.report.markdown import Footnotes, table
+from ablate.report.markdown import Footnotes, escape, paragraph, table
 from ablate.statistics.wording import interval, percent, probability
 
 
@@ -46,7 +46,7 @@ class Sections:
             *(["paper"] if paper else []),
         ]
         rows = [self._row(i, bold) + ([self._paper(i)] if paper else []) for i in group]
-        heading = title([self.experiment.rows[i] for i in group])
+        heading = escape(title([self.experiment.rows[i] for i in group]))
         return [f"## {heading}", self._against(group), table(headings, rows)]
 
     def _against(self, group: Sequence[int]) -> str:
@@ -55,14 +55,14 @@ class Sections:
         if rows[0].section == "ladder":
             return "Each row is the row above with one axis changed."
         if rows[0].section == "leave_one_out":
-            return f"Each row is {rows[0].label} with one axis changed."
-        named = " and ".join(dict.fromkeys(r.base for r in rows))
+            return f"Each row is {escape(rows[0].label)} with one axis changed."
+        named = " and ".join(dict.fromkeys(escape(r.base) for r in rows))
         return f"Each change is relative to the row's base ({named}), if the experiment has that row."
 
     def _row(self, i: int, bold: dict[Column, set[int]]) -> list[str]:
         line = self.lines[i]
         fids = [self._fid(line, column, i in bold[column]) for column in self.columns]
-        return [line.row.label, *fids, *self._change(self.versus[i]), self._seeds(line)]
+        return [escape(line.row.label), *fids, *self._change(self.versus[i]), self._seeds(line)]
 
     @staticmethod
     def _change(versus: Versus | None) -> list[str]:
@@ -92,9 +92,15 @@ class Sections:
         if line.states["diverged"]:
             reason = reasons.get("diverged", "")
             step = re.search(r"step (\d+)", reason)
-            return f"diverged (step {step[1]})" if step else f"diverged ({reason})" if reason else "diverged"
+            return (
+                f"diverged (step {step[1]})"
+                if step
+                else f"diverged ({escape(reason)})"
+                if reason
+                else "diverged"
+            )
         if line.states["failed"]:
-            return "failed" + (self.notes(reasons["failed"]) if "failed" in reasons else "")
+            return "failed" + (self.notes(paragraph(reasons["failed"])) if "failed" in reasons else "")
         return "not run" if line.states["missing"] else "-"
 
     def _seeds(self, line: Line) -> str:

@@ -13,13 +13,23 @@ ROWS = 40  # rows of a figure with a line per row
 
 
 @contextmanager
+def defaults(**changes: Any) -> Iterator[None]:
+    """Apply matplotlib's own defaults with some changes, whatever a matplotlibrc says; yours come back afterwards."""
+    import matplotlib
+
+    own: dict[Any, Any] = {**matplotlib.rcParamsDefault, **changes}
+    del own["backend"]
+    with matplotlib.rc_context(own):
+        yield
+
+
+@contextmanager
 def theme() -> Iterator[None]:
     """Apply the look of all figures; your own settings come back afterwards."""
-    import matplotlib
     import seaborn as sns
 
     with (
-        matplotlib.rc_context(),
+        defaults(**{"text.parse_math": False}),
         sns.axes_style("whitegrid"),
         sns.plotting_context("notebook", font_scale=0.8),
     ):

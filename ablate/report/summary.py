@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from ablate.analysis import sequential
 from ablate.analysis.agreement import agreement
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Verdict
+from ablate.config.profile import ARCHIVES, Profile, load_profile
 from ablate.core import yaml_files
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write
 from ablate.planning import planner
 from ablate.planning.experiment import Experiment
 from ablate.report.html import page
-from ablate.report.markdown import table
+from ablate.report.markdown import escape, table
+from ablate.runs import records_file
 from ablate.runs.store import Store
 from ablate.statistics.wording import probability
 
@@ -40,7 +46,7 @@ def summary(
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> Path:
-    """Write `summary.md` and `summary.html` from what is recorded.
+    """Write `summary.md` and `summary.html` from what is recorded in the runs and in the records files of reports.
 
     Args:
         files: experiment files; those without claims are skipped.
@@ -51,19 +57,20 @@ def summary(
         SpecError: errors in a file, no claims, or no records.
     """
     options = {"overrides": overrides, "seeds": seeds}
-    found, says = _answered(files, runs, options)
+    store = Recorded(runs, reports)
+    found, says = _answered(files, store, options)
     if not says:
         raise SpecError("no claims in " + (", ".join(map(str, files)) or "no files"))
     profiles = list(dict.fromkeys(p for of in found.values() for p in of))
     if not profiles:
-        raise SpecError(f"--runs-dir {runs}: no records of these experiments")
+        raise SpecError(f"--runs-dir {runs}, --reports-dir {reports}: no records of these experiments")
     rows = [
-        [name, says[name], *(_state(found.get(name, {}).get(p)) for p in profiles)]
+        [escape(name), escape(says[name]), *(_state(found.get(name, {}).get(p)) for p in profiles)]
         for name in sorted(says, key=_order)
     ]
     body = table(["", "claim", *profiles], rows, left=2 + len(profiles))
     details = [
-        [name, p, of[p].state, probability(of[p].p), of[p].because]
+        [escape(name), escape(p), of[p].state, probability(of[p].p), escape(of[p].because)]
         for name, of in sorted(found.items(), key=lambda entry: _order(entry[0]))
         for p in of
     ]
@@ -75,7 +82,7 @@ def summary(
         body,
         "## Evidence",
         evidence,
-        *_agreed(files, runs, options),
+        *_agreed(files, store, options),
     ]
     text = "\n\n".join(parts) + "\n"
     reports.mkdir(parents=True, exist_ok=True)
@@ -85,59 +92,106 @@ def summary(
     return reports / "summary.md"
 
 
-def _answered(files: Sequence[Path], runs: Path, options: dict[str, Any]) -> tuple[Answers, dict[str, str]]:
+def _answered(
+    files: Sequence[Path], store: Recorded, options: dict[str, Any]
+) -> tuple[Answers, dict[str, str]]:
     found, says = dict[str, dict[str, Verdict]](), dict[str, str]()
     for file in files:
         if "claims" not in yaml_files.mapping(yaml_files.read(file), str(file)):
             continue
         own = planner.load(file, **options)
         says |= {claim.id: claim.says for claim in own.claims}
-        for name in dict.fromkeys([own.profile.name, *yaml_files.named("profiles")]):
-            for verdict in _of(file, name, own, runs, options):
+        for name in dict.fromkeys([own.profile.name, *store.profiles()]):
+            for verdict in (
+                v for e in _planned(file, name, store, options) for v in Results(e, store).verdicts
+            ):
                 known = found.setdefault(verdict.claim.id, {})
                 known[name] = max(known.get(name, verdict), verdict, key=lambda v: (v.n, v.p))
     return found, says
 
 
-def _of(file: Path, profile: str, own: Experiment, runs: Path, options: dict[str, Any]) -> list[Verdict]:
-    """A file's verdicts on a profile; none where its data are missing or nothing is recorded."""
-    experiment = own if profile == own.profile.name else _planned(file, profile, options)
-    if experiment is None or not _recorded(experiment, runs):
-        return []
-    return _results(experiment, runs).verdicts
+class Recorded(Store):
+    """The runs, and the records files of reports for cells that the runs do not have."""
+
+    def __init__(self, runs: Path, reports: Path):
+        super().__init__(runs)
+        files = sorted(reports.rglob(records_file.FILE))
+        self.lines = {key: line for file in files for key, line in records_file.read(file).items()}
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """The record of cell `key`, or None."""
+        return super().record(key) or self.lines.get(key, {}).get("record")
+
+    def profiles(self) -> list[str]:
+        """The names of all profiles that may have records."""
+        of_lines = (line["record"]["profile"] for line in self.lines.values())
+        return list(dict.fromkeys([*yaml_files.named("profiles"), *of_lines]))
+
+    def images(self, profile: str, planned: Profile | None) -> Iterator[planner.Recorded]:
+        """The profile with the images of its recorded cells, which may be missing here or have another format.
+
+        Args:
+            planned: the profile as it is now; cells of another budget or of other images are left out.
+        """
+        configs = [x["config"] for x in self.lines.values() if x["config"]["profile"]["name"] == profile]
+        for plain in {json.dumps([c["profile"], c["fingerprint"]]): c for c in configs}.values():
+            with suppress(ValidationError):
+                known = Profile.model_validate_json(json.dumps(plain["profile"]), strict=True)
+                size = known.data.resolution or (32 if known.data.path in (None, ARCHIVES[0]) else 0)
+                if size and (planned is None or _alike(known, planned)):
+                    for channels in (3, 1):
+                        yield planner.Recorded(known, plain["fingerprint"], (channels, size, size))
 
 
-def _planned(file: Path, profile: str, options: dict[str, Any]) -> Experiment | None:
-    """A file on a profile; None where its data are missing."""
-    try:
-        return planner.load(file, profile, **options)
-    except SpecError:
-        return None
+def _alike(known: Profile, planned: Profile) -> bool:
+    """Whether two profiles have the same budget, and images by the same name or CIFAR-10's as archives."""
+    a, b = known.keyed(), planned.keyed()
+    named = known.data.name == planned.data.name or (planned.data.name, known.data.path) == (
+        "cifar10",
+        ARCHIVES[0],
+    )
+    for plain in (a, b):
+        plain["data"] = {k: v for k, v in plain["data"].items() if k not in ("name", "path", "test_path")}
+    return named and a == b
 
 
-def _results(experiment: Experiment, runs: Path) -> Results:
-    """An experiment's results, including the seeds that were added for its claims."""
-    return Results(sequential.recorded(experiment, runs), Store(runs))
+def _planned(file: Path, profile: str, store: Recorded, options: dict[str, Any]) -> list[Experiment]:
+    """A file on a profile, with the images here and with those of records; empty where nothing is recorded."""
+    found = []
+    with suppress(SpecError):  # its images are missing, or it is another project's
+        found.append(planner.load(file, profile, **options))
+    here = found[0].profile if found else None
+    if not here and (named := yaml_files.named("profiles").get(profile)):
+        here = load_profile(str(named))
+    found = [e for e in found if _has_records(e, store)]
+    for images in store.images(profile, here):
+        if images.fingerprint not in {c.fingerprint for e in found for c in e.cells.values()}:
+            with suppress(SpecError):
+                found += [
+                    e for e in [planner.load(file, **options, recorded=images)] if _has_records(e, store)
+                ]
+    return [sequential.grown(e, store) for e in found]
 
 
-def _recorded(experiment: Experiment, runs: Path) -> bool:
-    """Whether a cell of the experiment has a record."""
-    return any((runs / key / "record.json").exists() for key in experiment.cells)
+def _has_records(experiment: Experiment, store: Store) -> bool:
+    return any(store.record(key) for key in experiment.cells)
 
 
-def _agreed(files: Sequence[Path], runs: Path, options: dict[str, Any]) -> list[str]:
+def _agreed(files: Sequence[Path], store: Recorded, options: dict[str, Any]) -> list[str]:
     """How far each pair of profiles agrees on the order of a file's rows; empty where only one has records."""
     rows = list[list[str]]()
     for file in files:
         if "plan" not in yaml_files.mapping(yaml_files.read(file), str(file)):
             continue
-        tables = {p: e for p in yaml_files.named("profiles") if (e := _planned(file, p, options))}
-        means = {p: _results(e, runs).row_means() for p, e in tables.items() if _recorded(e, runs)}
+        planned = {p: _planned(file, p, store, options) for p in store.profiles()}
+        means = {
+            p: max((Results(e, store).row_means() for e in of), key=len) for p, of in planned.items() if of
+        }
         for a, b in itertools.combinations(means, 2):
             if agreed := agreement(means[a], means[b]):
                 best = "the same" if agreed.same_best else "another"
                 numbers = [f"{agreed.tau:.2f}", probability(agreed.p), str(agreed.rows)]
-                rows.append([file.stem, f"{a}, {b}", *numbers, best])
+                rows.append([escape(file.stem), escape(f"{a}, {b}"), *numbers, best])
     if not rows:
         return []
     body = table(["experiment", "profiles", "Kendall's tau", "p", "rows", "lowest row"], rows, left=2)

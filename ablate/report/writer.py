@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +23,7 @@ PAGE = "table.md", "index.html"
 
 
 def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
-    """Write an experiment's report, unless it is up to date.
+    """Write an experiment's report, unless it is up to date, or shows results that this one would not.
 
     The tables come first, then the figures, then the page that shows both. A figure that cannot be drawn costs one line
     of warning and is tried again next time.
@@ -28,20 +31,24 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
     Returns:
         The report's folder.
     Raises:
-        SpecError: the folder cannot be made.
+        SpecError: the folder cannot be made, or is another file's.
     """
     from ablate.analysis.results import Results
     from ablate.core.files import read_json, write_json
-    from ablate.report import figure
+    from ablate.report import figure, place
 
-    folder, results = _folder(Path(reports_dir) / experiment.name), Results(experiment, store)
+    folder, results = place.claim(experiment, reports_dir), Results(experiment, store)
     mark, before = _mark(results), read_json(folder / MARK) or {}
     old, names = before.get("figures", []), before.get("figures", [])
     same = before.get("mark") == mark and all((folder / name).is_file() for name in old)
     if same and all((folder / name).is_file() for name in (*tables(), *PAGE)):
         return folder
-    for name, render in tables().items():
-        _text(folder / name, render(results, folder))
+    texts = {name: render(results, folder) for name, render in tables().items()}
+    if why := _fewer(results, folder, texts[place.TABLE]):
+        print(f"{folder} is kept: {why}", file=sys.stderr)
+        return folder
+    for name, text in texts.items():
+        _text(folder / name, text)
     if not same:
         names, whole = figure.draw(results, folder)
         mark = mark if whole else ""
@@ -54,12 +61,12 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
 
 def tables() -> dict[str, Callable[[Results, Path], str]]:
     """File name -> its text, from the results and the report's folder."""
+    from ablate.report import tables as render
     from ablate.report.latex import latex
-    from ablate.report.tables import csv
     from ablate.runs import records_file
 
     return {
-        "table.csv": lambda results, _: csv(results),
+        "table.csv": lambda results, _: render.csv(results),
         "table.tex": lambda results, _: latex(results),
         records_file.FILE: lambda results, folder: records_file.text(
             results.experiment, results.store, folder / records_file.FILE
@@ -84,14 +91,52 @@ def _text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _folder(path: Path) -> Path:
-    from ablate.core.errors import SpecError
+def _fewer(results: Results, folder: Path, table: str) -> str:
+    """Which results the report in `folder` has that a new one would lose, and what to do; empty if none.
 
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    return path
+    A result is lost if it belongs to a row of the file, with any seed. Results of rows that the file no longer has may
+    go, but only for a table without gaps.
+    """
+    from ablate.core.formats import count
+    from ablate.report.place import TABLE
+    from ablate.runs import records_file
+    from ablate.runs.record import RESULTS
+
+    experiment, records = results.experiment, results.records
+    here = {key for key, record in records.items() if record and record["state"] in RESULTS}
+    before = {k: v["record"]["seed"] for k, v in records_file.read(folder / records_file.FILE).items()}
+    elsewhere = "; --reports-dir DIR writes this report to another place"
+    if lost := _lost(experiment, {key: seed for key, seed in before.items() if key not in here}):
+        seeds = ",".join(map(str, sorted({*experiment.seeds, *lost})))
+        more = "" if {*lost} <= {*experiment.seeds} else f"; --seeds {seeds} shows all that are here"
+        return f"it has {count(len(lost), 'result')} that this report would lose{more}{elsewhere}"
+    old = (folder / TABLE).read_text(encoding="utf-8") if (folder / TABLE).is_file() else ""
+    there, now = _count(old), _count(table)
+    if now < there and (not before or len(here) < len(experiment.cells)):
+        return f"it has {count(there, 'result')}, this report {now}{elsewhere}"
+    return ""
+
+
+def _lost(experiment: Experiment, gone: dict[str, int]) -> list[int]:
+    """The seeds of those results that belong to rows of the file."""
+    from ablate.planning.cells import Cell
+
+    if not gone or not experiment.cells:
+        return []
+    some = next(iter(experiment.cells.values()))
+    rows = [row.recipe for row in (*experiment.rows, *experiment.left_out)]
+    known = {
+        Cell.of(recipe, some.profile, seed, some.fingerprint, some.imports).key
+        for recipe in rows
+        for seed in {*gone.values()}
+    }
+    return [seed for key, seed in gone.items() if key in known]
+
+
+def _count(table: str) -> int:
+    """The number of results in `table.csv`, by rows."""
+    lines = csv.DictReader(io.StringIO(table))
+    return sum(int(float(line.get(name) or 0)) for line in lines for name in ("n", "diverged"))
 
 
 def _mark(results: Results) -> str:

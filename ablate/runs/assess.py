@@ -14,6 +14,7 @@ from ablate.data.datasets import Images
 from ablate.evaluation import evaluate
 from ablate.evaluation.metrics import METRICS
 from ablate.planning.cells import Cell
+from ablate.runs.failures import outside_recipe
 from ablate.runs.store import Folder, Store
 from ablate.training.denoiser import Denoiser
 from ablate.training.sampling import generate
@@ -38,20 +39,23 @@ def assess(
     """
     e, seen = cell.profile.evaluation, trainer.k * cell.profile.batch
     cache, device = Store(folder.path.parent).cache, trainer.device
-    extractor = evaluate.extractor(e.extractor, images, cache)
-    reference = evaluate.reference(images, e.samples)
+    with outside_recipe():
+        extractor = evaluate.extractor(e.extractor, images, cache)
+        reference = evaluate.reference(images, e.samples)
     record: dict[str, Any] = {name: [] for name in METRICS}
     metrics: dict[str, float] = {}
     for sigmas in schedules(cell):
         check_stop()
         x, nfe = samples(cell, trainer, sigmas), len(sigmas)
         save_grid(x[: e.grid], folder.samples / f"images_{seen:09d}_{nfe}step.png")
-        measured = evaluate.measure(x, reference, extractor, cache, device)
+        with outside_recipe():
+            measured = evaluate.measure(x, reference, extractor, cache, device)
         for name, entry in evaluate.entries(nfe, sigmas, measured, extractor, reference).items():
             record[name].append(entry.model_dump(exclude_none=True))
             metrics[f"{name}_{nfe}step"] = entry.value
     folder.append(trainer.k, seen, metrics)
-    real = evaluate.of_real_images(images, e.samples, extractor, cache, device)
+    with outside_recipe():
+        real = evaluate.of_real_images(images, e.samples, extractor, cache, device)
     real_fid = {name: real[name] for name in METRICS} | {"n": real.n, "halves": real.metrics["fid"]["halves"]}
     return record | {"floor": real_fid | {"extractor": extractor.label, "reference": reference.label}}
 

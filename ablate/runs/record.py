@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import subprocess
+import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,10 +21,14 @@ from ablate.evaluation.metrics import METRICS, Entry
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
-# exit codes of a worker without a record: another process has the cell; it was asked to stop; nothing can be written
-BUSY, INTERRUPTED, NO_DISK = 75, 130, 74
+RESULTS = "finished", "diverged"  # states of a record that has a result
+
+# exit codes of a worker without a record: another process has the cell; it was asked to stop; nothing can be written;
+# this machine lacks something that the cell needs
+BUSY, INTERRUPTED, NO_DISK, UNAVAILABLE = 75, 130, 74, 69
 # errors of the disk, not of the cell: it is full or read-only, or the folder is gone
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EIO}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+UNWRITABLE = FULL | {errno.ENOENT, errno.EACCES, errno.EIO}
 
 
 class RealFid(BaseModel):
@@ -86,12 +93,25 @@ def blank(config: Mapping[str, Any], state: str, reason: str | None = None) -> d
     }
 
 
+HOOK = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+)  # by them, git's hooks name a repository
+CODE = "ablate", "experiments"  # folders whose changes a record mentions
+ROOT = Path(__file__).parents[2]  # of this package's repository, if it is not installed
+
+
 @lru_cache(maxsize=1)
 def _provenance() -> dict[str, Any]:
+    own = _own_repository(ROOT)
     packages = {"ablate": "ablate-ct"} | {p: p for p in ("torch", "torchvision", "torch-fidelity", "numpy")}
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "..", "../../experiments")),
+        "commit": _git(ROOT, "rev-parse", "HEAD") if own else None,
+        "dirty": bool(_git(ROOT, "status", "--porcelain", "--untracked-files=no", "--", *CODE))
+        if own
+        else None,
         "versions": {
             "python": platform.python_version(),
             **{name: _version(p) for name, p in packages.items()},
@@ -112,11 +132,21 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _git(*arguments: str) -> str | None:
-    """The output of git in the package's repository; None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+def _own_repository(root: Path) -> bool:
+    """Whether `root` is the top of a repository of this package, not a folder in yours or your project with a copy."""
+    with suppress(OSError, ValueError, LookupError):
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+        top = _git(root, "rev-parse", "--show-toplevel")
+        return project == "ablate-ct" and top is not None and Path(top).samefile(root)
+    return False
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """The output of git in a folder, whatever repository the environment names; None outside a repository."""
+    command = ["git", "-C", str(root), *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in HOOK}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

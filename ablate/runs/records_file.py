@@ -22,7 +22,7 @@ from ablate.core.files import read_json
 from ablate.core.section import explain
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
-from ablate.runs.record import Record
+from ablate.runs.record import RESULTS, Record
 from ablate.runs.store import FORMAT, Folder, Store, assemble, describe
 
 FILE = "records.jsonl"
@@ -42,6 +42,19 @@ def text(experiment: Experiment, store: Store, before: Path) -> str:
             if key := _offer("", line)[0]:
                 lines.setdefault(key, line)
     return "".join(f"{lines[key]}\n" for key in sorted(lines))
+
+
+def read(file: Path) -> dict[str, dict[str, Any]]:
+    """Key -> `config` and `record` of the cells with a result; lines that cannot be read are left out."""
+    found = dict[str, dict[str, Any]]()
+    with suppress(OSError, UnicodeDecodeError):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                parts = json.loads(line)
+                record = Record.model_validate(parts["record"])
+                if record.state in RESULTS and parts["config"]["key"] == record.key:
+                    found[record.key] = parts
+    return found
 
 
 def _line(experiment: Experiment, store: Store, key: str) -> str:

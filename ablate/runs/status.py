@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from ablate.core.files import read_json
@@ -84,9 +85,7 @@ def table(name: str, rows: list[dict[str, Any]]) -> Table:
             duration(c["eta_s"]) if c["eta_s"] is not None else "",
         )
         state = f"[{colour}]{c['state']}[/]"
-        made.add_row(
-            c["row"].replace("[", r"\["), str(c["seed"]), c["key"], state, _device(c), step, speed, value, eta
-        )
+        made.add_row(escape(c["row"]), str(c["seed"]), c["key"], state, _device(c), step, speed, value, eta)
     return made
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ import filelock
 
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe, build, load_plugins
+from ablate.core import code
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, checksum, read_json, write_json
 from ablate.core.lazy import torch
 from ablate.planning.cells import Cell
 
 FORMAT = 1
+CODE = "own_code"  # a folder of a cell and of an export: see `ablate.core.code`
 
 
 class Folder:
@@ -32,6 +36,7 @@ class Folder:
         self.metrics, self.samples = path / "metrics.jsonl", path / "samples"
         self.usage = path / "usage.jsonl"  # of processor and memory, for information only
         self.model = path / "model.safetensors"  # the averaged weights of a finished cell
+        self.code = path / CODE  # copies of your own modules
         self.state = path / "state.json"  # the last heartbeat: see `heartbeat`
         self.checkpoints = path / "checkpoint.pt", path / "checkpoint.previous.pt"
         self.checksums = path / "checkpoint.json"  # each is written before its checkpoint
@@ -46,14 +51,18 @@ class Folder:
         return filelock.FileLock(self.path / ".lock")
 
     def held(self) -> bool:
-        """Whether a process on this machine computes the cell."""
-        if not (self.path / ".lock").exists():
+        """Whether a process on this machine computes the cell; needs no right to write."""
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDONLY)
+        except OSError:
             return False
         try:
-            with self.lock().acquire(timeout=0):
-                return False
-        except filelock.Timeout:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
             return True
+        finally:
+            os.close(handle)
 
     def append(self, step: int, images: int, metrics: dict[str, float]) -> None:
         """Append one line of metrics."""
@@ -113,26 +122,32 @@ class Folder:
 
 
 class Store:
-    """A directory of cells by key.
-
-    Raises:
-        SpecError: the directory cannot be created or written.
-    """
+    """A directory of cells by key, which need not exist; reading it writes nothing."""
 
     def __init__(self, runs: str | Path):
         self.path = Path(runs).resolve()
+
+    @classmethod
+    def writable(cls, runs: str | Path) -> Store:
+        """The store in a directory that is created if there is none.
+
+        Raises:
+            SpecError: the directory cannot be created or written.
+        """
+        store = cls(runs)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
+            store.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=store.path):
                 pass
         except OSError as error:
             raise SpecError(f"--runs-dir {runs}: {(error.strerror or str(error)).lower()}") from None
+        return store
 
     @property
     def cache(self) -> Path:
-        """The folder of extractors and reference statistics."""
+        """The folder of extractors and reference statistics, for commands that write."""
         path = self.path / "cache"
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
     def folder(self, key: str) -> Folder:
@@ -145,11 +160,17 @@ class Store:
         return record if isinstance(record, dict) and record.get("key") == key else None
 
     def prepare(self, cell: Cell) -> Folder:
-        """Create the cell's folder and write its config."""
+        """Create the cell's folder and write its config.
+
+        Of an unfinished cell that nobody computes, this replaces what is not part of the key, such as the data's path.
+        """
         folder = self.folder(cell.key)
         folder.samples.mkdir(parents=True, exist_ok=True)
-        if not folder.config.exists():
-            write_json(folder.config, describe(cell))
+        before = read_json(folder.config)
+        if not before or not (folder.record.exists() or folder.held()):
+            config = {**(before or {}), **describe(cell)}
+            if config != before:
+                write_json(folder.config, config)
         return folder
 
     def keys(self) -> list[str]:
@@ -174,6 +195,12 @@ def restore(config: dict[str, Any], beside: Path | None = None) -> Cell:
     """Load the imports of a config from `describe`, then rebuild its cell."""
     load_plugins(config["imports"], beside)
     return assemble(config)
+
+
+def complete(folder: Folder, cell: Cell, shape: Sequence[int]) -> None:
+    """Add to a cell's folder what sampling needs besides weights: the shape of an image and copies of your code."""
+    write_json(folder.config, {**describe(cell), "image_shape": list(shape)})
+    code.copy(code.files({*cell.imports, *cell.recipe.own_modules()}), folder.code)
 
 
 def assemble(config: dict[str, Any]) -> Cell:

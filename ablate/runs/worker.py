@@ -21,12 +21,12 @@ from ablate.core.hardware import processor, use
 from ablate.data import datasets
 from ablate.planning.cells import Cell
 from ablate.planning.planner import image_shape
-from ablate.runs import heartbeat
+from ablate.runs import failures, heartbeat
 from ablate.runs.assess import Diverged, save_model
 from ablate.runs.heartbeat import Heartbeat
 from ablate.runs.loop import Interrupted, OnStep, Run
-from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, UNWRITABLE, blank
-from ablate.runs.store import Folder, describe, restore
+from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, UNAVAILABLE, blank
+from ablate.runs.store import Folder, complete, describe, restore
 from ablate.training import distributed
 from ablate.training.distributed import ALONE, Ranks
 from ablate.training.trainer import Trainer
@@ -62,17 +62,21 @@ def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
         if ended.code == NO_DISK:
             os._exit(NO_DISK)
         sys.exit(ended.code)
-    except OSError as error:
+    except Exception as error:
         _give_up(folder, error)
 
 
-def _give_up(folder: Folder, error: OSError) -> NoReturn:
-    """Exit if the error means that the disk is not writable; raise any other."""
-    if error.errno not in UNWRITABLE:
+def _give_up(folder: Folder, error: Exception) -> NoReturn:
+    """Exit without a record if the machine failed, with the reason as the last line of the log; else raise it."""
+    if isinstance(error, OSError) and failures.unwritable(error, folder.path.parent):
+        with contextlib.suppress(OSError):  # the log is on the same disk
+            print(f"{error.filename or folder.path}: {(error.strerror or str(error)).lower()}")
+        os._exit(NO_DISK)  # an ordinary exit would fail to flush
+    if isinstance(error, distributed.Lost) or not failures.of_machine(error):
         raise error
-    with contextlib.suppress(OSError):  # the log is on the same disk
-        print(f"{error.filename or folder.path}: {(error.strerror or str(error)).lower()}")
-    os._exit(NO_DISK)  # an ordinary exit would fail to flush
+    traceback.print_exception(error, file=sys.stdout)
+    print(failures.line(error), flush=True)
+    sys.exit(UNAVAILABLE)
 
 
 def main(arguments: list[str]) -> None:
@@ -107,7 +111,7 @@ def _rank(ranks: Ranks, stop: list[int], path: Path, device: str, threads: int) 
             return compute(_cell(folder), folder, device, stop, heart.at, ranks)
     except Interrupted:
         sys.exit(INTERRUPTED)
-    except OSError as error:
+    except Exception as error:
         _give_up(folder, error)
 
 
@@ -117,7 +121,7 @@ def _log_to(path: Path) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.dup2(handle, 1), os.dup2(handle, 2)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _stop_on(number: int) -> list[int]:
@@ -128,21 +132,16 @@ def _stop_on(number: int) -> list[int]:
 
 
 def _write_record(folder: Folder, run: Callable[[], dict[str, Any]]) -> None:
-    """Write the record of `run`, or of its failure; none if it is interrupted or the disk is not writable."""
+    """Write the record of `run`, or of the recipe's failure; none if it is interrupted or the machine failed."""
     try:
         record = run()
     except (Interrupted, filelock.Timeout, distributed.Ended):
         raise
     except distributed.Failed as error:
         record = blank(read_json(folder.config), "failed", str(error))
-    except OSError as error:
-        if error.errno in UNWRITABLE:
-            raise
-        record = _failed(folder, error)
-    except SpecError as error:
-        record = blank(read_json(folder.config), "failed", str(error))
-        print(error)
     except Exception as error:
+        if failures.of_machine(error):
+            raise
         record = _failed(folder, error)
     write_json(folder.record, record)
     if record["state"] != "failed":
@@ -171,11 +170,14 @@ def compute(
         ranks: the processes that compute it together; only the first writes files.
     Raises:
         Interrupted: `stop` became non-empty; a checkpoint was written.
-        SpecError: the data set's images differ in shape from its first one.
+        SpecError: the images, the code or the files that the cell depends on are not those that its key names.
     """
-    images = datasets.load(cell.profile.data, device)
+    with failures.outside_recipe():
+        images = datasets.load(cell.profile.data, device)
+    _require_named_by_key(cell, images.fingerprint)
     if (planned := image_shape(cell.profile)) != images.shape:
-        raise SpecError(f"profile.data: the first image is {planned}, but the data set has {images.shape}")
+        raise SpecError(f"profile.data: planned for images {planned}, but they are {images.shape}")
+    ranks.on_first_rank(lambda: complete(folder, cell, images.shape))
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device, ranks)
     run = Run(cell, folder, trainer, images, stop if stop is not None else [], on_step)
     record = blank(describe(cell), "finished")
@@ -195,6 +197,15 @@ def compute(
         "wall_s": run.wall_s(),
         "parameters": parameters,
     }
+
+
+def _require_named_by_key(cell: Cell, fingerprint: str) -> None:
+    """Require that what this process has read has the key of the cell."""
+    if fingerprint != cell.fingerprint:
+        change = f"fingerprint {cell.fingerprint} became {fingerprint}"
+        raise SpecError(f"profile.data: the images changed after this cell was planned: {change}")
+    if Cell.of(cell.recipe, cell.profile, cell.seed, fingerprint, cell.imports).key != cell.key:
+        raise SpecError("code or weights that the recipe uses changed after this cell was planned")
 
 
 def _device(device: str) -> str:

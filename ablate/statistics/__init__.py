@@ -1,1 +1,1 @@
-"""What few seeds can show: paired comparisons, trends, corrections, bootstrap, power, and their wording."""
+"""Statistics for few seeds: paired tests, trends, corrections, bootstrap, power, and how a result is worded."""

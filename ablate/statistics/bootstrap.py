@@ -23,12 +23,17 @@ def bootstrapped(samples: Sequence[Sequence[float]], statistic: Callable[..., An
     mean to make up for that, which matters while n is 3.
 
     Args:
+        samples: none is empty.
         statistic: of the samples and `axis`, for arrays (..., n).
+    Raises:
+        ValueError: an empty sample, or a value that is not finite.
     """
     import numpy as np
     from scipy import stats
 
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
+    if not all(len(a) and np.isfinite(a).all() for a in arrays):
+        raise ValueError("samples: none may be empty, and every value must be finite")
     value = float(statistic(*arrays, axis=-1))
     if min(len(a) for a in arrays) < 2:
         return value, math.nan, math.nan

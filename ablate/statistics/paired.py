@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ablate.statistics.significance import ALPHA, deviation, interval, signs, student
 
-SMALLEST = 1e-6  # of a FID under a logarithm
+SMALLEST, LARGEST = 1e-6, 1e150  # of a finite FID that is compared; the smallest under a logarithm
 
 Scores = Mapping[int, float]  # seed -> FID; infinite where training diverged
 
@@ -26,10 +26,10 @@ Table = Mapping[tuple[int, int], Mapping[str, Scores]]  # Sample -> how it was m
 
 @dataclass(frozen=True)
 class Paired:
-    """How many times as high one side's FID is as the other's, over the seeds that both have.
+    """The ratio of two sides' FIDs, over the seeds that both have.
 
     ratio: geometric mean, with its 95 % interval `low` to `high` (NaN from a single seed). difference: the same in FID.
-    less, greater: p of the hypothesis that the ratio is not below, not above 1 (1 from a single seed).
+    less: one-sided p for a ratio below 1; greater: for a ratio above 1 (both are 1 from a single seed).
     deviation: standard deviation of the log ratio over seeds. lost: pairs that a divergence decided.
     """
 
@@ -73,21 +73,30 @@ def paired(contexts: Sequence[tuple[Scores, Scores]], margin: float = 1.0) -> Pa
     Where training diverged, the sign test takes its place.
 
     Args:
+        contexts: one or more. A seed is no evidence where a FID is NaN, or infinite on both sides.
         margin: test against ratios that are so many times lower than 1.
+    Raises:
+        ValueError: unless margin is above 0 and finite.
     """
+    if not 0 < margin < math.inf:
+        raise ValueError(f"margin: above 0 and finite must hold, but got {margin}")
     shared = sorted(set.intersection(*(set(a) & set(b) for a, b in contexts)))
     ratios = [(d, seed) for seed in shared if not math.isnan(d := _log_ratio(contexts, seed))]
     logs = [d for d, _ in ratios]
     finite = [d for d in logs if math.isfinite(d)]
-    plain = [sum(a[s] - b[s] for a, b in contexts) / len(contexts) for d, s in ratios if math.isfinite(d)]
+    plain = [
+        sum(_finite(a[s]) - _finite(b[s]) for a, b in contexts) / len(contexts)
+        for d, s in ratios
+        if math.isfinite(d)
+    ]
     center, low, high = interval(finite)
     moved = [d + math.log(margin) for d in logs]
     less, greater = signs(moved) if len(finite) < len(logs) else student(moved)
     return Paired(
         len(logs),
-        math.exp(center),
-        math.exp(low),
-        math.exp(high) if high < 700 or math.isnan(high) else math.inf,
+        _exp(center),
+        _exp(low),
+        _exp(high),
         *interval(plain),
         less=less,
         greater=greater,
@@ -97,11 +106,23 @@ def paired(contexts: Sequence[tuple[Scores, Scores]], margin: float = 1.0) -> Pa
 
 
 def not_significant(a: Scores, b: Scores) -> bool:
-    """Whether the paired t-test on log FID, uncorrected, finds no difference; False from a single seed."""
-    logs = [_log_ratio([(a, b)], seed) for seed in sorted(set(a) & set(b))]
-    return len(logs) > 1 and 2 * min(student(logs)) > ALPHA
+    """Whether the paired test on log FID, uncorrected, finds no difference; False from a single seed."""
+    pair = paired([(a, b)])
+    return pair.n > 1 and pair.p > ALPHA
 
 
 def _log_ratio(contexts: Sequence[tuple[Scores, Scores]], seed: int) -> float:
-    logs = [math.log(max(a[seed], SMALLEST)) - math.log(max(b[seed], SMALLEST)) for a, b in contexts]
+    logs = [_log(a[seed]) - _log(b[seed]) for a, b in contexts]
     return sum(logs) / len(logs)  # infinity less infinity is NaN: no evidence
+
+
+def _log(fid: float) -> float:
+    return math.log(max(_finite(fid), SMALLEST)) if fid < math.inf else fid
+
+
+def _finite(fid: float) -> float:
+    return min(max(fid, -LARGEST), LARGEST)
+
+
+def _exp(log: float) -> float:
+    return math.exp(log) if log < 700 or math.isnan(log) else math.inf

@@ -4,32 +4,61 @@ from __future__ import annotations
 
 import bisect
 import math
-import warnings
 from functools import lru_cache
+from typing import Any
 
 from ablate.statistics.significance import ALPHA
 
 POWER = 0.8
 MOST_SEEDS = 100  # beyond, the answer is None instead of a number
+QUANTILES = 2000  # of the sample's deviation; the power is right to half of 1 / 2000
 
 
 @lru_cache(maxsize=4096)  # a page asks for the same comparison in its text, its figure and its LaTeX
 def seeds_needed(effect: float, deviation: float, tests: int, alpha: float = ALPHA) -> int | None:
-    """How many seeds decide an effect (in log FID) with 80 % power, corrected for `tests`; None if over a hundred."""
-    from statsmodels.stats.power import TTestPower
+    """How many seeds decide an effect (in log FID) with 80 % power, corrected for `tests`; None if over a hundred.
 
-    if not deviation > 0:
-        return 2
-    size = abs(effect) / deviation
-    if not math.isfinite(size) or size * math.sqrt(MOST_SEEDS) < 1:
+    An effect or a deviation that is not finite has no number. Without a spread, two seeds decide any effect but 0.
+
+    Raises:
+        ValueError: unless deviation >= 0, tests >= 1 and 0 < alpha < 1.
+    """
+    if deviation < 0 or tests < 1 or not 0 < alpha < 1:
+        law = "deviation >= 0, tests >= 1 and 0 < alpha < 1 must hold"
+        raise ValueError(f"{law}, but got deviation={deviation}, tests={tests}, alpha={alpha}")
+    if not (math.isfinite(effect) and math.isfinite(deviation)) or effect == 0:
         return None
-    power, level = TTestPower(), alpha / max(1, tests)
-
-    def suffices(n: int) -> bool:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            reached = float(power.power(size, n, level))
-        return reached >= POWER or (n > 2 and math.isnan(reached))  # NaN: too far out for its series
-
-    needed = 2 + bisect.bisect_left(range(2, MOST_SEEDS + 1), True, key=suffices)
+    size, level = abs(effect) / deviation if deviation else math.inf, alpha / tests
+    needed = 2 + bisect.bisect_left(
+        range(2, MOST_SEEDS + 1), True, key=lambda n: power(size, n, level) >= POWER
+    )
     return needed if needed <= MOST_SEEDS else None
+
+
+def power(size: float, n: int, level: float) -> float:
+    """The chance that Student's two-sided t-test of n values is significant at `level`.
+
+    The mean of P(|Z + size sqrt(n)| > t S) over quantiles of S, the sample's deviation in units of the true one. Unlike
+    the series of the noncentral t distribution, it has a value everywhere.
+
+    Args:
+        size: the true mean in units of the true standard deviation, 0 to infinity.
+        n: at least 2.
+        level: above 0 and below 1.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if math.isinf(size):
+        return 1.0
+    center, bounds = size * math.sqrt(n), -float(stdtrit(n - 1, level / 2)) * _deviations(n)
+    return float((ndtr(center - bounds) + ndtr(-center - bounds)).mean())
+
+
+@lru_cache(maxsize=MOST_SEEDS)
+def _deviations(n: int) -> Any:
+    """Quantiles of the standard deviation of n standard normal values."""
+    import numpy as np
+    from scipy.special import gammaincinv
+
+    df = n - 1
+    return np.sqrt(gammaincinv(df / 2, (np.arange(QUANTILES) + 0.5) / QUANTILES) * 2 / df)

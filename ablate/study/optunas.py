@@ -6,17 +6,20 @@ import contextlib
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 
-from ablate.core.errors import SpecError, nearest
+from ablate.core.errors import Problems, SpecError, nearest
+from ablate.study import space as spaces
+from ablate.study.exhaustive import Exhaustive
+from ablate.study.journal import Journal, Snapshot
 
 SAMPLERS = {n: getattr(optuna.samplers, n) for n in optuna.samplers.__all__ if n.endswith("Sampler")}
 PRUNERS = {n: getattr(optuna.pruners, n) for n in optuna.pruners.__all__ if n.endswith("Pruner")}
@@ -26,7 +29,38 @@ PRUNERS.pop("BasePruner", None)
 # always set, since versions of Optuna differ in these defaults
 DEFAULTS = {"TPESampler": {"multivariate": False, "constant_liar": True}}
 NESTED = {"base_sampler": SAMPLERS, "wrapped_pruner": PRUNERS}
+EXHAUSTIVE = ("GridSampler", "BruteForceSampler")
+MOST_REHEARSED = 128
 SCHEMES = ("sqlite", "postgresql", "mysql")
+
+
+@contextlib.contextmanager
+def refusals(where: str) -> Iterator[None]:
+    """Turn what Optuna and the libraries below it raise, which has no common base, into one line.
+
+    Raises:
+        SpecError: `where`, and the first line of the error.
+    """
+    try:
+        yield
+    except (SpecError, ImportError, OSError):  # of the file, an extra, the disk
+        raise
+    except Exception as error:
+        lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise SpecError(f"{where}: {lines[0][:200]}") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence log lines and warnings of Optuna and below, which would break the progress bars."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            optuna.logging.set_verbosity(before)
 
 
 def name_of(spec: str | Mapping[str, Any]) -> str:
@@ -41,65 +75,163 @@ def sampler(
 
     Args:
         space: the search space; the points of a GridSampler unless the file has them.
-        seed: used unless the file has one.
+        seed: added to that of the file.
     Raises:
         SpecError: unknown name or argument, a value that Optuna rejects, or a missing package.
     """
-    more: dict[str, Any] = {"seed": seed}
-    if name_of(spec) == "GridSampler" and not (isinstance(spec, Mapping) and "search_space" in spec):
-        more["search_space"] = _grid(space)
-    result: optuna.samplers.BaseSampler = _build("sampler", spec, SAMPLERS, more)
-    return result
+    kind, arguments = _read("sampler", spec, SAMPLERS, {"seed": seed})
+    if (values := _points(spec, space, "sampler")) is not None:
+        return Exhaustive(values, space, arguments.get("seed", seed))
+    return _built("sampler", kind, arguments)  # type: ignore[no-any-return]
 
 
 def pruner(spec: str | Mapping[str, Any], points: int) -> optuna.pruners.BasePruner:
     """Build the pruner that a file describes; its steps are the evaluation points, counted from 1."""
     more = {"max_resource": points} if name_of(spec) == "HyperbandPruner" else {}
-    result: optuna.pruners.BasePruner = _build("pruner", spec, PRUNERS, more)
-    return result
+    return _built("pruner", *_read("pruner", spec, PRUNERS, more))  # type: ignore[no-any-return]
 
 
-def _build(path: str, spec: Any, known: Mapping[str, Any], more: Mapping[str, Any]) -> Any:
-    """Build a class of `known` with the file's arguments, and those of `more` that it has and the file does not set."""
+def _read(
+    path: str, spec: Any, known: Mapping[str, Any], more: Mapping[str, Any]
+) -> tuple[type, dict[str, Any]]:
+    """A class of `known` and its arguments: the file's, and those of `more` that it has and the file does not set."""
     given = {k: v for k, v in spec.items() if k != "name"} if isinstance(spec, Mapping) else {}
     name = name_of(spec)
     if name not in known:
-        raise SpecError(f"{path}: {name!r}; {nearest(name, known)}")
+        raise SpecError(f"{path}: no class {name!r}; {nearest(name, known)}")
     accepted = set(inspect.signature(known[name].__init__).parameters) - {"self"}
     if unknown := [k for k in given if k not in accepted]:
         raise SpecError(f"{path}.{unknown[0]}: {name} has no such argument; {nearest(unknown[0], accepted)}")
+    if given.get("seed") is None:
+        given.pop("seed", None)
+    else:
+        given["seed"] = _seed(given["seed"], name, more.get("seed", 0), path)
     arguments = {k: v for k, v in {**more, **DEFAULTS.get(name, {})}.items() if k in accepted} | given
     for key in NESTED.keys() & given.keys():
-        arguments[key] = _build(f"{path}.{key}", given[key], NESTED[key], more)
+        kind, inner = _read(f"{path}.{key}", given[key], NESTED[key], more)
+        arguments[key] = inner if kind.__name__ in EXHAUSTIVE else _built(f"{path}.{key}", kind, inner)
+    return known[name], arguments
+
+
+def _seed(value: Any, name: str, offset: int, path: str) -> int:
+    """The file's seed, moved on with the trials that exist; a quasi-random sequence continues under the same seed."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
+        raise SpecError(f"{path}.seed: needs a whole number from 0 to 2^32 - 1, not {value!r}")
+    return value if name == "QMCSampler" else (value + offset) % 2**32
+
+
+def _built(path: str, kind: type, arguments: Mapping[str, Any]) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if name == "CmaEsSampler":  # Optuna imports it at the first use, too late for a clear error
+        with quiet(), refusals(f"{path}: {kind.__name__}"):
+            if kind is optuna.samplers.CmaEsSampler:  # Optuna imports it at the first use
                 import cmaes  # noqa: F401
-            return known[name](**arguments)
+            return kind(**arguments)
     except ImportError as error:
-        raise SpecError(f"{path}: {name} needs another package: {str(error).splitlines()[0]}") from None
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{path}: {name}: {str(error).splitlines()[0]}") from None
+        line = str(error).splitlines()[0]
+        raise SpecError(f"{path}: {kind.__name__} needs another package: {line}") from None
 
 
-def _grid(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
-    """All values of every distribution.
+def _points(
+    spec: str | Mapping[str, Any], space: Mapping[str, BaseDistribution], path: str
+) -> dict[str, Sequence[Any]] | None:
+    """The values of every parameter if the sampler tries all points of them, else None.
 
     Raises:
-        SpecError: a distribution with infinitely many values.
+        SpecError: values listed or fixed for the sampler that the search does not have, or the reverse.
     """
-    points: dict[str, list[Any]] = {}
-    for name, d in space.items():
-        if isinstance(d, CategoricalDistribution):
-            points[name] = list(d.choices)
-            continue
-        low, high, step = (getattr(d, k) for k in ("low", "high", "step"))
-        if not step or getattr(d, "log", False):
-            raise SpecError(f"search.{name}: a GridSampler needs a list of values, or a step")
-        count = int((high - low) / step + 1e-9) + 1
-        points[name] = [low + i * step for i in range(count)]
-    return points
+    name, given = name_of(spec), spec if isinstance(spec, Mapping) else {}
+    if name == "PartialFixedSampler":
+        fixed = _listed(given.get("fixed_params"), space, f"{path}.fixed_params", "a value")
+        free = {k: d for k, d in space.items() if k not in fixed}
+        inner = _points(given.get("base_sampler", ""), free, f"{path}.base_sampler")
+        return None if inner is None else {k: (inner | fixed)[k] for k in space}
+    if name == "GridSampler" and "search_space" in given:
+        path = f"{path}.search_space"
+        listed = _listed(given["search_space"], space, path, "a list of values")
+        if missing := [k for k in space if k not in listed]:
+            raise SpecError(f"{path}: has no values for {', '.join(missing)}; `search` does")
+        return listed
+    if name in EXHAUSTIVE:
+        return {k: spaces.values(d, f"search.{k}", name) for k, d in space.items()}
+    return None
+
+
+def _listed(
+    given: Any, space: Mapping[str, BaseDistribution], path: str, kind: str
+) -> dict[str, Sequence[Any]]:
+    """A sampler's own values of searched names, each inside what the file searches; `kind` says what a name has."""
+    if not isinstance(given, Mapping):
+        raise SpecError(f"{path}: needs {kind} for each name, not {given!r}")
+    problems, found = Problems(), dict[str, Sequence[Any]]()
+    for name, value in given.items():
+        listed = isinstance(value, list) and value if "list" in kind else [value]
+        if name not in space:
+            problems.add(f"{path}.{name}: `search` has no such name; {nearest(name, space)}")
+        elif not listed:
+            problems.add(f"{path}.{name}: needs {kind}, not {value!r}")
+        else:
+            outside = [v for v in listed if not spaces.contains(space[name], v)]
+            searched = spaces.words(space[name])
+            problems.add(*(f"{path}.{name}: {v!r} is not in search.{name}: {searched}" for v in outside))
+            found[name] = list(dict.fromkeys(listed))
+    problems.check()
+    return found
+
+
+@quiet()
+def rehearse(
+    spec: str | Mapping[str, Any],
+    pruning: str | Mapping[str, Any] | None,
+    space: Mapping[str, BaseDistribution],
+    objectives: int,
+    points: int,
+) -> None:
+    """Run made-up trials in memory, so that what sampler and pruner refuse is known before anything is computed.
+
+    There are as many as the sampler needs to leave its random start.
+
+    Args:
+        pruning: the pruner; None: trials are not pruned.
+        objectives: their number.
+        points: evaluation points of a trial.
+    """
+    chosen = sampler(spec, space, 0)
+    base = getattr(chosen, "_base_sampler", chosen)
+    start = getattr(base, "_n_startup_trials", getattr(base, "_population_size", 0))
+    study = optuna.create_study(
+        sampler=chosen, pruner=pruner(pruning or "NopPruner", points), directions=["minimize"] * objectives
+    )
+    said = f"sampler: {name_of(spec)}"
+    for number in range(min(MOST_REHEARSED, start + 2)):
+        if isinstance(chosen, Exhaustive) and not chosen.left(study):
+            break
+        with refusals(said):
+            trial = study.ask(dict(space))
+        if pruning:
+            with refusals(f"pruner: {name_of(pruning)}"):
+                for point in range(1, points):
+                    trial.report(10.0 + number % 7 - point / points, point)
+                    trial.should_prune()
+        with refusals(said):
+            study.tell(trial, [10.0 + number * (i + 2) % 7 for i in range(objectives)])
+
+
+@quiet()
+def ask_again(
+    spec: str | Mapping[str, Any],
+    space: Mapping[str, BaseDistribution],
+    trials: Sequence[FrozenTrial],
+    objectives: int,
+) -> None:
+    """Ask once for a trial in a copy of a study whose trials had another space.
+
+    Raises:
+        SpecError: the sampler does not go on from these trials.
+    """
+    study = optuna.create_study(sampler=sampler(spec, space, 0), directions=["minimize"] * objectives)
+    study.add_trials([t for t in trials if t.state.is_finished()])
+    with refusals(f"sampler: {name_of(spec)}"):
+        study.ask(dict(space))
 
 
 def journal(runs: Path, name: str) -> Path:
@@ -113,40 +245,39 @@ def storage(runs: Path, name: str, url: str | None) -> BaseStorage:
     A lock protects the creation of a database, which would fail in all of several processes at the same time.
 
     Raises:
-        SpecError: an invalid URL, a database that does not answer, or a missing driver.
+        SpecError: an invalid URL, a database that does not answer, a missing driver, or a journal of something else.
     """
     file = journal(runs, name)
     folder = file.parent
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(file)))
-    if url.split(":")[0].split("+")[0] not in SCHEMES or "://" not in url:
-        raise SpecError(f"--storage {masked(url)}: a URL is needed, such as sqlite:////tmp/studies.db")
+        with refusals(str(file)):
+            return JournalStorage(Journal(file))
+    check_url(url)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(folder / ".storage.lock"):
+    with refusals(f"--storage {masked(url)}"), filelock.FileLock(folder / ".storage.lock"):
+        try:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    except ImportError as error:
-        raise SpecError(f"--storage {masked(url)}: {error}") from None
-    except Exception as error:  # errors of SQLAlchemy, driver and Optuna have no common base
-        line = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
-        raise SpecError(f"--storage {masked(url)}: {line[:200]}") from None
+        except ImportError as error:
+            raise SpecError(f"--storage {masked(url)}: {error}") from None
+
+
+def recorded(runs: Path, name: str, url: str | None) -> BaseStorage:
+    """As `storage`, to be read: a journal is not written, locked or mended."""
+    if url:
+        return storage(runs, name, url)
+    file = journal(runs, name)
+    with refusals(str(file)):
+        return JournalStorage(Snapshot(file))
+
+
+def check_url(url: str) -> None:
+    """Raise SpecError unless the text is the URL of a database."""
+    if url.split(":")[0].split("+")[0] not in SCHEMES or "://" not in url:
+        raise SpecError(f"--storage {masked(url)}: needs a URL, such as sqlite:////tmp/studies.db")
 
 
 def masked(url: str) -> str:
     """The URL with user and password replaced by dots."""
     head, at, tail = url.rpartition("@")
     return f"{head.split('://')[0]}://...@{tail}" if at else url
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence Optuna's log lines, which would break the progress bars."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        try:
-            yield
-        finally:
-            optuna.logging.set_verbosity(before)

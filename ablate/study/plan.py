@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution
-from pydantic import Field, ValidationError
+from optuna.trial import FrozenTrial
+from pydantic import Field
 
 from ablate.config import recipe as recipes
 from ablate.config.recipe import Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
-from ablate.core.section import FileName, Section, explain
-from ablate.data import datasets
+from ablate.core.section import FileName, Section, read
+from ablate.planning import unreached
 from ablate.planning.cells import Cell, Row
 from ablate.planning.experiment import Experiment
 from ablate.planning.plan_kinds import Draft
 from ablate.planning.planner import File, Planner
 from ablate.study import optunas, space
+from ablate.study.exhaustive import Exhaustive
 
 Count = Annotated[int, Field(ge=1, le=10**6)]
 OWN = ("trials", "objective", "rungs", "sampler", "pruner")  # keys of the file that --set can change
@@ -66,6 +67,7 @@ class Plan:
     def __post_init__(self) -> None:
         c, p = self.content, self.planner
         self.experiment = Experiment(c.name, p.file, c.summary, p.profile, p.seeds, notes=p.notes)
+        self.experiment.origin = p.origin
 
     @property
     def prunes(self) -> bool:
@@ -73,9 +75,21 @@ class Plan:
         return optunas.name_of(self.content.pruner) != "NopPruner" and self.content.rungs > 1
 
     @cached_property
+    def exhaustive(self) -> Exhaustive | None:
+        """The sampler, if it tries each point of the space once."""
+        sampler = optunas.sampler(self.content.sampler, self.space, 0)
+        return sampler if isinstance(sampler, Exhaustive) else None
+
+    @property
+    def most(self) -> int:
+        """The trials of a new study: those that the file asks for, but no more than there are points."""
+        asked = self.content.trials
+        return min(asked, self.exhaustive.points) if self.exhaustive else asked
+
+    @cached_property
     def fingerprint(self) -> str:
         """Fingerprint of the images."""
-        return datasets.fingerprint(self.planner.profile.data)
+        return self.planner.fingerprint()
 
     @cached_property
     def base(self) -> Row:
@@ -92,8 +106,12 @@ class Plan:
         """The base recipe's values of the searched fields; empty unless all lie in the search space."""
         flat = self.base.recipe.flat()
         values = {name: flat.get(name) for name in self.space}
-        inside = all(v is not None and _inside(self.space[k], v) for k, v in values.items())
+        inside = all(v is not None and space.contains(self.space[k], v) for k, v in values.items())
         return values if inside else {}
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The parameters of a trial, steps in decimals."""
+        return space.decimal(trial.params, self.space)
 
     def row(self, label: str, params: Mapping[str, Any]) -> tuple[Row, list[Cell]]:
         """A trial as a row of the experiment, with its cells, one per seed.
@@ -101,7 +119,7 @@ class Plan:
         Args:
             params: flat field -> value; fields that the chosen option does not have are ignored.
         """
-        return self._add_row(self.experiment, "study", label, params)
+        return self._add_row(self.experiment, "study", label, space.decimal(params, self.space))
 
     def around(self) -> Experiment:
         """The base recipe as an experiment of its own, to examine it before the search."""
@@ -126,18 +144,12 @@ class Plan:
         return self.planner.resolved(self.content.base, params, "search")
 
 
-def _inside(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except ValueError:
-        return False
-
-
 def load(
     path: str | Path,
     profile: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
+    runs: Path | None = None,
 ) -> Plan:
     """Plan the study file at `path`.
 
@@ -146,6 +158,7 @@ def load(
         overrides: dotted `--set` values: trials, objective, rungs, sampler and pruner change the file, those under
             `profile.` the profile, all others a field of every trial.
         seeds: replace the file's seeds.
+        runs: as for an experiment.
     Raises:
         SpecError: all errors of the file together.
     """
@@ -154,7 +167,12 @@ def load(
     content = _validated({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
     try:
         recipes.load_plugins(content.imports, file)
-        return _planned(content, file, profile, overrides, seeds)
+        plan = _planned(content, file, profile, overrides, seeds, runs)
+        # trials, sampler, pruner and rungs continue the same study; these make another one
+        other = {k: v for k, v in (("objective", own.get("objective")), ("seeds", seeds)) if v is not None}
+        origin = plan.planner.origin
+        plan.experiment.origin = replace(origin, overrides={**origin.overrides, **other})
+        return plan
     except SpecError as error:
         raise error.under(str(file)) from None
 
@@ -162,12 +180,9 @@ def load(
 def _validated(content: dict[str, Any], file: Path) -> StudyFile:
     if "plan" in content:
         raise SpecError(f"{file}: plan: this is an experiment file, for `ablate run`; a study has `search`")
-    try:
-        validated = StudyFile.model_validate(content, strict=True)
-    except ValidationError as error:
-        raise explain(error, str(file), StudyFile) from None
+    validated = read(StudyFile, content, str(file))
     if not validated.search:
-        raise SpecError(f"{file}: search: at least one field is needed here, as in metric.c")
+        raise SpecError(f"{file}: search: needs at least one field, such as metric.c")
     return validated
 
 
@@ -177,21 +192,23 @@ def _planned(
     profile: str | None,
     overrides: dict[str, Any],
     seeds: Sequence[int] | None,
+    runs: Path | None,
 ) -> Plan:
     problems = Problems()
     fixed = [k for k in content.search if k in overrides or k in content.set]
     problems.add(*(f"search.{k}: it is set as well" for k in fixed))
     experiment = File(name=content.name, plan=[{}], summary=content.summary, profile=content.profile)
     shared = {k: getattr(content, k) for k in ("seeds", "base", "imports", "set")}
-    planner = Planner(file, experiment.model_copy(update=shared), profile, overrides, seeds)
+    planner = Planner(file, experiment.model_copy(update=shared), profile, overrides, seeds, runs=runs)
     problems.add(*planner.problems.found)
     problems.check()
     distributions: dict[str, BaseDistribution] = {}
     with problems:
         distributions = space.read(content.search, planner.resolved(content.base, {}, "base"))
     objective = _objective(content.objective, len(planner.profile.evaluation.sigma_mid) + 1, problems)
-    with problems:
-        optunas.sampler(content.sampler, distributions, 0)
+    if distributions:
+        with problems:
+            optunas.sampler(content.sampler, distributions, 0)
     with problems:
         optunas.pruner(content.pruner, content.rungs)
     problems.check()
@@ -201,10 +218,18 @@ def _planned(
             "pruner: Optuna prunes by one objective only; leave the pruner out, or name one objective"
         )
     if plan.prunes:
-        every = math.ceil(planner.profile.images / content.rungs)
+        steps, batch = planner.profile.steps, planner.profile.batch
+        if content.rungs > steps:
+            raise SpecError(
+                f"rungs: {content.rungs}: training has {steps} steps of {batch} images, so at most {steps} rungs"
+            )
+        every = steps * batch // content.rungs  # so the last rung but one lies before the last step
         evaluation = planner.profile.evaluation.model_copy(update={"every": every})
         planner.profile = planner.profile.model_copy(update={"evaluation": evaluation})
         plan = Plan(content, objective, distributions, planner)
+    pruning = content.pruner if plan.prunes else None
+    optunas.rehearse(content.sampler, pruning, distributions, len(objective), content.rungs)
+    plan.experiment.notes += unreached.notes([plan.base], planner.profile)
     _check_ends(plan)
     return plan
 

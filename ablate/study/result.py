@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +13,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ablate.core import yaml_files
-from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write
+from ablate.core.formats import count
+from ablate.report import place, style
 from ablate.study import optunas, space
 from ablate.study.plan import Plan
-from ablate.study.trials import REASON, counts
+from ablate.study.trials import REASON, counted, shortfall
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,19 +27,22 @@ MOST_CONTOURS = 4  # parameters in a contour figure
 
 
 def write(plan: Plan, study: optuna.Study, reports_dir: Path) -> Path:
-    """Write the report; files that the trials do not support are left out, and older ones of them removed.
+    """Write the report, unless there is one of more trials; what the trials do not support is left out or removed.
 
     Returns:
         The report's folder.
     Raises:
-        SpecError: the folder cannot be created.
+        SpecError: the folder cannot be created, or is another file's.
     """
-    folder = Path(reports_dir) / plan.content.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"{folder}: {(error.strerror or str(error)).lower()}") from None
-    trials = [t for t in study.get_trials(deepcopy=False) if counts(t)]
+    folder = place.claim(plan.experiment, reports_dir)
+    trials = counted(study.get_trials(deepcopy=False))
+    if (before := _trials(folder / place.TABLE)) > len(trials):
+        reason = f"it has {count(before, 'trial')}, this study {len(trials)}"
+        print(
+            f"{folder} is kept: {reason}; --reports-dir DIR writes this report to another place",
+            file=sys.stderr,
+        )
+        return folder
     best = bests(plan, study)
     drawn = _figures(plan, study, trials, folder)
     recipes = {f"best_{name}.yaml" if len(best) > 1 else "best.yaml": (name, t) for name, t in best.items()}
@@ -46,8 +52,17 @@ def write(plan: Plan, study: optuna.Study, reports_dir: Path) -> Path:
         _text(folder / name, yaml_files.write(recipe(plan, objective, trial)))
     table = frame(plan, study, trials)
     _text(folder / "table.csv", table.to_csv(index=False))
-    _text(folder / "table.md", _page(plan, trials, best, table, drawn, list(recipes)))
+    _text(folder / "table.md", _page(plan, trials, best, table, drawn, list(recipes), shortfall(plan, study)))
     return folder
+
+
+def _trials(table: Path) -> int:
+    """The number of trials in a study's `table.csv`; 0 without one."""
+    try:
+        with table.open(newline="", encoding="utf-8") as lines:
+            return sum(1 for line in csv.DictReader(lines) if line.get("trial"))
+    except OSError:
+        return 0
 
 
 def _text(path: Path, text: str) -> None:
@@ -68,7 +83,7 @@ def recipe(plan: Plan, objective: str, trial: FrozenTrial) -> dict[str, Any]:
     value = trial.values[plan.objective.index(objective)]
     beside = plan.planner.file.parent / plan.content.base
     base = os.path.abspath(beside) if beside.is_file() else plan.content.base
-    fields = space.fitting(trial.params, plan.base.recipe.specs())
+    fields = space.fitting(plan.params(trial), plan.base.recipe.specs())
     profile, seeds = plan.experiment.profile.name, len(plan.experiment.seeds)
     summary = f"Trial {trial.number} of study {plan.content.name} on {profile}: {objective} {value:.4g}, "
     return {
@@ -89,7 +104,11 @@ def frame(plan: Plan, study: optuna.Study, trials: list[FrozenTrial]) -> pd.Data
     rows = []
     for t in trials:
         values = t.values if t.state == TrialState.COMPLETE else [None] * len(plan.objective)
-        row = {"trial": t.number, "state": t.state.name.lower(), **{k: t.params.get(k) for k in plan.space}}
+        row = {
+            "trial": t.number,
+            "state": t.state.name.lower(),
+            **{k: plan.params(t).get(k) for k in plan.space},
+        }
         row |= dict(zip(plan.objective, values, strict=True))
         if front:
             row["pareto"] = t.number in front
@@ -109,6 +128,7 @@ def _page(
     table: pd.DataFrame,
     drawn: list[str],
     recipes: list[str],
+    missing: list[str],
 ) -> str:
     c, e = plan.content, plan.experiment
     ended = {s: sum(t.state.name.lower() == s for t in trials) for s in ("complete", "pruned", "fail")}
@@ -118,8 +138,10 @@ def _page(
     ]
     lines[-1] += ", ".join(f"{n} {s}" for s, n in ended.items() if n) + "."
     lines += [f"Sampler {optunas.name_of(c.sampler)}, pruner {optunas.name_of(c.pruner)}.", ""]
+    if missing:
+        lines += [f"{'; '.join(missing)}.".capitalize(), ""]
     for i, (name, trial) in enumerate(best.items()):
-        values = ", ".join(f"{k}={_short(v)}" for k, v in trial.params.items())
+        values = ", ".join(f"{k}={_short(v)}" for k, v in plan.params(trial).items())
         lines.append(f"- Lowest {name}: {trial.values[i]:.4g} with {values} (trial {trial.number}).")
         lines += [_against_base(plan, trials, trial, i)]
     if recipes:
@@ -150,18 +172,18 @@ def _figures(plan: Plan, study: optuna.Study, trials: list[FrozenTrial], folder:
     """Draw Optuna's figures that the trials support; returns the names of their files."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("Agg")  # Optuna draws with pyplot, which would open a window elsewhere
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     searched = [k for k in plan.space if len({repr(t.params.get(k)) for t in complete}) > 1]
     drawn: list[str] = []
-    with optunas.quiet():
+    with optunas.quiet(), style.defaults():
         for i, objective in enumerate(plan.objective):
             only = {} if len(plan.objective) == 1 else {"target": _nth(i)}
             tail = "" if not only else f"_{objective}"
             for name, draw in _single(
                 plan, study, complete, searched, {**only, "target_name": objective}
             ).items():
-                drawn += [_saved(draw, folder / f"{name}{tail}.png")]
+                drawn += _saved(draw, folder / f"{name}{tail}.png")
         drawn += _joint(plan, study, complete, folder)
     kinds = ("history", "importance", "slice", "contour", "parallel", "rungs", "pareto")
     for old in {p for kind in kinds for p in folder.glob(f"{kind}*.png")} - {folder / n for n in drawn}:
@@ -197,20 +219,32 @@ def _joint(plan: Plan, study: optuna.Study, complete: list[FrozenTrial], folder:
     """The figures of the whole study: values at evaluation points, and the Pareto front of several objectives."""
     import optuna.visualization.matplotlib as draw
 
-    names = []
+    names = list[str]()
     if plan.prunes and complete:
-        names.append(_saved(lambda: draw.plot_intermediate_values(study), folder / "rungs.png"))
+        names += _saved(lambda: draw.plot_intermediate_values(study), folder / "rungs.png")
     if len(plan.objective) > 1 and complete:
         objectives = list(plan.objective)
-        names.append(
-            _saved(lambda: draw.plot_pareto_front(study, target_names=objectives), folder / "pareto.png")
-        )
+        names += _saved(lambda: draw.plot_pareto_front(study, target_names=objectives), folder / "pareto.png")
     return names
 
 
-def _saved(draw: Callable[[], Any], path: Path) -> str:
-    """Draw into a file and return its name. Optuna returns axes, or an array of them."""
+def _saved(draw: Callable[[], Any], path: Path) -> list[str]:
+    """Draw into a file and return its name; nothing but one line on stderr if it cannot be drawn."""
     import matplotlib.pyplot as plt
+
+    try:
+        _draw(draw, path)
+    except Exception as error:  # of Optuna or matplotlib, of any kind: a figure never costs the tables
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"warning: {path.name} is left out: {line}", file=sys.stderr)
+        return []
+    finally:
+        plt.close("all")
+    return [path.name]
+
+
+def _draw(draw: Callable[[], Any], path: Path) -> None:
+    """Draw into a file. Optuna returns axes, or an array of them."""
     import numpy as np
 
     axes = np.atleast_1d(np.asarray(draw(), dtype=object)).ravel()
@@ -226,5 +260,3 @@ def _saved(draw: Callable[[], Any], path: Path) -> str:
     )  # Optuna's tight layout warns if it does not fit; bbox_inches fits everything
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    return path.name

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+from optuna.distributions import check_distribution_compatibility
+from optuna.exceptions import OptunaError
 
 from ablate.core.errors import SpecError
 from ablate.execution.progress import Progress
@@ -15,11 +18,12 @@ from ablate.execution.runner import terminated
 from ablate.execution.scheduler import POLL_S, Follow, Scheduler
 from ablate.planning.cells import Cell, Row
 from ablate.runs.store import Folder, Store
-from ablate.study import optunas
+from ablate.study import optunas, process, space
 from ablate.study.plan import Plan, load
-from ablate.study.trials import Trials, counts, owner, requeue_dead
+from ablate.study.trials import Trials, counted, possible, requeue_dead, requeue_failed, without_record
 
-__all__ = ["Plan", "load", "load_study", "open_study", "run", "states"]
+__all__ = ["Plan", "check", "load", "load_study", "open_study", "run", "states"]
+RUNGS = "rungs"  # user attribute of a study whose trials may be pruned
 
 
 def open_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
@@ -28,9 +32,9 @@ def open_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
     Args:
         url: of the storage, for several machines; a journal in `runs` by default.
     Raises:
-        SpecError: the storage cannot be opened.
+        SpecError: the storage cannot be opened, or the study cannot go on with what it searches now.
     """
-    with optunas.quiet():
+    with optunas.quiet(), optunas.refusals(_place(plan, runs, url)):
         storage = optunas.storage(runs, plan.content.name, url)
         study = optuna.create_study(
             storage=storage,
@@ -40,10 +44,13 @@ def open_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
             pruner=optunas.pruner(plan.content.pruner, plan.content.rungs),
         )
         trials = study.get_trials(deepcopy=False)
+        _check_goes_on(plan, study)
+        if plan.prunes:
+            study.set_user_attr(RUNGS, plan.content.rungs)
         if plan.at_base() and not trials:
             study.enqueue_trial(plan.at_base(), skip_if_exists=True)
         # a new sampler must not repeat its first draws, nor those of another machine
-        seed = len(trials) + (zlib.crc32(repr(owner()).encode()) % 2**20 if url else 0)
+        seed = len(trials) + (zlib.crc32(repr(process.owner()).encode()) % 2**20 if url else 0)
         study.sampler = optunas.sampler(plan.content.sampler, plan.space, seed)
     return study
 
@@ -54,15 +61,58 @@ def load_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
     Raises:
         SpecError: the storage cannot be opened, or does not have the study.
     """
+    if study := _existing(plan, runs, url):
+        return study
     place = optunas.masked(url) if url else str(runs)
-    try:
-        if url or optunas.journal(runs, plan.content.name).is_file():
-            with optunas.quiet():
-                storage = optunas.storage(runs, plan.content.name, url)
-                return optuna.load_study(study_name=plan.id, storage=storage)
-    except KeyError:
-        pass
     raise SpecError(f"{place}: no trials of {plan.experiment.file}; `ablate study` computes them")
+
+
+def check(plan: Plan, runs: Path, url: str | None = None) -> None:
+    """Find without writing what `open_study` would refuse; a database is not opened.
+
+    Raises:
+        SpecError: the URL is none, or the study cannot go on with what it searches now.
+    """
+    if url:
+        optunas.check_url(url)
+    elif study := _existing(plan, runs, None):
+        _check_goes_on(plan, study)
+
+
+@optunas.quiet()
+def _existing(plan: Plan, runs: Path, url: str | None) -> optuna.Study | None:
+    if not url and not optunas.journal(runs, plan.content.name).is_file():
+        return None
+    with optunas.refusals(_place(plan, runs, url)):
+        storage = optunas.recorded(runs, plan.content.name, url)
+        with contextlib.suppress(KeyError):
+            return optuna.load_study(study_name=plan.id, storage=storage)
+    return None
+
+
+def _place(plan: Plan, runs: Path, url: str | None) -> str:
+    return f"--storage {optunas.masked(url)}" if url else str(optunas.journal(runs, plan.content.name))
+
+
+def _check_goes_on(plan: Plan, study: optuna.Study) -> None:
+    """Raise SpecError unless Optuna can go on with the study's trials in the space and at the rungs of the file now."""
+    trials, changed = study.get_trials(deepcopy=False), False
+    advice = (
+        f"choose another `name` (finished cells are used again), or change it back; study {plan.content.name}"
+    )
+    for name, now in plan.space.items():
+        for before in {t.distributions[name] for t in trials if name in t.distributions}:
+            changed |= before != now
+            try:
+                check_distribution_compatibility(before, now)
+            except ValueError:
+                was, is_now = space.words(before), space.words(now)
+                raise SpecError(f"search.{name}: {is_now}: {advice} has trials with {was}") from None
+    before = study.user_attrs.get(RUNGS, plan.content.rungs)
+    if plan.prunes and before != plan.content.rungs and any(t.intermediate_values for t in trials):
+        raise SpecError(f"rungs: {plan.content.rungs}: {advice} has values at {before} rungs")
+    if changed or any(t.distributions and t.distributions.keys() != plan.space.keys() for t in trials):
+        optunas.ask_again(plan.content.sampler, plan.space, trials, len(plan.objective))
 
 
 def run(
@@ -81,15 +131,24 @@ def run(
         follow: called with the folder of every cell that starts (True) or ends (False).
     Returns:
         Why no more trials can run; empty if all ran.
+    Raises:
+        SpecError: Optuna refuses to go on, or the storage does.
     """
     with optunas.quiet(), terminated():
-        requeue_dead(study)
-        left = plan.content.trials - sum(map(counts, study.get_trials(deepcopy=False)))
-        if left <= 0:
-            return ""
-        cells = left * len(plan.experiment.seeds)
-        with Progress(cells) as progress:
-            return _consume(plan, study, store, make_scheduler, on_trial, follow, progress, cells)
+        try:
+            requeue_dead(study)
+            requeue_failed(study, store)
+            if (left := possible(plan, study)) <= 0:
+                return ""
+            cells = left * len(plan.experiment.seeds)
+            with Progress(cells) as progress:
+                broken = _consume(plan, study, store, make_scheduler, on_trial, follow, progress, cells)
+            failed = without_record(study, store)
+            again = f"trials {', '.join(str(t.number) for t in failed)} failed without a record"
+            return broken or (f"{again}; the same command computes them again" if failed else "")
+        except OptunaError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise SpecError(f"study {plan.id}: {reason}; the same command goes on") from None
 
 
 def _consume(
@@ -120,7 +179,8 @@ def _consume(
             time.sleep(POLL_S)
     except BaseException:
         scheduler.cancel()
-        trials.release()
+        with contextlib.suppress(OptunaError, OSError):  # of the storage, perhaps what led here
+            trials.release()
         raise
 
 
@@ -135,7 +195,7 @@ def _poll(scheduler: Scheduler, trials: Trials, progress: Progress) -> None:
 def states(study: optuna.Study) -> dict[str, float]:
     """Number of trials that count, by state."""
     numbers: dict[str, float] = {}
-    for trial in filter(counts, study.get_trials(deepcopy=False)):
+    for trial in counted(study.get_trials(deepcopy=False)):
         name = trial.state.name.lower()
         numbers[name] = numbers.get(name, 0.0) + 1
     return numbers

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -17,6 +19,7 @@ from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
 
 KEYS = ("low", "high", "log", "step")
+MOST_VALUES = 10**5  # of a range with steps, where a sampler tries all
 
 
 def read(search: Mapping[str, Any], base: Specs) -> dict[str, BaseDistribution]:
@@ -56,7 +59,7 @@ def _distribution(name: str, value: Any, search: Mapping[str, Any], base: Specs)
 def _options(axis: str, value: Any, path: str) -> BaseDistribution:
     names = list(AXES[axis].options) if value is None else value
     if not isinstance(names, list):
-        raise SpecError(f"{path}: a list of options is needed here, not {value!r}")
+        raise SpecError(f"{path}: needs a list of options, not {value!r}")
     problems = Problems()
     for name in names:
         with problems:
@@ -67,8 +70,8 @@ def _options(axis: str, value: Any, path: str) -> BaseDistribution:
 
 def _categorical(values: list[Any], path: str) -> BaseDistribution:
     plain = all(v is None or isinstance(v, bool | int | float | str) for v in values)
-    if not values or not plain or len(set(map(repr, values))) < len(values):
-        raise SpecError(f"{path}: different plain values are needed in the list, but got {values!r}")
+    if not values or not plain or len(set(values)) < len(values):  # 1, 1.0 and true are one choice to Optuna
+        raise SpecError(f"{path}: needs a list of distinct plain values, not {values!r}")
     return CategoricalDistribution(values)
 
 
@@ -77,7 +80,7 @@ def _range(value: Any, schema: Mapping[str, Any], path: str) -> BaseDistribution
         raise SpecError(f"{path}: the option suggests no range; write {{low: ..., high: ...}}")
     spec = schema["search"] if value is None else value
     if not isinstance(spec, Mapping):
-        raise SpecError(f"{path}: a list, {{low, high, log, step}} or nothing is needed here, not {value!r}")
+        raise SpecError(f"{path}: needs a list, {{low, high, log, step}} or an empty value, not {value!r}")
     if unknown := [k for k in spec if k not in KEYS]:
         raise SpecError(f"{path}.{unknown[0]}: unknown key; {nearest(unknown[0], KEYS)}")
     whole = schema.get("type") == "integer"
@@ -85,9 +88,9 @@ def _range(value: Any, schema: Mapping[str, Any], path: str) -> BaseDistribution
     wrong += [k for k in ("step",) if k in spec and not _number(spec[k], whole)]
     if wrong:
         kind = "whole number" if whole else "number"
-        raise SpecError(f"{path}.{wrong[0]}: a {kind} is needed here, but got {spec.get(wrong[0])!r}")
+        raise SpecError(f"{path}.{wrong[0]}: needs a {kind}, not {spec.get(wrong[0])!r}")
     if schema.get("type") not in ("integer", "number"):
-        raise SpecError(f"{path}: the field is not a number: a list of values is needed here")
+        raise SpecError(f"{path}: needs a list of values: the field is not a number")
     try:
         kind_of = IntDistribution if whole else FloatDistribution
         return kind_of(**{k: v for k, v in spec.items() if k != "step" or v is not None})
@@ -97,6 +100,58 @@ def _range(value: Any, schema: Mapping[str, Any], path: str) -> BaseDistribution
 
 def _number(value: Any, whole: bool) -> bool:
     return isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+
+
+def decimal(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """`params` with the steps of a range in decimals, as the file has them: 0.3, not 0.30000000000000004."""
+
+    def value(name: str, given: Any) -> Any:
+        d = space.get(name)
+        if not isinstance(d, FloatDistribution) or d.step is None:
+            return given
+        low, step = Decimal(repr(d.low)), Decimal(repr(d.step))
+        near = float(low + step * round((Decimal(repr(float(given))) - low) / step))
+        return near if math.isclose(near, given, rel_tol=1e-9, abs_tol=1e-9 * d.step) else given
+
+    return {name: value(name, given) for name, given in params.items()}
+
+
+def values(distribution: BaseDistribution, path: str, sampler: str) -> Sequence[Any]:
+    """All values of a distribution, for a sampler that tries them all.
+
+    Raises:
+        SpecError: there are infinitely many, or too many.
+    """
+    d = distribution
+    if isinstance(d, CategoricalDistribution):
+        return d.choices
+    assert isinstance(d, FloatDistribution | IntDistribution)
+    if d.step is None:
+        raise SpecError(f"{path}: a {sampler} needs a list of values, or a step")
+    low, step = Decimal(repr(d.low)), Decimal(repr(d.step))
+    count = int((Decimal(repr(d.high)) - low) / step) + 1
+    if count > MOST_VALUES:
+        raise SpecError(f"{path}: a {sampler} tries all of its {count} values, but can try {MOST_VALUES}")
+    kind = int if isinstance(d, IntDistribution) else float
+    return [kind(low + i * step) for i in range(count)]
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value is one of a distribution's."""
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
+
+
+def words(distribution: BaseDistribution) -> str:
+    """A distribution as a file has it."""
+    d = distribution
+    if isinstance(d, CategoricalDistribution):
+        return f"[{', '.join(map(str, d.choices))}]"
+    shown = {k: getattr(d, k) for k in KEYS}
+    given = {k: str(v).lower() for k, v in shown.items() if v is not None and v is not False}
+    return "{" + ", ".join(f"{k}: {v}" for k, v in given.items()) + "}"
 
 
 def ends(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:

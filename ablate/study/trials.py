@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-import psutil
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ablate.execution.scheduler import CellEnd, Scheduler
 from ablate.planning.cells import Cell, Row
-from ablate.runs.heartbeat import boot
 from ablate.runs.store import Store
+from ablate.study import optunas, process
 from ablate.study.plan import Plan
 
 HEARTBEAT_S = 20.0  # between two heartbeats
 DEAD_S = 120.0  # a trial on another machine counts as dead after so long without a heartbeat
 REPORT_S = 1.0  # between two reads of the evaluation points
 LOST, REASON, OWNER, HEARTBEAT = "lost", "reason", "owner", "alive"  # user attributes of trials
+AGAIN = "again"  # of a trial that repeats one without records: the number of that one
 
 
 @dataclass
@@ -62,14 +61,14 @@ class Trials:
         self.reported = 0.0
 
     def needs_more(self) -> bool:
-        """Whether the study needs another trial."""
-        trials = self.study.get_trials(deepcopy=False)
-        return sum(counts(t) or t.state == TrialState.RUNNING for t in trials) < self.plan.content.trials
+        """Whether the study needs another trial, and there is a point for it."""
+        return possible(self.plan, self.study) > 0
 
     def begin(self) -> None:
         """Ask Optuna for parameters and schedule their cells; recorded cells are not computed again."""
-        trial = self.study.ask(fixed_distributions=self.plan.space)
-        trial.set_user_attr(OWNER, owner())
+        with optunas.refusals(f"sampler: {optunas.name_of(self.plan.content.sampler)}"):
+            trial = self.study.ask(fixed_distributions=self.plan.space)
+        trial.set_user_attr(OWNER, process.owner())
         trial.set_user_attr(HEARTBEAT, time.time())
         row, cells = self.plan.row(f"trial {trial.number}", trial.params)
         trial.set_user_attr("keys", list(row.keys))
@@ -100,6 +99,10 @@ class Trials:
             elif end.state == "stopped":  # for another trial; this one still needs it
                 self._continue(one)
             else:
+                if (
+                    end.state == "open"
+                ):  # no result of these parameters, and the next trials may need the same
+                    self.scheduler.broken = end.reason
                 self._fail(one, f"{end.state}: {end.reason}", lost=bool(self.scheduler.broken))
 
     def report(self) -> None:
@@ -117,14 +120,18 @@ class Trials:
                     self._prune(one)
 
     def _report(self, one: OpenTrial) -> None:
-        """Report the objective's mean over seeds at each evaluation point that all seeds have passed."""
-        every = self.plan.experiment.profile.evaluation.every or 1
-        values = [_at_points(self.store, c.key, self.plan.objective[0], every) for c in one.cells]
+        """Report the objective's mean over seeds at each evaluation point at which all seeds were measured."""
+        profile = self.plan.experiment.profile
+        values = [_by_images(self.store, c.key, self.plan.objective[0]) for c in one.cells]
         for point in range(one.point + 1, self.plan.content.rungs):
-            if not all(point in by_point for by_point in values):
-                break
-            one.trial.report(sum(by_point[point] for by_point in values) / len(values), point)
-            one.point = point
+            first = math.ceil(
+                point * (profile.evaluation.every or 1) / profile.batch
+            )  # step that passes the point
+            there = [by_images.get(first * profile.batch) for by_images in values]
+            known = [value for value in there if value is not None]
+            if len(known) == len(there):  # else not measured yet, or never: the cell has other points
+                one.trial.report(sum(known) / len(known), point)
+                one.point = point
 
     def _prune(self, one: OpenTrial) -> None:
         self._end(one, TrialState.PRUNED)
@@ -149,7 +156,10 @@ class Trials:
             if self.plan.prunes:
                 self._report(one)
             values = [sum(_value(r, name) for r in records) / len(records) for name in self.plan.objective]
-            self._end(one, TrialState.COMPLETE, values)
+            if all(map(math.isfinite, values)):
+                self._end(one, TrialState.COMPLETE, values)
+            else:
+                self._fail(one, f"failed: {', '.join(self.plan.objective)}: {values}")
 
     def _fail(self, one: OpenTrial, reason: str, lost: bool = False) -> None:
         one.trial.set_user_attr(REASON, reason)
@@ -186,33 +196,66 @@ def requeue_dead(study: optuna.Study) -> int:
     return requeued
 
 
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial counts toward the number of trials: it ended, but not because its process died."""
-    return trial.state.is_finished() and not trial.user_attrs.get(LOST)
+def requeue_failed(study: optuna.Study, store: Store) -> int:
+    """Queue the failed trials again whose cells have no record, for the machine failed; returns their number."""
+    failed = without_record(study, store)
+    for trial in failed:
+        study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+    return len(failed)
 
 
-def owner() -> list[Any]:
-    """The process that runs a trial: host, boot id, process id, start time."""
-    return [socket.gethostname(), boot(), os.getpid(), psutil.Process().create_time()]
+def without_record(study: optuna.Study, store: Store) -> list[FrozenTrial]:
+    """The failed trials with a cell that has no record."""
+    failed = [t for t in counted(study.get_trials(deepcopy=False)) if t.state == TrialState.FAIL]
+    return [t for t in failed if not all(map(store.record, t.user_attrs.get("keys", [])))]
+
+
+def possible(plan: Plan, study: optuna.Study) -> int:
+    """How many trials are missing that nobody runs and for which there is a point."""
+    trials = study.get_trials(deepcopy=False)
+    missing = plan.content.trials - len(counted(trials)) - _number(trials, TrialState.RUNNING)
+    if not plan.exhaustive or missing <= 0:
+        return max(0, missing)
+    return min(missing, _number(trials, TrialState.WAITING) + plan.exhaustive.left(study))
+
+
+def shortfall(plan: Plan, study: optuna.Study) -> list[str]:
+    """Why the study has fewer results than the file asks for; empty if it has all."""
+    trials, reasons = study.get_trials(deepcopy=False), []
+    ended, running = counted(trials), _number(trials, TrialState.RUNNING)
+    if ended and not any(t.state == TrialState.COMPLETE for t in ended):
+        reasons.append("no trial is complete")
+    if plan.exhaustive and not plan.exhaustive.left(study) + _number(trials, TrialState.WAITING) + running:
+        reasons.append(f"the grid has {plan.exhaustive.points} points")
+    elif (missing := plan.content.trials - len(ended)) > 0:
+        elsewhere = f" ({running} in another process, or interrupted)" if running else ""
+        reasons.append(f"missing trials: {missing}{elsewhere}, which `ablate study` computes")
+    return reasons
+
+
+def _number(trials: Sequence[FrozenTrial], state: TrialState) -> int:
+    return sum(t.state == state for t in trials)
+
+
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count toward their number: they ended, their process was not lost, and no other repeats them."""
+    repeated = {t.user_attrs.get(AGAIN) for t in trials}
+    ended = [t for t in trials if t.state.is_finished() and not t.user_attrs.get(LOST)]
+    return [t for t in ended if t.number not in repeated]
 
 
 def _dead(trial: FrozenTrial) -> bool:
     if OWNER not in trial.user_attrs:  # created a moment ago, or by a process that died right then
         return trial.datetime_start is None or time.time() - trial.datetime_start.timestamp() > DEAD_S
-    host, started, pid, born = trial.user_attrs[OWNER]
-    if host != socket.gethostname():
-        return bool(time.time() - trial.user_attrs.get(HEARTBEAT, 0.0) > DEAD_S)
-    try:
-        return bool(started != boot() or abs(psutil.Process(pid).create_time() - born) > 1)
-    except psutil.NoSuchProcess:
-        return True
+    ended = process.ended(trial.user_attrs[OWNER])
+    return time.time() - trial.user_attrs.get(HEARTBEAT, 0.0) > DEAD_S if ended is None else ended
 
 
 def _value(record: dict[str, Any], objective: str) -> float:
     return float(next(f["value"] for f in record["fid"] if objective == f"fid_{f['nfe']}step"))
 
 
-def _at_points(store: Store, key: str, objective: str, every: int) -> dict[int, float]:
-    """Evaluation point -> value of a cell's evaluations during training."""
+def _by_images(store: Store, key: str, objective: str) -> dict[int, float]:
+    """Images trained on -> value of a cell's evaluations during training."""
     lines = [line for line in store.folder(key).lines() if objective in line["metrics"]]
-    return {line["images"] // every: line["metrics"][objective] for line in lines}
+    return {line["images"]: line["metrics"][objective] for line in lines}

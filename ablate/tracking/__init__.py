@@ -1,1 +1,1 @@
-"""MLflow: cells mirrored while they run, fetched from elsewhere. Only this folder imports mlflow."""
+"""MLflow: mirror.py writes cells while they run, retrieval.py reads them back. Only this folder imports mlflow."""

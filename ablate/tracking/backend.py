@@ -12,6 +12,17 @@ from typing import Any
 
 # the kind of experiment that MLflow's pages open by default
 KIND = {"mlflow.experimentKind": "custom_model_development"}
+# variables that choose an experiment for other tools
+IGNORED = ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
+
+
+def ignored(experiment: str) -> list[str]:
+    """A line for each variable of MLflow that names another experiment, which is not used."""
+    return [
+        f"{name}={os.environ[name]} is not used: MLflow's experiment is {experiment!r}, the name in the file"
+        for name in IGNORED
+        if os.environ.get(name, experiment) not in ("", experiment)
+    ]
 
 
 class Backend:
@@ -24,9 +35,8 @@ class Backend:
 
     def __init__(self, runs: Path, uri: str | None = None):
         own = runs.resolve() / "mlflow.db"
-        kind, _, path = (uri or f"sqlite:///{own}").partition(":///")
-        self.file = Path(path).resolve() if kind == "sqlite" and path else None
-        self.uri = f"sqlite:///{self.file}" if self.file else str(uri)
+        self.file = _file(uri) if uri else own
+        self.uri = _uri(self.file) if self.file else str(uri)
         self.home = self.file.parent if self.file else runs.resolve()
         self.owned = self.file == own  # it has the cells of `runs` and no others
         self.remote = self.uri.startswith(("http:", "https:"))
@@ -66,7 +76,7 @@ class Backend:
         fresh = self.home / f"mlflow.{os.getpid()}.db"
         for left in (fresh, *(Path(f"{self.file}-{tail}") for tail in ("journal", "wal", "shm"))):
             left.unlink(missing_ok=True)  # sqlite would replay the journal of a deleted store on the new one
-        mlflow.MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+        mlflow.MlflowClient(_uri(fresh)).search_experiments(max_results=1)
         with closing(sqlite3.connect(fresh)) as database:
             database.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
         os.replace(fresh, self.file)
@@ -88,3 +98,21 @@ class Backend:
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
+
+
+def _file(uri: str) -> Path | None:
+    """The file of a sqlite address."""
+    from sqlalchemy import make_url
+
+    if not uri.startswith("sqlite:///"):
+        return None
+    name = make_url(uri).database
+    return Path(name).resolve() if name else None
+
+
+def _uri(file: Path) -> str:
+    """The address of a sqlite file, quoted only where it would mean another: MLflow takes it for a path as well."""
+    from sqlalchemy import URL
+
+    address = f"sqlite:///{file}"
+    return address if _file(address) == file else URL.create("sqlite", database=str(file)).render_as_string()

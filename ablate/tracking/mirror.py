@@ -1,4 +1,4 @@
-"""Mirrors one folder to one MLflow run. Callers pass the mlflow module in."""
+"""Writes one cell's folder to one MLflow run. Callers pass the mlflow module in."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Mirror:
     folder: Path
     view: str
     sent: Sent
+    refused: str = ""  # what MLflow said of the first entry that it did not take
 
     def save(self) -> None:
         """Save the notes of what was sent."""
@@ -158,9 +159,19 @@ class Mirror:
         self.sent.tags |= new
 
     def log(self, kind: str, entries: Sequence[Any]) -> None:
-        """Log metrics, params or tags in as few calls as MLflow allows."""
+        """Log metrics, params or tags in as few calls as MLflow allows; an entry that it refuses costs no other."""
         for at in range(0, len(entries), MOST[kind]):
-            self.client.log_batch(self.sent.run, **{kind: entries[at : at + MOST[kind]]})
+            batch = entries[at : at + MOST[kind]]
+            try:
+                self.client.log_batch(self.sent.run, **{kind: batch})
+            except self.mlflow.MlflowException as error:
+                if error.error_code != "INVALID_PARAMETER_VALUE":
+                    raise
+                if len(batch) == 1:
+                    self.refused = self.refused or " ".join(str(error).split())[:200]
+                else:
+                    for entry in batch:
+                        self.log(kind, [entry])
 
     def artifacts(self, files: Iterable[Path], under: str | None = None) -> None:
         """Log files, and folders under their own names."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ablate.core.errors import SpecError
 from ablate.tracking.backend import Backend
-from ablate.tracking.tracker import ENVIRONMENT, MENU, load_mlflow, reported
+from ablate.tracking.tracker import MENU, environment, load_mlflow, reported
 
 
 def command(backend: Backend, port: int) -> list[str]:
@@ -44,7 +44,7 @@ def serve(runs: Path, uri: str | None, port: int) -> int:
     for name, place in places:
         print(f"{name}: {place}", flush=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    env = {**ENVIRONMENT, **os.environ}
+    env = {**environment(), **os.environ}
     # A session of its own: Ctrl-C then reaches the server and its workers once, through killpg below.
     server = subprocess.Popen(command(backend, port), env=env, cwd=backend.home, start_new_session=True)
     try:

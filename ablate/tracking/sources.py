@@ -38,9 +38,9 @@ def fetch(
         keys: fetch only these.
         states: fetch only cells that ended so.
     Raises:
-        SpecError: the source cannot be read.
+        SpecError: the source cannot be read, or the store not written.
     """
-    fetched = Fetched()
+    fetched, store = Fetched(), Store.writable(store.path)
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=store.path) as place:
         for number, (key, write) in enumerate(_offers(source)):
             if key and keys is not None and key not in keys:

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ablate.core.errors import SpecError
-from ablate.tracking import notes
+from ablate.tracking import names, notes
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import Mirror
 from ablate.tracking.notes import MODEL, Sent
@@ -39,10 +39,19 @@ ENVIRONMENT = {
 }
 
 
+def environment() -> dict[str, str]:
+    """The variables to set for MLflow where you have not; it cannot be imported by a user without a home."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return {**ENVIRONMENT, "HOME": tempfile.gettempdir()}
+    return ENVIRONMENT
+
+
 @functools.cache
 def load_mlflow() -> Any:
     """The mlflow module; its import takes seconds and reads the environment."""
-    for name, value in ENVIRONMENT.items():
+    for name, value in environment().items():
         os.environ.setdefault(name, value)
     mlflow = importlib.import_module("mlflow")
     for noisy in ("mlflow", "urllib3.connectionpool"):  # `Tracker.problem` reports a failure once
@@ -160,6 +169,12 @@ class Tracker:
             self._known.add(run.sent.run)
             run.sent.store = parent.sent.store
             run.follow(config, tags, running)
+            self._report(run)
+
+    def _report(self, run: Mirror) -> None:
+        """Keep what MLflow refused of a run as the problem."""
+        if run.refused:
+            self.problem = self.problem or f"MLflow at {self.backend}: {run.refused}"
 
     def _model(self, folder: Path, sent: Sent, saved: Path) -> None:
         with self.backend.lock():
@@ -213,11 +228,13 @@ class Tracker:
         with self.backend.lock():
             parent, now = self._opened(), int(time.time() * 1000)
             parent.artifacts(files)
-            parent.metrics((name, value, now, 0) for name, value in metrics.items())
+            known = names.accepted(metrics)
+            parent.metrics((known[name], value, now, 0) for name, value in metrics.items())
             parent.set_state(state)
             parent.sent.content = content
             parent.save()
             self._parent = None
+            self._report(parent)
 
 
 def save_model(runs: Path, key: str, folder: Path) -> Path:

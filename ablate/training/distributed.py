@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ablate.config.profile import Profile
 from ablate.core.errors import SpecError
+from ablate.core.hardware import shorten_sockets
 from ablate.core.lazy import torch
 from ablate.training.loss import Terms
 
@@ -210,6 +211,7 @@ def _serve(work: Callable[..., Any]) -> None:
 
     The ranks inherit the block until they have a handler, so a signal that arrives while they start is not lost.
     """
+    shorten_sockets()
     multiprocessing.set_forkserver_preload([*HEAVY, work.__module__])
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:

@@ -68,9 +68,9 @@ def test_a_wrong_value_names_path_and_value(wrong):
 
 
 def test_yaml_hints():
-    assert "0.0001" in yaml_hint("1e-4")
+    assert "leave the quotes out" in yaml_hint("1e-4")
     assert "quote" in yaml_hint(False)
-    assert yaml_hint("plain") == ""
+    assert [yaml_hint(word) for word in ("plain", "1_6", "nan", "0x1", "1:30", "")] == [""] * 6
 
 
 def test_off_and_null_as_an_option_are_explained():

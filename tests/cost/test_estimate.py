@@ -87,7 +87,7 @@ def test_hours_decide_which_priorities_are_kept(experiment):
     assert set(kept.cells) == {key for r in kept.rows for key in r.keys}
     assert len(estimate.within(experiment, needed, 4.0).rows) == 2
     assert "3 of 5 rows are left out" in estimate.within(experiment, needed, 4.0).notes[-1]
-    with pytest.raises(SpecError, match="--max-hours 3: 4 hours are needed"):
+    with pytest.raises(SpecError, match="--max-hours 3: the experiment needs 4 hours"):
         estimate.within(experiment, needed, 3.0)
 
 
@@ -95,7 +95,7 @@ def test_a_priority_changes_no_key_and_must_be_a_number(experiment, tmp_path):
     (tmp_path / "other.yaml").write_text(FILE.replace("    priority: 1\n", ""))
     assert set(planner.load(tmp_path / "other.yaml", overrides=SMALL).cells) == set(experiment.cells)
     (tmp_path / "other.yaml").write_text(FILE.replace("priority: 1", "priority: high"))
-    with pytest.raises(SpecError, match=r"plan\[1\].priority: a whole number is needed here, but got 'high'"):
+    with pytest.raises(SpecError, match=r"plan\[1\].priority: needs a whole number, not 'high'"):
         planner.load(tmp_path / "other.yaml")
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import json
 import subprocess
 import sys
 import zipfile
@@ -10,34 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers.pictures import colours, encoded, packed
 
 from ablate.config.profile import ARCHIVES, Data, load_profile
 from ablate.core.errors import SpecError
-from ablate.data import archives, datasets
-
-
-def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, kind)
-    return out.getvalue()
-
-
-def colours(n: int, size: int = 8, channels: int = 3) -> list[np.ndarray]:
-    rng = np.random.RandomState(1)
-    found = rng.randint(0, 256, (n, size, size, channels), np.uint8)
-    return list(found if channels == 3 else found[..., 0])
-
-
-def packed(path: Path, images: list[np.ndarray], labels: list[int] | None = None, prefix: str = "") -> Path:
-    names = [f"00000/img{i:08d}.png" for i in range(len(images))]
-    with zipfile.ZipFile(path, "w") as out:
-        for name, pixels in zip(names, images, strict=True):
-            out.writestr(prefix + name, encoded(pixels))
-        if labels is not None:
-            pairs = [list(pair) for pair in zip(names, labels, strict=True)]
-            out.writestr(f"{prefix}dataset.json", json.dumps({"labels": pairs}))
-    return path
+from ablate.data import datasets
 
 
 def refused(spec: Data) -> str:
@@ -174,10 +149,13 @@ def test_damaged_images_are_named(tmp_path):
 
 
 def test_images_that_explode_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "LARGEST", 1000)
     flat = packed(tmp_path / "a.zip", [np.zeros((64, 64, 3), np.uint8)] * 2)
-    assert "64x64 pixels" in refused(zipped(flat))
-    assert "at most 1000" in refused(zipped(packed(tmp_path / "b.zip", colours(2, size=64))))
+    line = refused(zipped(flat, max_pixels=4000))
+    assert "64x64 is 4,096 pixels" in line
+    assert "max_pixels" in line
+    monkeypatch.setattr("ablate.data.survey.LARGEST", 1000)
+    large = packed(tmp_path / "b.zip", colours(2, size=64))
+    assert "allows files of 3,000" in refused(zipped(large, max_pixels=1000))
 
 
 @pytest.mark.parametrize(

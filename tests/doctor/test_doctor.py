@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -307,6 +308,40 @@ def test_a_verdict_is_kept_and_a_finished_cell_is_not_examined(file, monkeypatch
     monkeypatch.setattr(Store, "record", lambda self, key: {"key": key, "state": "finished"})
     gate.admit(experiment, store, said.append)
     assert said == []
+
+
+@pytest.mark.parametrize("how", ["error", "died"])
+def test_run_stops_where_a_check_cannot_be_made_and_makes_it_again_the_next_time(file, how, monkeypatch):
+    experiment, store, asked = planner.load(file), Store(file.parent / "runs"), []
+    row = {
+        "recipe": "",
+        "check": "10 metric",
+        "value": "OSError: vgg.pt",
+        "bound": "measurable",
+        "axis": None,
+    }
+    row |= {"ok": False, "defect": None, "verdict": "error", "detail": ""}
+
+    def fork(new):
+        asked.append(len(new))
+        for path in new:
+            if len(asked) == 1:
+                if how == "error":
+                    Path(path).write_text(json.dumps([row]))
+            else:
+                Path(path).write_text("[]")
+
+    monkeypatch.setattr(gate, "_fork", fork)
+    with pytest.raises(SpecError) as caught:
+        gate.admit(experiment, store, lambda said: pytest.fail(said))
+    assert [("ERROR" in p or "could not be examined" in p) for p in caught.value.problems] == [
+        True,
+        True,
+        False,
+    ]
+    assert "nothing was trained" in caught.value.problems[-1]
+    gate.admit(experiment, store, lambda said: pytest.fail(said))
+    assert asked == [2, 2]
 
 
 def test_a_metric_of_ones_own_without_a_huber_constant_is_free_to_be_no_norm():

@@ -86,5 +86,5 @@ def test_a_damaged_file_is_trained_again(tmp_path):
 
 
 def test_one_class_is_no_task(tmp_path):
-    with pytest.raises(SpecError, match="name another"):
+    with pytest.raises(SpecError, match="two or more classes"):
         classifier.train(dataclasses.replace(few((1, 8, 8)), classes=1), tmp_path)

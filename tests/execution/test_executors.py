@@ -217,7 +217,7 @@ def test_what_slurm_cannot_do_is_refused_at_once(slurm, tmp_path):
     pytest.importorskip("submitit", reason="needs the extra slurm")
     for wrong, message in [
         ({"gpus": 1}, "slurm: gpus: 1: the cluster has none"),
-        ({"gpus": 1, "cluster": "local"}, "slurm: gpus: 1: this machine has none"),
+        ({"gpus": 1, "cluster": "local"}, "slurm: gpus: 1: this machine has no GPU"),
         ({"partition": "mian"}, "slurm: partition: 'mian'; did you mean 'main'?"),
     ]:
         with pytest.raises(SpecError) as caught:

@@ -24,7 +24,7 @@ SMALL = ["profile.images=512", "profile.batch=16", "profile.evaluation.samples=6
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"executor": "rya"}, "--executor rya: did you mean 'ray'?"),
+        ({"executor": "rya"}, "--executor rya: no such executor; did you mean 'ray'?"),
         (
             {"executor": "ray", "options": {"gpu": 1}},
             "--executor-option.gpu: unknown key; did you mean 'gpus'?",
@@ -37,7 +37,7 @@ SMALL = ["profile.images=512", "profile.batch=16", "profile.evaluation.samples=6
         ),
         (
             {"executor": "ray", "options": {"gpus": 1.5}},
-            "--executor-option.gpus: 1.5: you can ask for whole GPUs, or for a fraction of one",
+            "--executor-option.gpus: needs whole GPUs or a fraction of one, not 1.5",
         ),
         (
             {"executor": "ray", "options": {"cpus": 0}},

@@ -159,10 +159,10 @@ def test_files_are_cut_to_the_network_s_shape(gray, tmp_path):
 @pytest.mark.parametrize(
     ("task", "files", "sigmas", "out", "message"),
     [
-        ("colorize", [], [], "o.png", "3 channels are needed"),
+        ("colorize", [], [], "o.png", "needs 3 channels"),
         ("inpant", [], [], "o.png", "did you mean 'inpaint'"),
         ("inpaint", ["absent.png"], [], "o.png", "absent.png: no such file"),
-        ("denoise", [], [2.0, 1.0], "o.png", "one level is needed"),
+        ("denoise", [], [2.0, 1.0], "o.png", "needs one level"),
         ("interpolate", [], [2.0], "o.png", "no --sigmas"),
         ("denoise", [], [], "o.text", "--out"),
     ],

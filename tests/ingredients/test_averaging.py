@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 import ablate
@@ -12,9 +14,9 @@ def test_constant():
 def test_warmup_rises_between_its_bounds():
     warmup = ablate.build("averaging", {"name": "warmup", "min_decay": 0.1, "max_decay": 0.99, "start": 5})
     decays = [warmup(k) for k in range(2000)]
-    assert decays[:5] == [0.0] * 5
-    assert decays[5:] == sorted(decays[5:])
-    assert (decays[5], decays[-1]) == (0.1, 0.99)
+    assert decays[:6] == [0.0] * 6
+    assert decays[6:] == sorted(decays[6:])
+    assert (decays[6], decays[-1]) == (pytest.approx(1 - 2**-0.75), 0.99)
     assert ablate.build("averaging", "warmup")(9) == pytest.approx(1 - 10**-0.75)
 
 
@@ -32,3 +34,33 @@ def test_power_weights_the_past_by_a_power():
 def test_bounds_are_ordered():
     with pytest.raises(ablate.SpecError, match="min_decay <= max_decay"):
         ablate.build("averaging", {"name": "warmup", "min_decay": 0.9, "max_decay": 0.5})
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("diffusers") is None, reason="diffusers is missing: pip install diffusers"
+)
+@pytest.mark.parametrize("start", [0, 1, 7])
+@pytest.mark.parametrize("min_decay", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize(("inv_gamma", "power"), [(1.0, 0.75), (20.0, 2 / 3)])
+def test_warmup_is_diffusers(start, min_decay, inv_gamma, power):
+    from diffusers.training_utils import EMAModel
+
+    shared = {"min_decay": min_decay, "inv_gamma": inv_gamma, "power": power}
+    theirs = EMAModel([], decay=0.95, update_after_step=start, use_ema_warmup=True, **shared)
+    ours = ablate.build("averaging", {"name": "warmup", "max_decay": 0.95, "start": start, **shared})
+    assert [ours(k) for k in range(300)] == pytest.approx([theirs.get_decay(k + 1) for k in range(300)])
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps", "share"),
+    [
+        ({"name": "constant", "decay": 0.5}, 3, 0.125),
+        ({"name": "constant", "decay": 1.0}, 10**6, 1.0),
+        ({"name": "constant", "decay": 0.0}, 1, 0.0),
+        ({"name": "warmup", "start": 100}, 20, 0.0),
+        ({"name": "power"}, 1, 0.0),
+        ({"name": "swapped", "decay": 0.5}, 1000, 1.0),
+    ],
+)
+def test_the_share_of_the_initial_weights(spec, steps, share):
+    assert ablate.build("averaging", spec).initial_share(steps) == share

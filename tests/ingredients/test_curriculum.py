@@ -41,6 +41,18 @@ def test_the_square_root_of_cm():
     assert curriculum(K - 1, K) == 151
 
 
+@pytest.mark.parametrize(("s1", "K"), [(1, 1), (1, 50), (150, 7), (1280, 1000)])
+def test_the_square_root_from_one_interval_has_two_levels_as_in_cms_code(s1, K):
+    curriculum = ablate.build("curriculum", {"name": "sqrt", "s0": 1, "s1": s1})
+
+    def cm(k):
+        scales = math.ceil(math.sqrt(k / K * ((s1 + 1) ** 2 - 1) + 1) - 1)
+        return max(scales, 1) + 1
+
+    assert curriculum(0, K) == 2
+    assert [curriculum(k, K) for k in range(K)] == [cm(k) for k in range(K)]
+
+
 def test_constant_is_the_last_ladder():
     assert ablate.build("curriculum", {"name": "constant", "s1": 18})(7, 10) == 19
 

@@ -4,26 +4,42 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import ablate
 
-sigma = ablate.build("levels", "karras")(1281)
+levels = ablate.build("levels", "karras")
+sigma = levels(1281)
 
 
-@settings(max_examples=30, deadline=None)
-@given(p_mean=st.floats(-20, 20), p_std=st.floats(0.05, 20), N=st.integers(2, 1281))
-def test_lognormal_is_a_distribution_over_pairs(p_mean, p_std, N):
-    p = ablate.build("noise", {"name": "lognormal", "p_mean": p_mean, "p_std": p_std})(
-        ablate.build("levels", "karras")(N)
-    )
-    assert p.shape == (N - 1,)
-    if p.isfinite().all():
-        assert (p >= 0).all()
-        assert float(p.sum()) == pytest.approx(1)
-    else:  # all mass beyond the ladder: nothing to share out
-        assert abs(p_mean) > 4
+def lognormal(p_mean, p_std):
+    return ablate.build("noise", {"name": "lognormal", "p_mean": p_mean, "p_std": p_std})
+
+
+@pytest.mark.parametrize(
+    ("p_mean", "p_std"), [(5.0, 0.05), (-7.0, 0.05), (20.0, 1.0), (-20.0, 0.5), (6.0, 0.1)]
+)
+def test_both_tails_keep_their_digits(p_mean, p_std):
+    """Against log Phi, which has digits everywhere."""
+    lognormal(p_mean, p_std).check(0.002, 80.0)
+    z = (sigma.log() - p_mean) / p_std
+    near = torch.special.log_ndtr(-z if p_mean > 0 else z)
+    low, high = (near[1:], near[:-1]) if p_mean > 0 else (near[:-1], near[1:])
+    mass = high + torch.log(-torch.expm1(low - high))
+    wanted = torch.exp(mass - mass.max())
+    torch.testing.assert_close(lognormal(p_mean, p_std)(sigma), wanted / wanted.sum(), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(("p_mean", "p_std"), [(5.0, 0.01), (-20.0, 0.3), (20.0, 0.4), (7.0, 1e-3)])
+def test_a_distribution_beyond_the_ladder_is_refused(p_mean, p_std):
+    with pytest.raises(ablate.SpecError, match=f"within 37 p_std of p_mean, but got p_mean={p_mean}"):
+        lognormal(p_mean, p_std).check(0.002, 80.0)
+
+
+def test_a_narrow_distribution_on_the_ladder_is_one_pair():
+    lognormal(0.0, 1e-3).check(0.002, 80.0)
+    p = lognormal(0.0, 1e-3)(sigma)
+    assert p.max() > 0.99
+    assert sigma[p.argmax()] < 1 < sigma[p.argmax() + 1]
 
 
 def test_uniform():
@@ -50,7 +66,6 @@ def test_a_positive_mean_moves_the_mass_up():
     assert below(1.1) == pytest.approx(0.20, abs=0.02)
 
 
-levels = ablate.build("levels", "karras")
 u = torch.linspace(0, 1, 2001, dtype=torch.float64)[1:-1]
 
 

@@ -110,7 +110,7 @@ def test_a_size_that_cannot_be_halved_is_refused(name):
 
 
 def test_uneven_heads_are_refused():
-    with pytest.raises(SpecError, match="28 channels make no 3 equal heads"):
+    with pytest.raises(SpecError, match="28 channels cannot be split into 3 equal heads"):
         make("adm", width=28, multipliers=[1], head_channels=8)
 
 
@@ -442,3 +442,12 @@ def test_unet2d_refuses_in_one_line(fields, message):
     with pytest.raises(SpecError, match=message) as caught:
         UNet2D(**{**SMALL, **fields}, embedding=Fourier())((1, 8, 8))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("multipliers", [[1, 2], [2, 3], [3, 1], [2]])
+def test_only_adm_multiplies_the_channels_of_its_first_convolution(multipliers):
+    """DhariwalUNet of EDM and UNetModel of CM do; SongUNet has the width."""
+    for name in NAMES:
+        network, (x, c_noise) = make(name, multipliers=multipliers), batch()
+        assert network.first.weight.shape[0] == 16 * (multipliers[0] if name == "adm" else 1)
+        assert network(x, c_noise).shape == x.shape

@@ -31,7 +31,7 @@ BAD = {
     "unknown key": (f"name: x\nsead: [0]\n{ROW}", 1, "did you mean 'seeds'"),
     "two unknown keys": (f"name: x\nsead: [0]\nbsae: ict\n{ROW}", 2, "did you mean 'base'"),
     "name is a path": (f"name: ../../etc\n{ROW}", 1, "letters"),
-    "name is a number": (f"name: 3\n{ROW}", 1, "string"),
+    "name is a truth value": (f"name: true\n{ROW}", 1, "quote the word"),
     "seeds a number": (f"name: x\nseeds: 3\n{ROW}", 1, "list"),
     "seeds as text": (f"name: x\nseeds: ['0']\n{ROW}", 1, "integer"),
     "seeds twice": (f"name: x\nseeds: [0, 0]\n{ROW}", 1, "twice"),
@@ -66,9 +66,19 @@ BAD = {
         1,
         "no such field",
     ),
-    "off": ("name: x\nplan: [{grid: {teacher: [off]}}]", 1, "quote"),
-    "1e-4 is text": ("name: x\nplan: [{grid: {metric.c: [1e-4]}}]", 1, "0.0001"),
-    "out of bounds": ("name: x\nplan: [{grid: {metric.c: [-1.0, 0.0]}}]", 2, "greater than 0"),
+    "off": ("name: x\nplan: [{grid: {teacher: [off]}}]", 1, "no option 'off'"),
+    "true": ("name: x\nplan: [{grid: {teacher: [true]}}]", 1, "quote the word"),
+    "a number in quotes": ("name: x\nplan: [{grid: {metric.c: ['1e-4']}}]", 1, "leave the quotes out"),
+    "octal, sexagesimal, underscores": (
+        "name: x\nplan: [{grid: {metric.c: [0o9, 1:30, 1_6]}}]",
+        3,
+        "metric.c: '1:30': input should be a valid number",
+    ),
+    "out of bounds": (
+        "name: x\nplan: [{grid: {metric.c: [-1.0, 0.0]}}]",
+        2,
+        "greater than or equal to 0.000001",
+    ),
     "not a number": ("name: x\nplan: [{grid: {metric.c: [.nan]}}]", 1, "finite"),
     "infinite": ("name: x\nplan: [{grid: {metric.c: [.inf]}}]", 1, "finite"),
     "row key": ("name: x\nplan: [{list: [{lable: a}]}]", 1, "did you mean 'label'"),
@@ -89,7 +99,8 @@ BAD = {
         3,
         "plan",
     ),
-    "a date": (f"name: 2024-01-01\n{ROW}", 1, "string"),
+    "a date": (f"name: x\nseeds: [2024-01-01]\n{ROW}", 1, "'2024-01-01': input should be a valid integer"),
+    "merged with a number": ("name: x\nplan: [{list: [{label: a, set: {<<: 3}}]}]", 1, "<< needs a mapping"),
 }
 
 

@@ -253,6 +253,7 @@ def test_nothing_measured_has_tables_and_no_fid_figure(listed, state):
     assert sorted(p.name for p in folder.iterdir()) == [
         ".written.json",
         "index.html",
+        "of.json",
         "records.jsonl",
         "table.csv",
         "table.md",

@@ -17,8 +17,9 @@ from ablate.core.errors import SpecError
 from ablate.report import figure
 from ablate.report.figures.sweeps import Sweeps
 from ablate.report.html import html, render
-from ablate.report.latex import _escaped, latex
+from ablate.report.latex import escape, latex
 from ablate.report.summary import summary
+from ablate.tracking.names import accepted
 
 CLAIMS = """
 claims:
@@ -110,7 +111,7 @@ def test_latex_is_booktabs_with_the_best_in_bold(made):
     assert text.count("\\toprule") == text.count("\\begin{tabular}") == 2
     assert "\\mathbf{" in text
     assert "weighting=inverse\\_gap" in text
-    assert _escaped("50% of a_b & {c}") == r"50\% of a\_b \& \{c\}"
+    assert escape("50% of a_b & {c}") == r"50\% of a\_b \& \{c\}"
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
@@ -179,5 +180,5 @@ def test_of_a_claim_in_two_files_the_answer_from_more_seeds_is_shown(made, tmp_p
 def test_metrics_have_names_that_mlflow_accepts(made):
     found = made.results.metrics()
     assert found["fid_1step_mean/ct"] == pytest.approx((1000 + 1010 + 1003) / 3)
-    assert found["fid_2step_std/_ weighting_inverse_gap"] > 0
-    assert not any(re.search(r"[^\w.: /-]", name) for name in found)
+    assert found["fid_2step_std/+ weighting=inverse_gap"] > 0
+    assert not any(re.search(r"[^\w.: /-]", name) for name in accepted(found).values())

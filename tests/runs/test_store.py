@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ablate.config.profile import Profile
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, write_json
 from ablate.planning import planner
-from ablate.runs.store import Store, describe, restore
+from ablate.planning.cells import Cell
+from ablate.runs.store import Store, complete, describe, restore
 
 
 @pytest.fixture
@@ -81,7 +84,68 @@ def test_a_record_of_another_cell_or_half_a_record_is_none(cell, tmp_path):
 def test_a_directory_that_can_not_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="--runs-dir"):
-        Store(tmp_path / "file" / "runs")
+        Store.writable(tmp_path / "file" / "runs")
+
+
+def test_a_store_that_is_read_is_not_made(tmp_path):
+    store = Store(tmp_path / "runs")
+    assert (store.keys(), store.record("a"), store.folder("a").held()) == ([], None, False)
+    assert not store.path.exists()
+    assert Store.writable(store.path).path.is_dir()
+
+
+def test_who_computes_a_cell_is_seen_without_a_trace(cell, tmp_path):
+    folder = Store(tmp_path / "runs").prepare(cell)
+    assert not folder.held()
+    assert not (folder.path / ".lock").exists()
+    with folder.lock().acquire():
+        assert folder.held()
+        before = (folder.path / ".lock").stat().st_mtime_ns
+        assert folder.held()
+    assert not folder.held()
+    assert (folder.path / ".lock").stat().st_mtime_ns == before
+
+
+NOT_IN_THE_KEY = {
+    "threads": 3,
+    "compile": True,
+    "log_every": 7,
+    "checkpoint_every": 64,
+    "evaluation.every": 320,
+    "evaluation.batch": 8,
+    "evaluation.grid": 4,
+    "data.path": "elsewhere.zip",
+    "name": "other",
+}
+
+
+@pytest.mark.parametrize("field", NOT_IN_THE_KEY)
+def test_what_is_not_in_the_key_is_that_of_the_newest_command(cell, tmp_path, field):
+    store, value = Store(tmp_path / "runs"), NOT_IN_THE_KEY[field]
+    store.prepare(cell)
+    complete(store.folder(cell.key), cell, (1, 8, 8))
+    *parents, last = field.split(".")
+    plain = cell.profile.model_dump(mode="json")
+    (plain[parents[0]] if parents else plain)[last] = value
+    changed = Cell.of(
+        cell.recipe, Profile.model_validate_json(json.dumps(plain)), cell.seed, cell.fingerprint
+    )
+    assert changed.key == cell.key
+    config = json.loads(store.prepare(changed).config.read_text())
+    assert restore(config).profile == changed.profile
+    assert config["image_shape"] == [1, 8, 8]
+
+
+def test_the_config_of_a_cell_that_has_ended_or_runs_stays(cell, tmp_path):
+    store = Store(tmp_path / "runs")
+    folder = store.prepare(cell)
+    before = folder.config.read_bytes()
+    changed = replace(cell, profile=cell.profile.model_copy(update={"log_every": 7}))
+    with folder.lock().acquire():
+        store.prepare(changed)
+    assert folder.config.read_bytes() == before
+    write_json(folder.record, {"key": cell.key})
+    assert store.prepare(changed).config.read_bytes() == before
 
 
 def test_an_altered_checkpoint_is_known_by_its_checksum(cell, tmp_path):

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ablate.statistics.paired import Sample, compare, not_significant, paired
 
@@ -61,3 +63,36 @@ def test_values_that_were_measured_differently_are_not_compared():
     assert (found.n, found.ratio) == (2, pytest.approx(4.0))
     assert compare([(a, b)], {a: {"x": {0: 1.0}}, b: {"z": {0: 1.0}}}) is None
     assert compare([(a, b)], {a: {"x": {0: 1.0}}, b: {"x": {1: 1.0}}}) is None
+
+
+FIDS = st.dictionaries(st.integers(0, 6), st.floats(0) | st.just(math.nan), max_size=6)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(FIDS, FIDS), min_size=1, max_size=3), st.floats(0.1, 10))
+def test_any_scores_give_probabilities_and_ordered_ends(contexts, margin):
+    found = paired(contexts, margin)
+    assert 0 <= found.less <= 1
+    assert 0 <= found.greater <= 1
+    assert 0 <= found.p <= 1
+    assert 0 <= found.lost <= found.n
+    if found.n - found.lost > 1:
+        assert found.low <= found.ratio * (1 + 1e-9)
+        assert found.ratio <= found.high * (1 + 1e-9)
+        assert 0 <= found.deviation < math.inf
+    swapped = paired([(b, a) for a, b in contexts], 1 / margin)
+    assert (swapped.less, swapped.greater) == pytest.approx((found.greater, found.less), abs=1e-6)
+
+
+def test_a_diverged_seed_leaves_the_comparison_open():
+    """The signs of two or three pairs decide nothing, with a divergence among them as without."""
+    base = {0: 10.0, 1: 11.0, 2: 10.5}
+    assert not_significant({0: math.inf, 1: 10.0, 2: 12.0}, base)
+    assert not_significant({0: math.inf, 1: math.inf, 2: 10.0}, base)
+    assert not not_significant({0: math.inf}, base)
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, math.inf, math.nan])
+def test_a_margin_is_a_positive_number(margin):
+    with pytest.raises(ValueError, match="margin"):
+        paired([({0: 1.0}, {0: 2.0})], margin)

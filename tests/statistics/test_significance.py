@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -56,3 +59,112 @@ def test_holm_is_statsmodels():
     for m in (1, 2, 5, 13):
         p = rng.random(m) ** 3
         assert significance.holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-15)
+
+
+NUMBERS = st.floats(-1e150, 1e150)
+CLOSE = st.sampled_from([0.0, 1.0, 1.0000000000000002, -1.0, 1e-200, 5e-324])
+often = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+@often
+@given(st.lists(NUMBERS | CLOSE, max_size=12))
+def test_tests_of_any_finite_values_are_probabilities_of_both_sides(values):
+    for test in (significance.student, significance.signs):
+        less, greater = test(values)
+        assert 0 <= less <= 1
+        assert 0 <= greater <= 1
+        assert less + greater >= 1 - 1e-9
+        assert test([-v for v in values]) == pytest.approx((greater, less), rel=1e-12)
+    if len(values) > 1:
+        mean, low, high = significance.interval(values)
+        assert low <= mean <= high
+        assert 0 <= significance.deviation(values) < math.inf
+
+
+def test_both_tails_of_student_keep_their_digits():
+    values = [1.0, 1.001, 0.999, 1.0005, 0.9995] * 4
+    less, greater = significance.student(values)
+    assert 0 < greater < 1e-40
+    assert significance.student([-v for v in values]) == (greater, less)
+
+
+@pytest.mark.parametrize("values", [[1.0, math.nan], [math.inf, 1.0], [1e200, 1.0], [-math.inf]])
+@pytest.mark.parametrize("test", [significance.student, significance.interval, significance.deviation])
+def test_values_that_are_not_finite_are_refused(test, values):
+    with pytest.raises(ValueError, match="must hold"):
+        test(values)
+
+
+@often
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_holm_keeps_the_order_and_lowers_nothing(p):
+    corrected = significance.holm(p)
+    assert all(a <= c <= 1 for a, c in zip(p, corrected, strict=True))
+    by = sorted(zip(p, corrected, strict=True))
+    assert [c for _, c in by] == sorted(c for _, c in by)
+
+
+@pytest.mark.parametrize("p", [[math.nan], [0.5, 1.1], [-0.1]])
+def test_holm_takes_probabilities_only(p):
+    with pytest.raises(ValueError, match="0 to 1"):
+        significance.holm(p)
+
+
+def drawn(table):
+    """p of `trend` by all orders of all rows."""
+    values = np.asarray(table)
+    ranks = stats.rankdata(values, axis=1)
+    places = np.arange(values.shape[1])
+    seen = (ranks * places).sum()
+    each = [[sum(np.array(o) * places) for o in itertools.permutations(row)] for row in ranks]
+    totals = np.array([sum(sums) for sums in itertools.product(*each)])
+    return (totals <= seen + 1e-9).mean(), (totals >= seen - 1e-9).mean()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [[1.0, 2.0, 2.0], [1.0, 1.0, 3.0]],
+        [[4.0, 3.0, math.inf, math.inf], [5.0, 4.0, 3.0, math.inf], [9.0, 7.0, 8.0, 7.0]],
+        [[2.0, 2.0, 2.0], [3.0, 2.0, 1.0], [1.0, 1.0, 0.0]],
+        [[math.inf, math.inf, 1.0], [math.inf, 2.0, 1.0], [4.0, 3.0, 3.0]],
+    ],
+)
+def test_page_with_ties_counts_every_order(table):
+    assert significance.trend(table) == pytest.approx(drawn(table), abs=1e-12)
+
+
+def test_page_of_equal_values_shows_nothing():
+    assert significance.trend([[1.0] * 4] * 3) == (1.0, 1.0)
+    assert significance.trend([[1.0] * 9] * 3) == (1.0, 1.0)
+
+
+def test_page_with_ties_in_many_columns_is_nearly_that_without():
+    rows = [[10.0, 8.0, 9.0, 7.0, 6.0, 5.0, 4.5, 3.0, 2.0], [9.0, 9.5, 7.0, 8.0, 6.0, 4.0, 5.0, 2.0, 3.0]] * 3
+    falls, _ = significance.trend(rows)
+    tied_falls, tied_rises = significance.trend([rows[0][:-1] + rows[0][-2:-1], *rows[1:]])
+    assert falls < 1e-6
+    assert tied_falls < 1e-6
+    assert tied_rises > 0.999
+
+
+@often
+@given(
+    st.integers(3, 6).flatmap(
+        lambda n: st.lists(st.lists(st.integers(0, 3), min_size=n, max_size=n), max_size=5)
+    )
+)
+def test_page_of_any_table_is_a_probability_of_both_sides(table):
+    falls, rises = significance.trend(table)
+    assert 0 <= falls <= 1
+    assert 0 <= rises <= 1
+    assert falls + rises >= 1 - 1e-9
+    assert significance.trend([row[::-1] for row in table]) == pytest.approx((rises, falls), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "table", [[[1.0, 2.0]] * 3, [[1.0, 2.0, 3.0], [1.0, 2.0]], [[1.0, math.nan, 2.0]] * 2]
+)
+def test_page_needs_three_columns_of_numbers(table):
+    with pytest.raises(ValueError):
+        significance.trend(table)

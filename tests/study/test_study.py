@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import matplotlib
 import optuna
 import pytest
 from helpers.instant_cells import FILE, Instant, valley
@@ -23,7 +24,7 @@ from ablate.planning.planner import load as load_experiment
 from ablate.runs.store import Store
 from ablate.study import result
 from ablate.study import search as studies
-from ablate.study.trials import OWNER, counts, requeue_dead
+from ablate.study.trials import OWNER, counted, requeue_dead
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def search(place, text=None, executor=None, **changes):
 
 
 def ended(study):
-    return [t for t in study.get_trials() if counts(t)]
+    return counted(study.get_trials())
 
 
 def test_as_many_trials_as_wished_the_base_first(place):
@@ -187,9 +188,12 @@ def test_two_objectives_have_a_front(place):
 
 def test_the_report_has_figures_a_table_and_a_recipe_that_runs(place):
     plan, study, _ = search(place)
-    folder = result.write(plan, study, place / "reports")
+    yours = {"text.usetex": True, "font.size": 90, "savefig.format": "pdf"}  # they do not matter
+    with matplotlib.rc_context(yours):
+        folder = result.write(plan, study, place / "reports")
+        assert matplotlib.rcParams["text.usetex"]
     names = {"history.png", "importance.png", "contour.png", "slice.png", "parallel.png"}
-    assert {p.name for p in folder.iterdir()} == names | {"table.md", "table.csv", "best.yaml"}
+    assert {p.name for p in folder.iterdir()} == names | {"table.md", "table.csv", "best.yaml", "of.json"}
     best = ablate.load_recipe(folder / "best.yaml")
     assert best.metric.c == study.best_params["metric.c"]
     assert best.noise.p_mean == study.best_params["noise.p_mean"]
@@ -253,9 +257,9 @@ def test_options_and_their_fields_together(place):
         ("metric.c", "metrik.c", "no axis 'metrik'; did you mean 'metric'?"),
         ("low: 0.001", "low: -1", "search.metric.c"),
         ("low: 0.001", "lower: 0.001", "search.metric.c.lower: unknown key; did you mean 'low'?"),
-        ("low: 0.001", "low: 1e-3", "a number is needed here, but got '1e-3'"),
+        ("low: 0.001", "low: '1e-3'", "needs a number, not '1e-3'"),
         ("high: 1.0, log", "high: 0.0001, log", "search.metric.c"),
-        ("TPESampler", "TPSampler", "sampler: 'TPSampler'; did you mean 'TPESampler'?"),
+        ("TPESampler", "TPSampler", "sampler: no class 'TPSampler'; did you mean 'TPESampler'?"),
         ("multivariate", "multivariat", "did you mean 'multivariate'?"),
         ("trials: 12", "trials: 0", "some.yaml.trials"),
         ("trials: 12", "trails: 12", "did you mean 'trials'?"),
@@ -282,7 +286,7 @@ def test_mistakes_are_one_line_each(place, before, after, words):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("sqlite", "a URL is needed"),
+        ("sqlite", "needs a URL"),
         ("postgresql://u:secret@localhost:1/x", "@localhost:1/x"),
         ("sqlite:////no/such/x.db", "unable to open"),
     ],

@@ -15,7 +15,7 @@ import pytest
 from helpers.instant_cells import FILE, share
 
 from ablate.study import search as studies
-from ablate.study.trials import counts
+from ablate.study.trials import counted
 
 pytest.importorskip("psycopg2", reason="psycopg2 is missing: pip install 'ablate-ct[postgresql]'")
 SERVER = shutil.which("postgres") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/postgres")), None)
@@ -57,7 +57,7 @@ def test_two_processes_share_the_trials(url, tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(share, [(tmp_path, url)] * 2)
     study = studies.open_study(studies.load(tmp_path / "some.yaml"), tmp_path / "runs", url)
-    ended = [t for t in study.get_trials() if counts(t)]
+    ended = counted(study.get_trials())
     assert 12 <= len(ended) <= 13  # both may begin the last one in the same moment
     assert len(set(found[0]) | set(found[1])) == len(found[0]) + len(found[1])
     assert all(t.state.name == "COMPLETE" for t in ended)

@@ -1,7 +1,7 @@
 """Frechet distance of two normal distributions fitted to features (Heusel et al. 2017, arXiv 1706.08500).
 
 FID = ||m - m'||^2 + tr(C + C' - 2 (C C')^(1/2)), with means m and covariances C of the features of samples and of real
-images; computed by torch-fidelity.
+images. `ablate.evaluation.evaluate.measure` has torch-fidelity compute it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from ablate.evaluation.metrics import Features, Metric, cached
 
 
 def compute(features: Features) -> dict[str, Any]:
-    """FID of all samples and of each half: the halves' difference shows FID's noise, their mean its bias in n."""
+    """FID of all samples and of each half.
+
+    The difference between the halves shows the noise of sampling; their mean shows the bias from few samples.
+    """
     return {"value": features.results["frechet_inception_distance"], "halves": of_halves(features)}
 
 

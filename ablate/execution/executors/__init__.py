@@ -91,7 +91,7 @@ class Executor(ABC):
 
     @abstractmethod
     def launch(self, folder: Path) -> Any:
-        """Start the cell in `folder`; whatever identifies it until it ends, kept in `running`."""
+        """Start the cell in `folder` and return a handle, which `running` keeps until the cell ends."""
 
     @abstractmethod
     def exit_codes(self) -> dict[Path, int]:
@@ -125,7 +125,7 @@ class Executor(ABC):
 
     def log(self, folder: Path, reason: str) -> None:
         """Add a line to the log of a cell: what its worker could not write itself."""
-        with Folder(folder).log.open("a") as file:
+        with Folder(folder).log.open("a", encoding="utf-8") as file:
             file.write(f"{self.name}: {reason}\n")
 
     def _stop_all(self, at_once: bool) -> None:
@@ -138,7 +138,7 @@ class Executor(ABC):
             self.codes[folder] = code
 
     def _wait(self, seconds: float) -> None:
-        """Until no cell runs, but no longer than so many seconds."""
+        """Wait until no cell runs, for at most `seconds`."""
         deadline = time.monotonic() + seconds
         while self.running and time.monotonic() < deadline:
             time.sleep(POLL_S)
@@ -153,5 +153,5 @@ def named(name: str) -> type[Executor]:
     """
     plugins.load(__name__, group="ablate.executors")
     if name not in EXECUTORS:
-        raise SpecError(f"--executor {name}: {nearest(name, EXECUTORS)}")
+        raise SpecError(f"--executor {name}: no such executor; {nearest(name, EXECUTORS)}")
     return EXECUTORS[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from ablate.core.errors import SpecError
-from ablate.core.hardware import PRELOAD
+from ablate.core.hardware import forkserver, visible
 from ablate.core.section import Section
 from ablate.execution.executors import Executor, Request
 
@@ -48,8 +47,7 @@ class Local(Executor, name="local"):
         self.capacity = {place: min(share, most) for place, share in zip(places, shares, strict=True)}
         super().__init__(sum(self.capacity.values()))
         self.running: dict[Path, tuple[ForkServerProcess, str]] = {}
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
+        self.context = forkserver()
 
     @classmethod
     def start(cls, options: Section, request: Request) -> Local:
@@ -104,9 +102,9 @@ def _isolated(folder: str, device: str, threads: int, ranks: int) -> None:
     """
     os.setsid()
     if device.startswith("cuda:"):
-        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        shown = visible()
         indices = [int(one.split(":")[1]) for one in device.split(",")]
-        mask = [shown[i] if i < len(shown) and shown[i] else str(i) for i in indices]
+        mask = [shown[i] if shown else str(i) for i in indices]
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mask)
         device = "cuda"
     from ablate.runs.worker import work

@@ -51,7 +51,7 @@ class Ray(Executor, name="ray"):
         @classmethod
         def _whole_or_shared(cls, gpus: float) -> float:
             if gpus > 1 and gpus != int(gpus):
-                raise ValueError(f"{gpus:g}: you can ask for whole GPUs, or for a fraction of one")
+                raise ValueError(f"needs whole GPUs or a fraction of one, not {gpus:g}")
             return gpus
 
     def __init__(self, options: Options, workers: int | None = None):
@@ -81,7 +81,7 @@ class Ray(Executor, name="ray"):
         return {folder: self._code(folder) for folder, task in self.running.items() if task in done}
 
     def stop(self, folder: Path, at_once: bool = False) -> None:
-        """Cancel the task; at once, end the ray worker too."""
+        """Cancel the task; `at_once` ends Ray's worker too."""
         if folder in self.killed:
             return
         if at_once:

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from ablate.core.errors import SpecError, missing_extra, nearest
 from ablate.core.hardware import devices
@@ -24,6 +24,12 @@ from ablate.runs.record import INTERRUPTED
 RESULTS_S, CONTROLLER_S = 1.0, 30.0  # between two checks for results; between two questions to the controller
 SETTLE_S = 15.0  # what a shared disk may need to show the result of a job that is gone
 SOON_S = 2.0  # instead of the latter two for jobs that were asked to stop
+
+
+def _minutes(value: object) -> object:
+    if isinstance(value, str):  # sbatch itself reads 1:30 as minutes and seconds
+        raise ValueError(f"{value!r}: needs a number of minutes, such as 90")
+    return value
 
 
 class Slurm(Executor, name="slurm"):
@@ -45,14 +51,16 @@ class Slurm(Executor, name="slurm"):
         """What a job asks for."""
 
         partition: str | None = Field(None, description="the queue; Slurm's default one unless given")
-        time: int = Field(60, ge=1, description="a job's limit in minutes")
+        time: Annotated[int, BeforeValidator(_minutes)] = Field(
+            60, ge=1, description="a job's limit in minutes"
+        )
         gpus: int = Field(0, ge=0, description="of each cell")
         cpus: int | None = Field(
             None,
             ge=1,
             description="of each cell, and the threads of its torch; the profile's threads, else 1",
         )
-        extra: dict[str, Any] = Field(
+        extra: dict[str, bool | str] = Field(
             {},
             description="further options of sbatch by their long names: {account: x, mem: 8G, exclusive: true}",
         )
@@ -121,7 +129,7 @@ class Slurm(Executor, name="slurm"):
         return codes
 
     def stop(self, folder: Path, at_once: bool = False) -> None:
-        """SIGTERM to the job, or the end of it."""
+        """Send the job SIGTERM; `at_once` kills it."""
         code = -signal.SIGKILL if at_once else INTERRUPTED
         if self.asked.get(folder) == code:
             return
@@ -179,13 +187,13 @@ def _check(options: Slurm.Options) -> None:
     partition, gpus = options.partition, options.gpus
     if options.cluster == "local":
         if gpus and devices() == ["cpu"]:
-            raise SpecError(f"slurm: gpus: {gpus}: this machine has none")
+            raise SpecError(f"slurm: gpus: {gpus}: this machine has no GPU")
         return
     if missing := [p for p in ("sbatch", "srun", "squeue", "scancel", "sinfo") if not shutil.which(p)]:
         raise SpecError(f"slurm: there is no {missing[0]} on this machine: is it a cluster's login node?")
     listed = _slurm("sinfo", "--noheader", "--format=%R %G")
     if listed is None:
-        raise SpecError("slurm: its controller does not answer")
+        raise SpecError("slurm: the controller (slurmctld) does not answer")
     found = [line.split(maxsplit=1) for line in listed.splitlines()]
     if partition and partition not in [name for name, _ in found]:
         raise SpecError(f"slurm: partition: {partition!r}; {nearest(partition, {name for name, _ in found})}")

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from ablate.core import plugins
+from ablate.core import plugins, section
 from ablate.core.errors import SpecError, nearest
-from ablate.core.section import explain
 from ablate.planning.claims.base import KINDS, Claim, Evidence
 
 __all__ = ["Claim", "Evidence", "kinds", "read"]
@@ -32,10 +29,6 @@ def read(entry: Mapping[str, Any], path: str) -> Claim:
     if len(chosen) != 1:
         words = {name for kind in known.values() for name in kind.model_fields}
         unknown = [f"{path}.{key}: unknown key; {nearest(key, words)}" for key in entry if key not in words]
-        needed = f"exactly one of {', '.join(known)} is needed, but got {', '.join(chosen) or 'none'}"
+        needed = f"needs exactly one of {', '.join(known)}, but has {', '.join(chosen) or 'none'}"
         raise SpecError(f"{path}: {needed}", *unknown)
-    kind = known[chosen[0]]
-    try:
-        return kind.model_validate(dict(entry), strict=True)
-    except ValidationError as error:
-        raise explain(error, path, kind) from None
+    return section.read(known[chosen[0]], entry, path)

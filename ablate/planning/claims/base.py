@@ -24,8 +24,8 @@ Factor = Annotated[float, Field(gt=1)]
 class Evidence:
     """The result of a claim's test.
 
-    support, against: p of the hypothesis that the claim, that its opposite is untrue, before any correction; 1 where
-    nothing is known. n: seeds. because: what was seen. effect: the comparison that decides, if the test has one.
+    support: one-sided p for the claim; against: for its opposite; both uncorrected, and 1 where nothing is known.
+    n: seeds. because: what was seen. effect: the comparison that decides, if the test has one.
     margin: how many times lower than 1 the effect's ratio has to be.
     """
 
@@ -65,7 +65,7 @@ class Claim(Section):
     @classmethod
     def _measured(cls, metric: str) -> str:
         if not re.fullmatch(r"fid_([1-9]\d?)step", metric):
-            raise ValueError(f"{metric!r}: fid_1step, fid_2step, ... are needed")
+            raise ValueError(f"needs fid_1step, fid_2step, ..., not {metric!r}")
         return metric
 
     @property

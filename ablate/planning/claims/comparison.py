@@ -21,11 +21,11 @@ Contexts = tuple[
 
 
 class Comparison(Claim):
-    """FID of `better` is below FID of `worse`, by the factor `ratio` at least.
+    """FID of `better` is below FID of `worse`, by at least the factor `ratio`.
 
-    A side maps fields to values: `{teacher: none}`. A list of values means each of them. `row` is a label, `nfe`
-    another number of evaluations than the metric's. Two rows are compared if they are equal in all that the sides
-    leave open.
+    A side maps fields to values: `{teacher: none}`. If a value is a list, the claim must hold for each value in it.
+    `row` is a label, `nfe` a number of evaluations instead of the metric's. Two rows are compared if all fields that
+    the sides do not name are equal.
     """
 
     better: dict[str, Any]
@@ -35,8 +35,8 @@ class Comparison(Claim):
     @field_validator("better", "worse")
     @classmethod
     def _evaluations(cls, side: dict[str, Any]) -> dict[str, Any]:
-        if type(nfe := side.get("nfe", 1)) is not int or nfe < 1:
-            raise ValueError(f"nfe: a number of evaluations is needed, but got {nfe!r}")
+        if isinstance(nfe := side.get("nfe", 1), bool) or not isinstance(nfe, int) or nfe < 1:
+            raise ValueError(f"nfe: needs a number of evaluations, not {nfe!r}")
         return side
 
     def rows(self, rows: Sequence[Row], base: Mapping[str, Any]) -> set[int]:
@@ -75,7 +75,7 @@ class Comparison(Claim):
             raise SpecError(f"no two rows differ in {', '.join(sorted(free)) or 'nfe'} alone: {shown}")
 
     def test(self, rows: Sequence[Row], base: Mapping[str, Any], table: Table) -> Evidence:
-        """Support needs every alternative beaten; one that is significantly better itself contradicts."""
+        """Supported if every alternative is beaten; contradicted if one is itself significantly better."""
         compared = [(contexts, compare(contexts, table, self.ratio)) for contexts in self.pairs(rows)]
         known = [(contexts, pair) for contexts, pair in compared if pair]
         if len(known) < len(compared):

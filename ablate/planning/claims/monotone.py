@@ -20,7 +20,7 @@ from ablate.statistics.wording import describe
 class Monotone(Claim):
     """FID falls as the field `monotone` grows.
 
-    `inside: [low, high]` narrows the values that it is about, `where` the rows, to those that have these values.
+    `inside: [low, high]` restricts the values of the field; `where` restricts the rows to those with these values.
     """
 
     monotone: Text
@@ -46,12 +46,12 @@ class Monotone(Claim):
         return points
 
     def test(self, rows: Sequence[Row], base: Mapping[str, Any], table: Table) -> Evidence:
-        """Support needs Page's trend over the seeds, and no significant step up."""
+        """Supported if Page's test over seeds shows a trend and FID rises significantly between no two neighbours."""
         points = self.sweep(rows)
         columns = [next(iter(table.get(sample, {}).values()), {}) for _, sample in points]
         seeds = sorted(set.intersection(*(set(column) for column in columns)))
         if len(seeds) < 2:
-            return Evidence(1.0, 1.0, len(seeds), "fewer than two seeds have all of its values")
+            return Evidence(1.0, 1.0, len(seeds), "fewer than two seeds have results at every value")
         falls, rises = trend([[column[seed] for column in columns] for seed in seeds])
         (first, start), (last, end) = points[0], points[-1]
         because = f"{self.monotone} {first:g} to {last:g}: Page's trend over {len(points)} values"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.core.errors import SpecError, nearest
+from ablate.core.typed import text_of
 from ablate.planning.cells import Row
 from ablate.statistics.paired import Sample
 
@@ -46,11 +47,12 @@ def matching(side: Flat, rows: Sequence[Row], flats: Sequence[Flat], path: str) 
     """
     fields = {k: v for k, v in side.items() if k not in OWN}
     _known(fields, flats, f"{path}: ")
+    labels = {row.label for row in rows}
     if "row" in side:
-        labelled(str(side["row"]), rows, path)
-    matches = [
-        i for i, row in enumerate(rows) if side.get("row", row.label) == row.label and has(flats[i], fields)
-    ]
+        label = text_of(side["row"]) or str(side["row"])
+        labelled(label, rows, path)
+        labels = {label}
+    matches = [i for i, row in enumerate(rows) if row.label in labels and has(flats[i], fields)]
     if not matches:
         wanted = ", ".join(f"{k}={v}" for k, v in side.items() if k != "nfe")
         raise SpecError(f"{path}: no row has {wanted or 'anything'}")
@@ -59,7 +61,11 @@ def matching(side: Flat, rows: Sequence[Row], flats: Sequence[Flat], path: str) 
 
 def has(flat: Flat, fields: Flat) -> bool:
     """Whether a recipe has these fields with these values."""
-    return all(name in flat and flat[name] == value for name, value in fields.items())
+
+    def same(held: Any, value: Any) -> bool:
+        return bool(held == value) or (isinstance(held, str) and held == text_of(value))
+
+    return all(name in flat and same(flat[name], value) for name, value in fields.items())
 
 
 def equal_but(a: Flat, b: Flat, free: set[str]) -> bool:
@@ -85,9 +91,9 @@ def sweep(field: str, where: Flat, nfe: int, rows: Sequence[Row]) -> Sweep:
             groups.setdefault(rest, {}).setdefault(float(value), Sample(i, nfe))
     sizes = sorted((len(group) for group in groups.values()), reverse=True)
     if not sizes or sizes[0] < 3:
-        raise SpecError(f"{field}: three rows that differ in it alone are needed")
+        raise SpecError(f"{field}: needs three rows that differ in this field alone")
     if len(sizes) > 1 and sizes[0] == sizes[1]:
-        raise SpecError(f"{field}: more than one sweep of {sizes[0]} values: choose one by where")
+        raise SpecError(f"{field}: more than one sweep of {sizes[0]} values; choose one with `where`")
     return sorted(max(groups.values(), key=len).items())
 
 
@@ -103,7 +109,7 @@ def ordered(inside: Sequence[float] | None) -> Sequence[float] | None:
         ValueError: they do not.
     """
     if inside and not inside[0] <= inside[1]:
-        raise ValueError(f"ascending bounds are needed, but got {list(inside)}")
+        raise ValueError(f"needs [low, high] with low <= high, not {list(inside)}")
     return inside
 
 

@@ -19,8 +19,8 @@ from ablate.statistics.wording import describe
 class Valley(Claim):
     """Over the field `valley`, FID is lowest inside a range and higher on either side.
 
-    The range is `inside: [low, high]`, or `around`: the base recipe's own value, divided and multiplied by a factor.
-    `where` narrows the sweep to rows that have these values.
+    The range is `inside: [low, high]`, or `around`, a factor: from the base recipe's value divided by it to the value
+    times it. `where` restricts the sweep to rows that have these values.
     """
 
     valley: Text
@@ -33,7 +33,7 @@ class Valley(Claim):
     @model_validator(mode="after")
     def _one_range(self) -> Valley:
         if (self.inside is None) == (self.around is None):
-            raise ValueError("a valley needs inside or around, one of them")
+            raise ValueError("needs either `inside` or `around`")
         return self
 
     def rows(self, rows: Sequence[Row], base: Mapping[str, Any]) -> set[int]:
@@ -56,7 +56,9 @@ class Valley(Claim):
     def _near(self, base: Mapping[str, Any]) -> tuple[float, float]:
         value, around = base.get(self.valley), self.around or 1.0
         if not isinstance(value, (int, float)):
-            raise SpecError(f"around: the base recipe has no number {self.valley}: name the range by inside")
+            raise SpecError(
+                f"around: {self.valley} is no number in the base recipe; give the range with `inside`"
+            )
         return value / around, value * around
 
     def test(self, rows: Sequence[Row], base: Mapping[str, Any], table: Table) -> Evidence:
@@ -70,11 +72,11 @@ class Valley(Claim):
         inside = {value: sample for value, sample in points if low <= value <= high}
         outside = {value: sample for value, sample in points if not low <= value <= high}
         if not inside or not outside:
-            return Evidence(1.0, 1.0, 0, f"{self.valley} has no results on either side of its range")
+            return Evidence(1.0, 1.0, 0, f"{self.valley} has no results inside its range, or none outside")
         grid = list(itertools.product(outside, inside))
         known = {(o, i): pair for o, i in grid if (pair := compare([(inside[i], outside[o])], table))}
         if len(known) < len(grid):
-            return Evidence(1.0, 1.0, 0, "no seed has all of its rows")
+            return Evidence(1.0, 1.0, 0, "no seed has results in all rows")
         beaten = {o: min(1.0, len(inside) * min(known[o, i].less for i in inside)) for o in outside}
         better = {o: max(known[o, i].greater for i in inside) for o in outside}
         worst, rival = max(beaten, key=beaten.__getitem__), min(better, key=better.__getitem__)

@@ -1,4 +1,4 @@
-"""By how much every row is above or below its base, with intervals; a ladder's steps hang from each other."""
+"""The change of every row against its base, with intervals; in a ladder a bar starts where the one above ends."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _scale(ax: Any, ends: Sequence[float]) -> None:
 
 
 def _colours() -> tuple[Any, Any, str]:
-    """Of worse, better and not significant."""
+    """The colours of worse, better and not significant."""
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")

@@ -107,8 +107,11 @@ def _fewer(results: Results, folder: Path, table: str) -> str:
     before = {k: v["record"]["seed"] for k, v in records_file.read(folder / records_file.FILE).items()}
     elsewhere = "; --reports-dir DIR writes this report to another place"
     if lost := _lost(experiment, {key: seed for key, seed in before.items() if key not in here}):
-        seeds = ",".join(map(str, sorted({*experiment.seeds, *lost})))
-        more = "" if {*lost} <= {*experiment.seeds} else f"; --seeds {seeds} shows all that are here"
+        others = sorted(
+            {seed for key, seed in lost.items() if results.store.record(key)} - {*experiment.seeds}
+        )
+        seeds = ",".join(map(str, sorted({*experiment.seeds, *others})))
+        more = f"; --seeds {seeds} shows all that are here" if others else ""
         return f"it has {count(len(lost), 'result')} that this report would lose{more}{elsewhere}"
     old = (folder / TABLE).read_text(encoding="utf-8") if (folder / TABLE).is_file() else ""
     there, now = _count(old), _count(table)
@@ -117,12 +120,12 @@ def _fewer(results: Results, folder: Path, table: str) -> str:
     return ""
 
 
-def _lost(experiment: Experiment, gone: dict[str, int]) -> list[int]:
-    """The seeds of those results that belong to rows of the file."""
+def _lost(experiment: Experiment, gone: dict[str, int]) -> dict[str, int]:
+    """Key -> seed of those results that belong to rows of the file."""
     from ablate.planning.cells import Cell
 
     if not gone or not experiment.cells:
-        return []
+        return {}
     some = next(iter(experiment.cells.values()))
     rows = [row.recipe for row in (*experiment.rows, *experiment.left_out)]
     known = {
@@ -130,7 +133,7 @@ def _lost(experiment: Experiment, gone: dict[str, int]) -> list[int]:
         for recipe in rows
         for seed in {*gone.values()}
     }
-    return [seed for key, seed in gone.items() if key in known]
+    return {key: seed for key, seed in gone.items() if key in known}
 
 
 def _count(table: str) -> int:

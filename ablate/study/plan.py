@@ -212,6 +212,7 @@ def _planned(
     with problems:
         optunas.pruner(content.pruner, content.rungs)
     problems.check()
+    planner.notes += space.shortened(content.search, distributions)
     plan = Plan(content, objective, distributions, planner)
     if plan.prunes and len(objective) > 1:
         raise SpecError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -93,13 +94,24 @@ def _range(value: Any, schema: Mapping[str, Any], path: str) -> BaseDistribution
         raise SpecError(f"{path}: needs a list of values: the field is not a number")
     try:
         kind_of = IntDistribution if whole else FloatDistribution
-        return kind_of(**{k: v for k, v in spec.items() if k != "step" or v is not None})
+        with warnings.catch_warnings():  # that the steps do not end at `high`: see `shortened`
+            warnings.simplefilter("ignore")
+            return kind_of(**{k: v for k, v in spec.items() if k != "step" or v is not None})
     except (TypeError, ValueError) as error:
         raise SpecError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
 def _number(value: Any, whole: bool) -> bool:
     return isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+
+
+def shortened(search: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> list[str]:
+    """A line for each range whose steps end below the file's `high`."""
+    stepped = [
+        (n, d) for n, d in space.items() if getattr(d, "step", None) and isinstance(search[n], Mapping)
+    ]
+    ends = [(n, d.high, search[n]["high"]) for n, d in stepped]  # type: ignore[attr-defined]
+    return [f"search.{n}: its steps end at {last}, not at {high}" for n, last, high in ends if last < high]
 
 
 def decimal(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

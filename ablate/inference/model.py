@@ -66,7 +66,7 @@ def find(store: Store, key: str) -> Folder:
 
 
 def load(store: Store, key: str, device: str = "cpu") -> Model:
-    """The model of a finished cell.
+    """The model of a finished cell. This runs the copies of your own code in its folder, if it has any.
 
     Raises:
         SpecError: as `find`, or weights that do not fit the cell.
@@ -82,6 +82,8 @@ def load(store: Store, key: str, device: str = "cpu") -> Model:
 
 def load_export(folder: str | Path, device: str = "cpu") -> Model:
     """The model that `ablate export` wrote into `folder`; the cell's own folder and images are not needed.
+
+    This runs the Python code in the folder's `own_code/`: open only folders of people whom you trust.
 
     Raises:
         SpecError: the folder has no export of this version, or its weights do not fit.

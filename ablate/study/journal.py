@@ -58,7 +58,7 @@ class Snapshot(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Refuse to write."""
-        raise NotImplementedError("this journal was opened to be read")
+        raise AssertionError(f"{len(logs)} operations for a journal that is only read")
 
 
 class Lock(JournalFileSymlinkLock):

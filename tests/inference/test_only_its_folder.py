@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from helpers import recorded
+from helpers import own_network, recorded
 from helpers.cli import call
 from PIL import Image
 from safetensors.torch import save_file
@@ -38,18 +38,7 @@ class Mine:
     def __call__(self, x, y):
         return self.scale * (x - y).abs().flatten(1).sum(1)
 """
-NET = """
-import torch
-from .width import WIDTH
-class Net(torch.nn.Module):
-    def __init__(self, shape, classes, embedding):
-        super().__init__()
-        self.a = torch.nn.Conv2d(shape[0], WIDTH, 3, padding=1)
-        self.b = torch.nn.Conv2d(WIDTH, shape[0], 3, padding=1)
-    def forward(self, x, c_noise, label=None):
-        return self.b(self.a(x))
-"""
-CODE = {"my_options.py": OPTIONS, "my_nets/small.py": NET, "my_nets/width.py": "WIDTH = 8\n"}
+CODE = {"my_options.py": OPTIONS, **own_network.files(".width")}
 PROFILE = """
 name: tiny
 data: {name: folder, path: pics}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from ablate.core import yaml_files
@@ -13,7 +14,6 @@ from ablate.planning.schema import schema
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FILES = [f for f in sorted(EXPERIMENTS.glob("*.yaml")) if "plan" in yaml_files.read(f)]
-jsonschema = pytest.importorskip("jsonschema")
 
 
 def test_the_shipped_schema_is_the_commands():

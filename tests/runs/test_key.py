@@ -7,6 +7,7 @@ import random
 import sys
 
 import pytest
+from helpers import own_network
 from helpers.cli import call
 from PIL import Image
 
@@ -42,18 +43,7 @@ class Mine(Base):
         return size(x - y).flatten(1).sum(1)
 """,
     "my_base.py": "class Base:\n    pass\n",
-    "my_nets/small.py": """
-import torch
-from my_nets.width import WIDTH
-class Net(torch.nn.Module):
-    def __init__(self, shape, classes, embedding):
-        super().__init__()
-        self.a = torch.nn.Conv2d(shape[0], WIDTH, 3, padding=1)
-        self.b = torch.nn.Conv2d(WIDTH, shape[0], 3, padding=1)
-    def forward(self, x, c_noise, label=None):
-        return self.b(self.a(x))
-""",
-    "my_nets/width.py": "WIDTH = 8\n",
+    **own_network.files("my_nets.width"),
 }
 PROFILE = """
 name: tiny

@@ -182,3 +182,8 @@ def test_metrics_have_names_that_mlflow_accepts(made):
     assert found["fid_1step_mean/ct"] == pytest.approx((1000 + 1010 + 1003) / 3)
     assert found["fid_2step_std/+ weighting=inverse_gap"] > 0
     assert not any(re.search(r"[^\w.: /-]", name) for name in accepted(found).values())
+
+
+def test_a_footnote_has_one_number_wherever_it_is_named(tmp_path):
+    body, _ = render("a[^x] b[^y] c[^x]\n\n[^x]: one\n[^y]: two\n", tmp_path)
+    assert re.findall(r">\[(.*?)\]</a>", body) == ["1", "2", "1"]

@@ -1,76 +1,151 @@
-"""How many seeds find an effect of which size: `python benchmarks/power.py [FOLDER]` draws power.png, prints a table.
+"""Level and power of the tables' test on real runs: `python benchmarks/power.py [FOLDER]` prints them, draws power.png.
 
-Simulated tables of ten claims, one of them true by a given ratio and nine null, seeds paired, Holm's correction as in a
-report. The spread over seeds is lognormal, of the log ratio's standard deviation that the committed digits tables show
-in the middle (0.08).
+The runs are those of the committed reports: every recipe of the profile with ten seeds or more is a pool, stable ones
+and unstable ones together, each centred on its mean log FID. A simulated table has ten comparisons, corrected as in a
+report. In *disjoint* tables, each compares two groups of seeds of one recipe, so that all null hypotheses are true. In
+*base* tables, one base row is compared with ten rows of any recipes, all with the same mean. Power is the share of
+base tables that find one true change of -20 % among nine nulls.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 from support.command import parser
 
-from ablate.statistics.paired import paired
+from ablate.runs import records_file
+from ablate.statistics.effect import Effect, Sample, compare
 from ablate.statistics.significance import ALPHA, holm
 
-SPREAD, CLAIMS, TABLES = 0.08, 10, 400
-SEEDS = (2, 3, 4, 5, 6, 8, 10)
-RATIOS = (1.0, 0.95, 0.9, 0.8, 0.67, 0.5)  # of the better side's FID to the other's; 1: all claims are null
+REPORTS, PROFILE, FEWEST = "reports/cifar10-8px", "cifar10-8px", 10
+CLAIMS, TABLES, CHANGE = 10, 4000, 0.8
+SEEDS = (2, 3, 4, 6)
+STABLE = 0.09  # standard deviation of log FID below which a pool counts as stable
+TESTS = ("this test", "paired t", "z, spread known")
 
 
-def found(ratio: float, seeds: int, tables: int = TABLES) -> float:
-    """The share of tables in which the first claim is significant, in the right direction where there is one."""
-    rng, hits = np.random.default_rng([seeds, round(1000 * ratio)]), 0
+def pools(reports: Path) -> list[np.ndarray]:
+    """Log one-step FIDs of each recipe with enough seeds, centred."""
+    found: dict[str, dict[int, float]] = {}
+    for file in sorted(reports.glob("*/records.jsonl")):
+        for parts in records_file.read(file).values():
+            config, record = parts["config"], parts["record"]
+            if config["profile"]["name"] == PROFILE and record["state"] == "finished":
+                fid = next(m["value"] for m in record["fid"] if m["nfe"] == 1)
+                found.setdefault(str(config["specs"]), {})[record["seed"]] = math.log(fid)
+    logs = [np.array([*by_seed.values()]) for by_seed in found.values() if len(by_seed) >= FEWEST]
+    return [values - values.mean() for values in logs]
+
+
+class Simulation:
+    """Tables of `n` seeds a row, drawn from the pools without replacement."""
+
+    def __init__(self, pools: list[np.ndarray], n: int):
+        self.pools, self.n, self.rng = pools, n, np.random.default_rng(n)
+
+    def disjoint(self) -> tuple[list[np.ndarray], list[float]]:
+        """Rows in pairs, two groups of one recipe each; pools that have no two groups are left out."""
+        rows, spreads = list[np.ndarray](), list[float]()
+        able = [pool for pool in self.pools if len(pool) >= 2 * self.n]
+        for k in self.rng.integers(len(able), size=CLAIMS):
+            drawn = self.rng.permutation(able[k])
+            rows += [drawn[: self.n], drawn[self.n : 2 * self.n]]
+            spreads += [float(able[k].std(ddof=1))] * 2
+        return rows, spreads
+
+    def base(self) -> tuple[list[np.ndarray], list[float]]:
+        """A base row and ten others, no run in two of them."""
+        left = [list(self.rng.permutation(pool)) for pool in self.pools]
+        rows, spreads = list[np.ndarray](), list[float]()
+        while len(rows) <= CLAIMS:
+            k = self.rng.integers(len(left))
+            if len(left[k]) >= self.n:
+                rows.append(np.array([left[k].pop() for _ in range(self.n)]))
+                spreads.append(float(self.pools[k].std(ddof=1)))
+        return rows, spreads
+
+
+def judged(
+    rows: list[np.ndarray], spreads: list[float], pairs: list[tuple[int, int]]
+) -> tuple[dict[str, list[float]], list[Effect]]:
+    """Corrected p of every comparison by every test, and what the package says of each."""
+    table = {(i, 1): {"": dict(enumerate(np.exp(row).tolist()))} for i, row in enumerate(rows)}
+    found = [compare([(Sample(a, 1), Sample(b, 1))], table) for a, b in pairs]
+    p = {TESTS[0]: [e.p for e in found], TESTS[1]: [], TESTS[2]: []}
+    for a, b in pairs:
+        gaps = rows[a] - rows[b]
+        error = math.hypot(spreads[a], spreads[b]) / math.sqrt(len(gaps))
+        p[TESTS[1]].append(float(2 * stats.t.sf(abs(gaps.mean() / stats.sem(gaps)), len(gaps) - 1)))
+        p[TESTS[2]].append(float(2 * stats.norm.sf(abs(gaps.mean()) / error)))
+    return {test: holm(values) for test, values in p.items()}, found
+
+
+def measured(pools: list[np.ndarray], n: int, tables: int) -> dict[str, dict[str, float]]:
+    """Test -> share of tables with a false verdict, power, power between stable rows; coverage of the intervals."""
+    simulation = Simulation(pools, n)
+    hits = {test: dict.fromkeys(("disjoint", "base", "power", "stable"), 0.0) for test in TESTS}
+    stable, covered = 0, {"disjoint": 0, "base": 0}
+    against_base = [(i, 0) for i in range(1, CLAIMS + 1)]
+    in_pairs = [(2 * i, 2 * i + 1) for i in range(CLAIMS)]
     for _ in range(tables):
-        p = []
-        for i in range(CLAIMS):
-            logs = rng.normal(np.log(ratio) if i == 0 else 0.0, SPREAD, seeds)
-            sides = dict(enumerate(np.exp(logs))), dict.fromkeys(range(seeds), 1.0)
-            pair = paired([sides])
-            p.append(min(1.0, 2 * pair.less) if ratio < 1 else pair.p)
-        hits += holm(p)[0] <= ALPHA
-    return hits / tables
+        for kind, drawn, pairs in (
+            ("disjoint", simulation.disjoint(), in_pairs),
+            ("base", simulation.base(), against_base),
+        ):
+            p, effects = judged(*drawn, pairs)
+            covered[kind] += sum(e.low <= 1 <= e.high for e in effects)
+            for test in TESTS:
+                hits[test][kind] += min(p[test]) <= ALPHA
+        rows, spreads = simulation.base()
+        rows[1] = rows[1] + math.log(CHANGE)
+        both = max(spreads[:2]) < STABLE
+        stable += both
+        for test, values in judged(rows, spreads, against_base)[0].items():
+            hits[test]["power"] += values[0] <= ALPHA
+            hits[test]["stable"] += both and values[0] <= ALPHA
+    for shares in hits.values():
+        for key in shares:
+            shares[key] /= stable if key == "stable" else tables
+    for kind, times in covered.items():
+        hits[TESTS[0]][f"covered {kind}"] = times / tables / CLAIMS
+    return hits
 
 
-def main(folder: Path) -> None:
-    """Print a table in Markdown and draw it."""
+def main(folder: Path, tables: int) -> None:
+    """Print a table in Markdown and draw the power."""
     import pandas as pd
     import seaborn as sns
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    power = {ratio: [found(ratio, n) for n in SEEDS] for ratio in RATIOS}
-    names = {r: "null" if r == 1 else f"-{100 * (1 - r):.0f} %" for r in RATIOS}
+    known = pools(Path(REPORTS))
+    spreads = ", ".join(f"{100 * pool.std(ddof=1):.0f} %" for pool in sorted(known, key=np.std))
+    print(f"{len(known)} pools of {min(map(len, known))} to {max(map(len, known))} seeds; spread {spreads}\n")
     print(
-        "| FID by | " + " | ".join(f"{n} seeds" for n in SEEDS) + " |\n|---" * 1 + "|---" * len(SEEDS) + "|"
+        "| seeds | test | false verdict, disjoint | base | -20 % found | between stable rows | 95 % intervals |"
     )
-    for ratio, shares in power.items():
-        print(f"| {names[ratio]} | " + " | ".join(f"{100 * s:.0f} %" for s in shares) + " |")
-    tidy = pd.DataFrame(
-        [(names[r], n, s) for r, shares in power.items() for n, s in zip(SEEDS, shares, strict=True)],
-        columns=["change of FID", "seeds", "share of tables that tell it"],
-    )
+    print("|---|---|---|---|---|---|---|")
+    tidy = list[tuple[int, str, float]]()
+    for n in SEEDS:
+        for test, got in measured(known, n, tables).items():
+            cover = [f"{100 * got[key]:.1f} %" for key in ("covered disjoint", "covered base") if key in got]
+            shares = [f"{100 * got[key]:.1f} %" for key in ("disjoint", "base", "power", "stable")]
+            print(f"| {n} | {test} | {' | '.join(shares)} | {' and '.join(cover)} |", flush=True)
+            tidy.append((n, test, got["stable"]))
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     ax = figure.subplots()
-    sns.lineplot(
-        tidy,
-        x="seeds",
-        y="share of tables that tell it",
-        hue="change of FID",
-        style="change of FID",
-        markers=True,
-        dashes=False,
-        palette="colorblind",
-        ax=ax,
-    )
+    frame = pd.DataFrame(tidy, columns=["seeds", "test", "share of tables that find -20 %"])
+    sns.lineplot(frame, x="seeds", y=frame.columns[2], hue="test", style="test", markers=True, ax=ax)
     ax.set_ylim(-0.02, 1.02)
     figure.savefig(folder / "power.png", dpi=110)
 
 
 if __name__ == "__main__":
-    command = parser(__doc__, quick=False)
+    command = parser(__doc__, quick=True)
     command.add_argument("folder", nargs="?", type=Path, default=Path("."), help="where power.png goes")
-    main(command.parse_args().folder)
+    options = command.parse_args()
+    main(options.folder, TABLES // 100 if options.quick else TABLES)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ablate.statistics.bootstrap import Estimate, bootstrapped, improvement, mean_change, middle_change
-from ablate.statistics.paired import SMALLEST, Scores, Table
+from ablate.statistics.effect import SMALLEST, Scores, Table
 
 if TYPE_CHECKING:
     from ablate.analysis.verdicts import Versus

@@ -53,9 +53,33 @@ def records(experiment: Experiment, store: Store) -> dict[str, dict[str, Any] | 
     return {key: store.record(key) for row in experiment.rows for key in row.keys}
 
 
+def chosen(known: Records, extractor: str = "") -> dict[str, dict[str, Any] | None]:
+    """Records with the entries that a table shows: those measured at the end of training or, if you name an extractor
+    (`inception`, or its label), those by it, of each number of evaluations the ones with most samples.
+    """
+    return {key: record and {**record, **_entries(record, extractor)} for key, record in known.items()}
+
+
+def _entries(record: dict[str, Any], extractor: str) -> dict[str, list[dict[str, Any]]]:
+    found = {}
+    for metric in METRICS:
+        entries = record.get(metric) or []
+        if extractor:
+            by = [e for e in entries if (e.get("extractor") or "").startswith(extractor)]
+            most = {
+                nfe: max(e.get("n") or 0 for e in by if e["nfe"] == nfe) for nfe in {e["nfe"] for e in by}
+            }
+            entries = [e for e in by if (e.get("n") or 0) == most[e["nfe"]]]
+        else:
+            entries = [e for e in entries if not e.get("again")]
+        found[metric] = entries
+    return found
+
+
 def real_fid(known: Records) -> dict[tuple[Any, ...], float]:
     """FID of real images against held-out ones, by (extractor, n, reference)."""
-    found = [r["floor"] for r in known.values() if r and (r.get("floor") or {}).get("fid") is not None]
+    measured = [f for r in known.values() if r for f in (r.get("floor"), *(r.get("floors") or [])) if f]
+    found = [f for f in measured if f.get("fid") is not None]
     return {(f.get("extractor"), f.get("n"), f.get("reference")): f["fid"] for f in found}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.analysis.frame import Column
 from ablate.evaluation.metrics import METRICS
-from ablate.statistics.paired import not_significant
+from ablate.statistics.effect import floor, not_significant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,19 +90,21 @@ def _stats(table: pd.DataFrame, metric: str) -> dict[tuple[int, int, str], Stat]
     return {key: Stat(mean, std, count, values[key]) for key, mean, std, count in by.itertuples(name=None)}
 
 
-def best(lines: Sequence[Line], column: Column) -> set[int]:
-    """Indices of the line with the lowest mean FID, and of those that are not significantly different from it.
+def best(lines: Sequence[Line], column: Column) -> tuple[set[int], set[int]]:
+    """Indices of lines with the lowest mean FID, and of those that are not significantly different from it.
 
-    A line that lost a seed is left out, and so is one that shares only one seed with the lowest: no test is possible.
+    A line that lost a seed is left out. A line with a single seed is not among the second: no test is possible.
     """
     measured = {line.index: s for line in lines if line.whole and (s := line.stat("fid", column))}
     if not measured:
-        return set()
+        return set(), set()
     first = min(measured, key=lambda i: measured[i].mean)
     lowest = measured[first].by_seed
-    return {
-        first,
-        *(i for i, stat in measured.items() if i != first and not_significant(stat.by_seed, lowest)),
+    table = {(i, 1): {"": stat.by_seed} for i, stat in measured.items()}
+    least = floor(table, [(1, 1.0)])
+    others = {i: stat.by_seed for i, stat in measured.items() if stat.by_seed != lowest}
+    return measured.keys() - others.keys(), {
+        i for i, by_seed in others.items() if not_significant(by_seed, lowest, least)
     }
 
 

@@ -12,7 +12,7 @@ from ablate.analysis import verdicts
 from ablate.analysis.frame import Column, Records
 from ablate.analysis.lines import Line
 from ablate.analysis.verdicts import Verdict, Versus
-from ablate.statistics.paired import Table
+from ablate.statistics.effect import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """An experiment and the store that its cells are read from."""
+    """An experiment and the store that its cells are read from; `extractor` chooses what they were measured by."""
 
     experiment: Experiment
     store: Store
+    extractor: str = ""
 
     @cached_property
     def records(self) -> Records:
         """The record of every cell by key, None where it has none yet."""
-        return frames.records(self.experiment, self.store)
+        return frames.chosen(frames.records(self.experiment, self.store), self.extractor)
 
     @cached_property
     def frame(self) -> pd.DataFrame:

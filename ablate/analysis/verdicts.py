@@ -12,34 +12,44 @@ from typing import TYPE_CHECKING, Any
 from ablate.analysis.lines import bases
 from ablate.core.errors import SpecError
 from ablate.planning.claims import Claim, Evidence
-from ablate.statistics.paired import Paired, Sample, Table, compare
+from ablate.statistics.effect import Effect, Sample, Table, compare
 from ablate.statistics.power import seeds_needed
 from ablate.statistics.significance import ALPHA, holm
+from ablate.statistics.spread import Spread, spread_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ablate.planning.experiment import Experiment
 
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+UNDECIDED, UNTESTED = "undecided", "not run"  # tested without an answer; no seed has all of its rows
 
 
 @dataclass(frozen=True)
 class Versus:
     """A row against its base; `corrected` is its p after Holm's correction over the table.
 
-    seeds: how many would decide it with 80 % power, None beyond a hundred.
+    seeds: how many would decide it with 80 % power, None beyond a hundred. spread: its spread over seeds against the
+    base's, None where one has a single value. spread_p: that its spread is not larger, after the same correction.
     """
 
     base: int
-    paired: Paired
+    effect: Effect
     corrected: float
     seeds: int | None
+    spread: Spread | None = None
+    spread_p: float = 1.0
 
     @property
     def decided(self) -> bool:
         """Whether the row is significantly different from its base."""
         return self.corrected <= ALPHA
+
+    @property
+    def unstable(self) -> bool:
+        """Whether the row's seeds spread significantly more than its base's."""
+        return self.spread_p <= ALPHA
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,9 @@ class Verdict:
 
     @property
     def state(self) -> str:
-        """Supported, contradicted or undecided."""
+        """Supported, contradicted, undecided or, without a seed to test it on, not run."""
         if self.p > ALPHA:
-            return UNDECIDED
+            return UNDECIDED if self.n else UNTESTED
         return SUPPORTED if self.evidence.support < self.evidence.against else CONTRADICTED
 
     @property
@@ -115,22 +125,25 @@ def scores(table: pd.DataFrame) -> Table:
 def versus(experiment: Experiment, table: Table, nfe: int = 1) -> list[Versus | None]:
     """Every row against the row that it is a diff of, None where it has none or no seed has both."""
     rows = experiment.rows
-    found: list[tuple[int, Paired] | None] = []
+    found: dict[int, tuple[int, Effect, Spread | None]] = {}
     for i, base in enumerate(bases(rows, [row.recipe.flat() for row in rows])):
-        pair = None if base is None else compare([(Sample(i, nfe), Sample(base, nfe))], table)
-        found.append((base, pair) if base is not None and pair else None)
-    corrected = iter(holm([pair.p for _, pair in filter(None, found)]))
-    tests = sum(entry is not None for entry in found)
-    return [
-        Versus(entry[0], entry[1], next(corrected), _seeds(entry[1], tests)) if entry else None
-        for entry in found
-    ]
+        sides = None if base is None else (Sample(i, nfe), Sample(base, nfe))
+        if base is not None and sides and (effect := compare([sides], table)):
+            found[i] = base, effect, spread_of(*sides, table)
+    corrected = holm([effect.p for _, effect, _ in found.values()])
+    spread_p = holm([spread.greater if spread else 1.0 for *_, spread in found.values()])
+    known = {
+        i: Versus(base, effect, p, _seeds(effect, len(found)), spread, wider)
+        for (i, (base, effect, spread)), p, wider in zip(found.items(), corrected, spread_p, strict=True)
+    }
+    return [known.get(i) for i in range(len(rows))]
 
 
-def _seeds(pair: Paired, tests: int, margin: float = 1.0, analyses: int = 1) -> int | None:
+def _seeds(pair: Effect, tests: int, margin: float = 1.0, analyses: int = 1) -> int | None:
     if pair.n < 2 or pair.lost or not pair.ratio > 0:
         return None
-    return seeds_needed(math.log(pair.ratio * margin), pair.deviation, tests, ALPHA / analyses)
+    freedom = pair.df / (pair.n - 1)
+    return seeds_needed(math.log(pair.ratio * margin), pair.deviation, tests, ALPHA / analyses, freedom)
 
 
 def answers(experiment: Experiment, table: Table) -> list[Verdict]:
@@ -152,7 +165,7 @@ def undecided(experiment: Experiment, found: Sequence[Verdict]) -> list[tuple[Ve
     """The claims that wait for more seeds, those with the fewest first, with their rows."""
     waiting = []
     for verdict in found:
-        if verdict.state == UNDECIDED:
+        if verdict.p > ALPHA:
             with contextlib.suppress(SpecError):  # it has no rows, so that seeds would not help
                 waiting.append((verdict, verdict.claim.rows(experiment.rows, experiment.base)))
     return sorted(waiting, key=lambda entry: entry[0].n)

@@ -1,1 +1,1 @@
-"""Statistics for few seeds: paired tests, trends, corrections, bootstrap, power, and how a result is worded."""
+"""Statistics for few seeds: tests, trends, corrections, bootstrap, power, and how a result is worded."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ablate.statistics.paired import Scores
+from ablate.statistics.effect import Scores
 from ablate.statistics.significance import ALPHA
 
 DRAWS = 2000

@@ -8,11 +8,11 @@ import pytest
 
 from ablate.analysis import aggregate
 from ablate.analysis.verdicts import Versus
-from ablate.statistics.paired import paired
+from ablate.statistics.effect import Sample, compare
 
 
 def versus(base, row, table):
-    return Versus(base, paired([(table[row, 1][""], table[base, 1][""])]), 1.0, None)
+    return Versus(base, compare([(Sample(row, 1), Sample(base, 1))], table), 1.0, None)
 
 
 def made(*rows):

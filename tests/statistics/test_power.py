@@ -22,6 +22,20 @@ def test_seeds_needed_reach_the_power():
     assert (stats.ttest_1samp(fewer, 0.0, axis=1).pvalue <= 0.01).mean() < 0.82
 
 
+@pytest.mark.parametrize(("effect", "deviation", "tests"), [(0.22, 0.1, 10), (0.5, 0.1, 20), (0.1, 0.12, 3)])
+def test_seeds_of_two_rows_that_spread_alike_reach_the_power(effect, deviation, tests):
+    """Welch's test in 20,000 pairs of rows; its degrees of freedom are estimated, so they are not quite 2 (n - 1)."""
+
+    def tested(n):
+        a, b = np.random.default_rng(9).normal(0, deviation / math.sqrt(2), (2, 20_000, n))
+        return stats.ttest_ind(a + effect, b, axis=1, equal_var=False)
+
+    n = seeds_needed(effect, deviation, tests, freedom=1.6)
+    assert (tested(n).pvalue <= 0.05 / tests).mean() >= 0.77
+    assert (tested(n - 1).pvalue <= 0.05 / tests).mean() < 0.83
+    assert (tested(n).df / (n - 1)).mean() == pytest.approx(1.7, abs=0.25)
+
+
 def test_hopeless_effects_have_no_number_and_spread_free_ones_need_two():
     assert seeds_needed(0.001, 1.0, tests=5) is None
     assert seeds_needed(0.5, 0.0, tests=5) == 2
@@ -37,7 +51,7 @@ def test_the_power_is_that_of_simulated_tests(n, tests):
     mean, error = z.mean(1), z.std(1, ddof=1) / math.sqrt(n)
     for size in np.geomspace(0.05, 3000, 12):
         simulated = (np.abs(mean + size) > bound * error).mean()
-        assert power(size, n, level) == pytest.approx(simulated, abs=0.015)
+        assert power(size, n, level, n - 1) == pytest.approx(simulated, abs=0.015)
 
 
 @pytest.mark.parametrize(

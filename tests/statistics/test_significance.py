@@ -15,34 +15,18 @@ from statsmodels.stats.multitest import multipletests
 from ablate.statistics import significance
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 12])
-@pytest.mark.parametrize("effect", [-3.0, -0.1, 0.0, 1.0, 30.0])
-def test_student_is_scipys_paired_test(n, effect):
-    values = np.random.default_rng([n, round(10 * abs(effect))]).standard_normal(n) + effect
-    for p, alternative in zip(significance.student(values.tolist()), ("less", "greater"), strict=True):
-        assert p == pytest.approx(stats.ttest_1samp(values, 0.0, alternative=alternative).pvalue, abs=1e-12)
-    exact = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
-    assert significance.interval(values.tolist()) == pytest.approx((values.mean(), *exact), rel=1e-12)
+def test_ranks_are_scipys_exact_test_and_count_every_order_with_ties():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 5).tolist(), rng.normal(1, 1, 4).tolist()
+    for p, side in zip(significance.ranks(a, b), ("less", "greater"), strict=True):
+        assert p == pytest.approx(stats.mannwhitneyu(a, b, alternative=side, method="exact").pvalue)
+    assert significance.ranks([1.0, math.inf], [2.0, math.inf]) == pytest.approx((1 / 2, 5 / 6))
+    assert significance.ranks([math.inf] * 2, [math.inf] * 3) == (1.0, 1.0)
 
 
-def test_values_without_spread_are_zero_or_surely_different():
-    assert significance.student([0.0, 0.0]) == (1.0, 1.0)
-    assert significance.student([-0.1] * 3) == (0.0, 1.0)
-    assert significance.student([0.1] * 3) == (1.0, 0.0)
-
-
-def test_one_value_decides_nothing():
-    assert significance.student([5.0]) == significance.trend([[3.0, 2.0, 1.0]]) == (1.0, 1.0)
-    mean, low, high = significance.interval([5.0])
-    assert mean == 5.0
-    assert math.isnan(low)
-    assert math.isnan(high)
-
-
-def test_signs_count_wins_and_leave_ties_out():
-    assert significance.signs([-math.inf] * 7) == pytest.approx((0.5**7, 1.0))
-    assert significance.signs([-1.0, 0.0, 1.0]) == pytest.approx((0.75, 0.75))
-    assert significance.signs([0.0]) == (1.0, 1.0)
+def test_one_value_has_no_variance():
+    assert significance.trend([[3.0, 2.0, 1.0]]) == (1.0, 1.0)
+    assert math.isnan(significance.variance([5.0]))
 
 
 def test_a_trend_has_a_direction():
@@ -67,32 +51,25 @@ often = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @often
-@given(st.lists(NUMBERS | CLOSE, max_size=12))
-def test_tests_of_any_finite_values_are_probabilities_of_both_sides(values):
-    for test in (significance.student, significance.signs):
-        less, greater = test(values)
-        assert 0 <= less <= 1
-        assert 0 <= greater <= 1
-        assert less + greater >= 1 - 1e-9
-        assert test([-v for v in values]) == pytest.approx((greater, less), rel=1e-12)
-    if len(values) > 1:
-        mean, low, high = significance.interval(values)
-        assert low <= mean <= high
-        assert 0 <= significance.deviation(values) < math.inf
+@given(st.lists(NUMBERS | CLOSE, min_size=2, max_size=12))
+def test_the_variance_of_any_finite_values_is_finite(values):
+    assert 0 <= significance.variance(values) < math.inf
 
 
-def test_both_tails_of_student_keep_their_digits():
-    values = [1.0, 1.001, 0.999, 1.0005, 0.9995] * 4
-    less, greater = significance.student(values)
-    assert 0 < greater < 1e-40
-    assert significance.student([-v for v in values]) == (greater, less)
+@often
+@given(*2 * [st.lists(NUMBERS | CLOSE | st.just(math.inf), min_size=2, max_size=4)])
+def test_ranks_of_any_values_are_probabilities_of_both_sides(a, b):
+    less, greater = significance.ranks(a, b)
+    assert 0 <= less <= 1
+    assert 0 <= greater <= 1
+    assert less + greater >= 1 - 1e-9
+    assert significance.ranks(b, a) == pytest.approx((greater, less))
 
 
 @pytest.mark.parametrize("values", [[1.0, math.nan], [math.inf, 1.0], [1e200, 1.0], [-math.inf]])
-@pytest.mark.parametrize("test", [significance.student, significance.interval, significance.deviation])
-def test_values_that_are_not_finite_are_refused(test, values):
+def test_values_that_are_not_finite_are_refused(values):
     with pytest.raises(ValueError, match="must hold"):
-        test(values)
+        significance.variance(values)
 
 
 @often

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from ablate.core.errors import SpecError
 from ablate.core.section import Section
 from ablate.planning.cells import Row
-from ablate.statistics.paired import Paired, Table
+from ablate.statistics.effect import Effect, Table
 
 KINDS: dict[str, type[Claim]] = {}  # the kind's own key -> its class
 Text = Annotated[str, Field(min_length=1)]
@@ -33,7 +33,7 @@ class Evidence:
     against: float
     n: int
     because: str
-    effect: Paired | None = None
+    effect: Effect | None = None
     margin: float = 1.0
 
     @property

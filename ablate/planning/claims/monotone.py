@@ -12,7 +12,7 @@ from ablate.core.errors import SpecError
 from ablate.planning.cells import Row
 from ablate.planning.claims.base import Claim, Evidence, Text
 from ablate.planning.claims.select import Sweep, ordered, sweep, values
-from ablate.statistics.paired import Table, compare
+from ablate.statistics.effect import Table, compare
 from ablate.statistics.significance import ALPHA, trend
 from ablate.statistics.wording import describe
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ablate.core.errors import SpecError, nearest
 from ablate.core.typed import text_of
 from ablate.planning.cells import Row
-from ablate.statistics.paired import Sample
+from ablate.statistics.effect import Sample
 
 OWN = ("row", "nfe")  # keys of a side that are not fields of a recipe
 LISTS = (
@@ -18,6 +18,7 @@ LISTS = (
     "optimizer.betas",
 )  # fields whose values are lists themselves
 Flat = Mapping[str, Any]
+Contexts = tuple[tuple[Sample, Sample], ...]  # two samples in each place where all else is equal
 Sweep = list[tuple[float, Sample]]  # values of a field, ascending, with their samples
 
 
@@ -25,6 +26,57 @@ def alternatives(side: Flat) -> list[dict[str, Any]]:
     """A side of a comparison with each of its listed values."""
     options = [v if isinstance(v, list) and v and k not in LISTS else [v] for k, v in side.items()]
     return [dict(zip(side, values, strict=True)) for values in itertools.product(*options)]
+
+
+def side(given: dict[str, Any]) -> dict[str, Any]:
+    """A side of a comparison, if its number of evaluations is one.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(nfe := given.get("nfe", 1), bool) or not isinstance(nfe, int) or nfe < 1:
+        raise ValueError(f"nfe: needs a number of evaluations, not {nfe!r}")
+    return given
+
+
+def contexts(sides: Mapping[str, Flat], rows: Sequence[Row], nfe: int) -> list[Contexts]:
+    """The samples that the two sides of a comparison name, for each of their alternatives.
+
+    Args:
+        sides: by their keys in the claim.
+    Raises:
+        SpecError: an alternative has none.
+    """
+    flats = [row.recipe.flat() for row in rows]
+    chosen = itertools.product(*map(alternatives, sides.values()))
+    return [tuple(_places(dict(zip(sides, pair, strict=True)), rows, flats, nfe)) for pair in chosen]
+
+
+def _places(
+    sides: Mapping[str, Flat], rows: Sequence[Row], flats: Sequence[Flat], nfe: int
+) -> Iterator[tuple[Sample, Sample]]:
+    """Pairs of rows that differ as the sides do; rows with equal cells count once."""
+    first, second = sides.values()
+    free = {k for k in {**first, **second} if k not in OWN and first.get(k, ...) != second.get(k, ...)}
+    named = "row" in first or "row" in second
+    left, right = (matching(given, rows, flats, key) for key, given in sides.items())
+    steps = [int(given.get("nfe", nfe)) for given in (first, second)]
+    seen = set[Any]()
+    for a, b in itertools.product(left, right):
+        fits = (a != b or steps[0] != steps[1]) and (named or equal_but(flats[a], flats[b], free))
+        if fits and (rows[a].keys, rows[b].keys) not in seen:
+            seen.add((rows[a].keys, rows[b].keys))
+            yield Sample(a, steps[0]), Sample(b, steps[1])
+    if not seen:
+        shown = f"{rows[left[0]].label!r} and {rows[right[0]].label!r}"
+        raise SpecError(f"no two rows differ in {', '.join(sorted(free)) or 'nfe'} alone: {shown}")
+
+
+def names(places: Contexts, rows: Sequence[Row]) -> str:
+    """The labels of a comparison's rows."""
+    first, second = (rows[sample.row].label for sample in places[0])
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return (f"{first} against {second}" if first != second else first) + more
 
 
 def labelled(label: str, rows: Sequence[Row], path: str) -> int:

@@ -20,6 +20,7 @@ from support.command import parser
 HERE = Path(__file__).parent
 GUESSES = {  # minutes on two cores, the ones that matter most first; used until a row has been measured
     "start": 3.0,
+    "decoding": 5.0,
     "report": 2.0,
     "around": 3.0,
     "evaluation": 1.0,

@@ -1,1 +1,1 @@
-"""Images: built-in sets, archives, folders."""
+"""Images: where they come from, what their files say, and the cache of decoded ones."""

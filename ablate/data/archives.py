@@ -72,7 +72,8 @@ def walk(path: Path) -> Walked:
     return _walk_folder(path) if path.is_dir() else _walk_archive(path)
 
 
-def _hidden(part: str) -> bool:
+def hidden(part: str) -> bool:
+    """Whether a part of a path is one that tools leave behind."""
     return part.startswith(".") or part == "__MACOSX"
 
 
@@ -82,12 +83,23 @@ def _walk_archive(path: Path) -> Walked:
         archive = _opened(path, status.st_ctime_ns, status.st_size)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise SpecError(f"{KEY}: {str(path)!r}: not a readable zip archive: {str(error).lower()}") from None
+    named = [(_with_slashes(i), i) for i in archive.infolist()]
     files = [
-        File(i.filename, i.file_size, i.CRC, functools.partial(archive.read, i))
-        for i in archive.infolist()
-        if not i.is_dir() and not any(_hidden(p) for p in i.filename.split("/") if p != ".")
+        File(name, i.file_size, i.CRC, functools.partial(archive.read, i))
+        for name, i in named
+        if not name.endswith("/") and not any(hidden(p) for p in name.split("/") if p not in (".", ".."))
     ]
+    where = f"{KEY}: {shown(str(path))!r}"
+    if out := [f.name for f in files if f.name.startswith("/") or ".." in f.name.split("/")]:
+        raise SpecError(f"{where}: {shown(out[0])!r} leads out of the archive")
+    if twice := [name for name, n in Counter(f.name for f in files).items() if n > 1]:
+        raise SpecError(f"{where}: {shown(twice[0])!r} is in it twice")
     return Walked(files, sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in archive.infolist()))
+
+
+def _with_slashes(member: zipfile.ZipInfo) -> str:
+    """The name of a member; some programs for Windows write backslashes between folders."""
+    return member.filename.replace("\\", "/") if member.create_system == 0 else member.filename
 
 
 @functools.lru_cache(maxsize=4)
@@ -109,7 +121,7 @@ def _walk_folder(root: Path) -> Walked:
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(place) as found:
-                entries = [entry for entry in found if not _hidden(entry.name)]
+                entries = [entry for entry in found if not hidden(entry.name)]
             for entry in entries:
                 name = prefix + _in_utf8(entry.name)
                 if entry.is_dir():
@@ -200,8 +212,11 @@ def _read_labels(file: File, path: Path) -> dict[str, int]:
         pairs = json.loads(file.read())["labels"] or []
         prefix = file.name.removesuffix(LABELS)
         labels = {prefix + str(name): label for name, label in pairs}
+        unlike = [str(name) for name, label in pairs if labels[prefix + str(name)] != label]
     except Exception as error:  # a damaged member, or any other shape of JSON
         raise SpecError(f"{where}: no {{'labels': [[name, class], ...]}}: {error!r:.80}") from None
+    if unlike:
+        raise SpecError(f"{where}: {shown(unlike[0])} has two different labels")
     if wrong := [k for k, v in labels.items() if type(v) is not int or not 0 <= v < 10**6]:
         raise SpecError(f"{where}: {shown(wrong[0])}: {labels[wrong[0]]!r:.40} is not a class number")
     return labels
@@ -234,4 +249,5 @@ def other_kinds(left_out: Counter[str]) -> str:
     return f"{n:,} {'file is' if n == 1 else 'files are'} not read: {counts}" if n else ""
 
 
-Item = tuple[str, Any, int]  # name, a reader of bytes or a decoded array, class
+Source = Any  # a decoded array, or a function that reads it or the bytes of a file
+Item = tuple[str, Source, int]  # name, source, class

@@ -1,4 +1,4 @@
-"""Data sets on a device, as uint8 images with labels: the built-in digits, CIFAR-10, an EDM archive or a folder."""
+"""Data sets as uint8 images with labels, on the training device or kept in memory-mapped files beside it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablate.config.profile import ARCHIVES, CIFAR10, Data
+from ablate.config.profile import Data
 from ablate.core.errors import SpecError
-from ablate.core.files import typed_path
+from ablate.core.hardware import memory
 from ablate.core.lazy import torch
-from ablate.data import pictures
+from ablate.data import kept, pictures, sources
 from ablate.data.archives import KEY, Item, shown
-from ablate.data.survey import Survey, peculiar, problems, survey
+from ablate.data.kept import Decoded, Encoded, OnImages, quiet
+from ablate.data.survey import Survey, problems
 
-TAKES = {"digits": ("holdout",), "cifar10": ("path",)}  # the other data sets take every key
-KNOWN = {"digits": (1, 8), "cifar10": (3, 32)}  # channels, side in pixels; both have ten classes
-DIGITS, HELD_OUT = 1797, 797
-CIFAR = (50_000, 10_000)  # images to train on, held out
 T = TypeVar("T")
 
 
 @dataclass
 class Images:
-    """A data set on one device; C is 1 or 3.
+    """A data set; C is 1 or 3.
 
-    train: uint8 (n, C, H, W); test: uint8 (m, C, H, W), held out; their labels: int64 (n,), (m,). source: where the
-    images come from, for reports.
+    train: uint8 (n, C, H, W); test: uint8 (m, C, H, W), held out; both on the device, or on the host if they are too
+    large for it. Their labels, on the device: int64 (n,), (m,). source: where the images come from, for reports.
     """
 
     train: torch.Tensor
@@ -39,6 +36,7 @@ class Images:
     classes: int
     fingerprint: str
     source: str = "made up"
+    ahead: bool = False  # they are not on the device: the trainer gathers its batches ahead of the steps
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,41 +44,92 @@ class Images:
         channels, height, width = self.train.shape[1:]
         return channels, height, width
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are used."""
+        return self.train_labels.device
 
-def load(spec: Data, device: Any = "cpu") -> Images:
+    @property
+    def place(self) -> str:
+        """Where the images are while a cell trains, for its record."""
+        return "batches gathered ahead of the steps" if self.ahead else "on the device"
+
+
+def load(
+    spec: Data,
+    device: Any = "cpu",
+    cache: Path | None = None,
+    mark: str | None = None,
+    on_images: OnImages = quiet,
+) -> Images:
     """The images that `spec` names, decoded, resized and split.
 
+    Args:
+        cache: a folder that keeps decoded images; without one they are decoded into memory.
+        mark: their fingerprint, if it is known: images in the cache are then used without a look at their files.
+        on_images: called with the number of images decoded so far and of all; may raise.
     Raises:
         SpecError: a file is missing or damaged, sizes differ without `resolution`, there are too few images, or files
             change while they are read.
+        OSError: the cache has no room.
     """
-    mark = fingerprint(spec)
-    train, test = {"digits": _digits, "cifar10": _cifar10}.get(spec.name, _files)(spec)
-    source = _describe_source(spec, train, test)
-    pixels = torch.from_numpy(pictures.stack([*train, *test], _fit(spec))).to(device).contiguous()
+    source = sources.find(spec)
+    if cache is None or not source.kept:
+        encoded = _encoded(spec, mark := fingerprint(spec))
+        pixels = pictures.stack(encoded.items, encoded.fit, encoded.shape)
+        _require_unchanged(spec, mark)
+        decoded = Decoded(pixels, encoded.labels(), encoded.train, encoded.source)
+    else:
+        mark = mark or fingerprint(spec)
+        decoded = decode(spec, cache, mark, on_images)
+    return _images(spec, decoded, mark, torch.device(device))
+
+
+def decode(spec: Data, cache: Path, mark: str, on_images: OnImages = quiet) -> Decoded:
+    """The images with fingerprint `mark`, which the cache has afterwards. Needs no torch."""
+
+    def checked(done: int, total: int) -> None:
+        on_images(done, total)
+        if done == total:
+            _require_unchanged(spec, mark)
+
+    return kept.in_cache(cache, mark, lambda: _encoded(spec, mark), checked)
+
+
+def _encoded(spec: Data, mark: str) -> Encoded:
+    """What is to be decoded.
+
+    Raises:
+        SpecError: the files are not those with fingerprint `mark`.
+    """
+    if (now := fingerprint(spec)) != mark:
+        change = f"fingerprint {mark} became {now}"
+        raise SpecError(f"{KEY}: the images changed after this cell was planned: {change}")
+    train, test = _halves(spec)
+    items = [*train, *test]
+    described = sources.find(spec).describe(spec, [i[0] for i in train], [i[0] for i in test])
+    source = "; ".join([described, *sources.find(spec).remarks(spec)])
+    return Encoded(items, len(train), source, _fit(spec), shape(spec))
+
+
+def _require_unchanged(spec: Data, mark: str) -> None:
     if fingerprint(spec) != mark:
         raise SpecError(f"{KEY}: {spec.path!r}: files changed while they were read")
-    labels = torch.tensor([label for *_, label in [*train, *test]], device=device)
-    n, classes = len(train), _classes(spec, int(labels.max()) + 1)
-    return Images(pixels[:n], labels[:n], pixels[n:], labels[n:], classes, mark, source)
 
 
-def _describe_source(spec: Data, train: list[Item], test: list[Item]) -> str:
-    """Where the images come from and their file types: FIDs of compressed images do not compare with published ones."""
-    if spec.name in KNOWN:
-        return {"digits": "scikit-learn's digits", "cifar10": "torchvision's CIFAR-10"}[spec.name]
-    kinds = sorted({Path(name).suffix.lower() for name, *_ in (*train, *test)})
-    names = [shown(Path(p).name) for p in (spec.path, spec.test_path) if p]
-    counts = f"{len(train):,} and {len(test):,} images of kind {', '.join(kinds)}"
-    return "; ".join([f"{' and '.join(names)}, {counts}", *_remarks(spec)])
+def _images(spec: Data, decoded: Decoded, mark: str, device: torch.device) -> Images:
+    fits = decoded.pixels.nbytes <= room(spec, device)
+    pixels = torch.from_numpy(decoded.pixels)
+    labels = torch.from_numpy(decoded.labels).to(device)
+    pixels = pixels.to(device) if fits else pixels
+    n, classes = decoded.train, _classes(spec, int(labels.max()) + 1)
+    halves = pixels[:n], labels[:n], pixels[n:], labels[n:]
+    return Images(*halves, classes, mark, decoded.source, ahead=not fits)
 
 
-def _remarks(spec: Data) -> list[str]:
-    """What is left out of the files, and what is done to the images besides resizing."""
-    found = [
-        remark for s in _surveys(spec) for remark in (s.left_out, peculiar(s.headers.values())) if remark
-    ]
-    return list(dict.fromkeys(found))
+def room(spec: Data, device: Any) -> int:
+    """Bytes of images that may lie on a device; more are kept beside it."""
+    return spec.device_mb * 10**6 if spec.device_mb else memory(str(device)) // 4
 
 
 def _fit(spec: Data) -> pictures.Fit:
@@ -96,67 +145,28 @@ def fingerprint(spec: Data) -> str:
     Raises:
         SpecError: the source cannot be read, or `spec` has a key that it does not take.
     """
-    unused = [k for k in ("path", "test_path", "holdout") if k not in TAKES.get(spec.name, (k,))]
-    if wrong := [k for k in unused if getattr(spec, k) is not None]:
-        raise SpecError(*(f"{KEY}.{k}: {getattr(spec, k)!r}: {spec.name} takes no {k}" for k in wrong))
-    if spec.test_path is not None and spec.holdout is not None:
-        raise SpecError(f"{KEY}.holdout: {spec.holdout}: test_path names the held-out images already")
-    source = [s.content for s in _surveys(spec)] or [f"{spec.name}-1"]
+    source = sources.find(spec)
+    source.check(spec)
+    content = [f"{spec.name}-1"] if source.known(spec) else [s.content for s in source.surveys(spec)]
     cut = [spec.resolution, spec.interpolation, spec.crop, spec.holdout, spec.images]
-    return hashlib.sha256(json.dumps([source, cut]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([content, cut]).encode()).hexdigest()[:12]
 
 
 def _surveys(spec: Data) -> list[Survey]:
-    """Surveys of `path` and, if there is one, of `test_path`; none of a built-in set."""
-    if spec.name in KNOWN:
-        return []
-    keys = ["path"] if spec.test_path is None else ["path", "test_path"]
-    return [survey(_source(spec, key), spec.max_pixels) for key in keys]
+    source = sources.find(spec)
+    source.check(spec)
+    return source.surveys(spec)
 
 
-def _source(spec: Data, key: str) -> Path:
-    if (given := getattr(spec, key)) is None:
-        raise SpecError(f"{KEY}.{key}: {spec.name} needs a path here")
-    path = typed_path(given, f"{KEY}.{key}")
-    if not path.exists():
-        raise SpecError(f"{KEY}.{key}: {given!r}: no such file or folder")
-    if path.is_dir() != (spec.name == "folder"):
-        kind = "a folder" if path.is_dir() else "no folder"
-        raise SpecError(f"{KEY}.{key}: {given!r} is {kind}, but {KEY}.name is {spec.name}")
-    return path
+def _halves(spec: Data) -> tuple[list[Item], list[Item]]:
+    """The items to train on and the held-out ones."""
+    return _cut(spec, _surveys(spec))
 
 
-def _digits(spec: Data) -> tuple[list[Item], list[Item]]:
-    import numpy as np
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    order = np.random.RandomState(0).permutation(len(pixels))
-    return _split([(f"digit {i}", pixels[i], int(digits.target[i])) for i in order], None, spec, HELD_OUT)
-
-
-def _cifar10(spec: Data) -> tuple[list[Item], list[Item]]:
-    from torchvision import datasets
-
-    folder = typed_path(spec.path or CIFAR10, f"{KEY}.path")
-    try:
-        halves = [datasets.CIFAR10(str(folder), train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:  # no network, or a file that fails its checksum
-        raise SpecError(
-            f"{KEY}.name: 'cifar10': cannot be downloaded ({str(error)[:80]}): "
-            f"put cifar-10-python.tar.gz into {folder}, or {' and '.join(ARCHIVES)} in EDM's layout"
-        ) from None
-    pairs = [zip(half.data, half.targets, strict=True) for half in halves]
-    train, test = ([(f"image {i}", *pair) for i, pair in enumerate(half)] for half in pairs)
-    return _split(train, test, spec, 0)
-
-
-def _files(spec: Data, surveys: Sequence[Survey] = ()) -> tuple[list[Item], list[Item]]:
-    found = surveys or _surveys(spec)
+def _cut(spec: Data, found: Sequence[Survey]) -> tuple[list[Item], list[Item]]:
     train = _mixed(found[0].items)
     test = _mixed(_numbered_alike(found[0], found[1])) if len(found) > 1 else None
-    return _split(train, test, spec, max(1, len(train) // 10))
+    return _split(train, test, spec)
 
 
 def _numbered_alike(train: Survey, test: Survey) -> list[Item]:
@@ -183,10 +193,10 @@ def _mixed(items: list[Item]) -> list[Item]:
     return [items[i] for i in np.random.RandomState(0).permutation(len(items))]
 
 
-def _split(train: Sequence[T], test: Sequence[T] | None, spec: Data, holdout: int) -> tuple[list[T], list[T]]:
+def _split(train: Sequence[T], test: Sequence[T] | None, spec: Data) -> tuple[list[T], list[T]]:
     """Training and held-out items. Without a test set the last `holdout` are held out; `images` limits training."""
     if test is None:
-        holdout = spec.holdout or holdout
+        holdout = spec.holdout or sources.find(spec).holdout or max(1, len(train) // 10)
         if holdout >= len(train):
             raise SpecError(
                 f"{KEY}.holdout: {holdout}: of {len(train)} images none would be left to train on"
@@ -203,13 +213,20 @@ def _classes(spec: Data, present: int) -> int:
     return spec.classes or present
 
 
+def _unnamed(spec: Data) -> bool:
+    """Whether the source needs a path that `spec` does not have yet, as in a profile to be completed by --set."""
+    return "path" in sources.find(spec).needs and spec.path is None
+
+
 def classes(spec: Data) -> int:
     """The number of classes that the network is conditioned on; 0 without `labels`. Decodes no image."""
     if not spec.labels:
         return 0
-    if spec.name in KNOWN or (spec.classes and spec.path is None):
-        return spec.classes or 10
-    train, test = _files(spec)
+    if known := sources.find(spec).known(spec):
+        return spec.classes or known.classes
+    if spec.classes and _unnamed(spec):
+        return spec.classes
+    train, test = _halves(spec)
     return _classes(spec, 1 + max(label for *_, label in [*train, *test]))
 
 
@@ -221,19 +238,21 @@ def shape(spec: Data) -> tuple[int, int, int]:
     Raises:
         SpecError: images that cannot be read, are too large, or differ in size without `resolution`.
     """
-    if spec.name in KNOWN or (spec.path is None and spec.resolution):
-        channels, size = KNOWN.get(spec.name, (3, 0))
-        return channels, spec.resolution or size, spec.resolution or size
+    side = spec.resolution
+    if known := sources.find(spec).known(spec):
+        channels, height, width = known.shape
+        return channels, side or height, side or width
+    if side and _unnamed(spec):
+        return 3, side, side
     found = _surveys(spec)
-    train, test = _files(spec, found)
-    pairs = [(found[0], train), (found[-1], test)]  # without a test_path both are from the same survey
+    train, test = _cut(spec, found)
+    pairs = [(found[0], train), (found[-1], test)]  # held out from the same survey, or from one of their own
     seen = [(name, survey.headers[name]) for survey, items in pairs for name, *_ in items]
     faults = problems(seen, spec.max_pixels)
     sizes = [(name, header.width, header.height) for name, header in seen if not header.problem]
-    odd = "" if spec.resolution else pictures.mixed_sizes(sizes)
+    odd = "" if side else pictures.mixed_sizes(sizes)
     if faults or odd:
         raise SpecError(*faults, *([odd] if odd else []))
-    side = spec.resolution
     return 1 if all(h.gray for _, h in seen) else 3, side or sizes[0][2], side or sizes[0][1]
 
 
@@ -252,18 +271,15 @@ def counts(spec: Data) -> Counts | None:
     Raises:
         SpecError: there are too few images for `holdout` or `images`.
     """
-    if spec.name in KNOWN:
-        if spec.name == "digits":
-            train, test = _split(range(DIGITS), None, spec, HELD_OUT)
-        else:
-            train, test = _split(range(CIFAR[0]), range(CIFAR[1]), spec, 0)
-        return Counts(len(train), len(test), 10)
-    if spec.path is None:
+    if known := sources.find(spec).known(spec):
+        train, test = _split(range(known.train), range(known.held_out) if known.held_out else None, spec)
+        return Counts(len(train), len(test), known.classes)
+    if _unnamed(spec):
         return None
-    items, held_out = _files(spec)
+    items, held_out = _halves(spec)
     return Counts(len(items), len(held_out), len({label for *_, label in items}))
 
 
 def remarks(spec: Data) -> list[str]:
     """What a user should know about the files of `spec`, a line each."""
-    return [f"{KEY}: {remark}" for remark in _remarks(spec)] if spec.path else []
+    return [] if _unnamed(spec) else [f"{KEY}: {line}" for line in sources.find(spec).remarks(spec)]

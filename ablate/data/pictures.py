@@ -1,4 +1,4 @@
-"""Opens pictures, for training and for editing alike: upright, gray or RGB, transparency laid over white."""
+"""Opens pictures, for training and for editing alike: upright, 8 bits, gray or RGB, transparency laid over white."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import io
 import os
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ablate.config.profile import MAX_PIXELS
 from ablate.core.errors import SpecError
-from ablate.data.archives import FORMATS, KEY, File, Item, encoded, shown
+from ablate.data.archives import FORMATS, KEY, File, Item, Source, encoded, shown
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
 BACKGROUND = (255, 255, 255, 255)  # what shows through transparent pixels
+DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names of gray pixels with 16 bits
+AT_ONCE = 2**24  # bytes of decoded pixels in one task of a thread
 ORIENTATION = 0x0112  # the EXIF tag
 SMALL = 2**14  # bytes of a file; decoding smaller ones in threads is slower, because Python's share dominates
 A = TypeVar("A")
@@ -103,12 +106,24 @@ def _identified(content: bytes, formats: tuple[str, ...] | None = READ) -> Image
 
 
 def _check_depth(image: Image) -> None:
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"mode {image.mode}: needs eight bits per channel")
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise ValueError(f"mode {image.mode}: needs eight or sixteen bits per channel")
 
 
 def _gray(image: Image) -> bool:
-    return image.mode in ("1", "L", "LA", "La")
+    return image.mode in ("1", "L", "LA", "La", *DEEP)
+
+
+def _upper_bits(image: Image) -> Image:
+    """Gray pixels with 16 bits as their upper eight, as Pillow reads 16-bit colour; a transparent value is white."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(image)
+    upper = (pixels >> 8).astype(np.uint8)
+    if (clear := image.info.get("transparency")) is not None:
+        upper[pixels == clear] = 255
+    return Image.fromarray(upper)
 
 
 def too_large(width: int, height: int, most: int) -> str:
@@ -124,6 +139,9 @@ def too_large(width: int, height: int, most: int) -> str:
 def opened(content: bytes, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = READ) -> Image:
     """A picture as a viewer shows it, gray or RGB. Its size is checked before anything is decoded.
 
+    Gray, gray with alpha and black-and-white files stay gray. Palettes, CMYK (by Pillow's formula, without a colour
+    profile) and all others become RGB. Of 16 bits the upper eight are kept.
+
     Args:
         formats: Pillow's names of what may be read; None for all.
     Raises:
@@ -136,6 +154,8 @@ def opened(content: bytes, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...
         raise ValueError(excess)
     _check_depth(image)
     ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in DEEP:
+        return _upper_bits(image)
     mode = "L" if _gray(image) else "RGB"
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -147,6 +167,8 @@ def reason(error: Exception) -> str:
     """Why a picture cannot be opened, in one line."""
     if type(error).__name__ == "UnidentifiedImageError":  # its text is about the buffer in memory
         return "its content is of another kind, or damaged from the start"
+    if type(error).__name__ == "DecompressionBombError":  # its text advises nothing
+        return "it has more pixels than Pillow opens: make it smaller"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return (str(error) or repr(error)).splitlines()[0][:160]
@@ -157,28 +179,44 @@ def unreadable(name: str, why: str) -> str:
     return f"{shown(name)}: not a readable image: {why}"
 
 
-def stack(items: Sequence[Item], fit: Fit) -> np.ndarray:
-    """All images as one uint8 array (n, C, H, W): C = 1 if all are gray, else 3.
+def fill(items: Sequence[Item], fit: Fit, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """All images in order as uint8 arrays (n, C, H, W), some at a time; a gray one has its values in all C channels.
 
     Raises:
-        SpecError: an image cannot be read or is too large, or sizes differ without a resolution.
+        SpecError: an image cannot be read, is too large, or has another shape than (C, H, W).
     """
     import numpy as np
 
-    arrays: list[Any] = list(_spread(lambda item: _decode(item[0], item[1], fit), items, _large(items[0][1])))
-    if odd := mixed_sizes(
-        [(name, a.shape[1], a.shape[0]) for (name, *_), a in zip(items, arrays, strict=True)]
-    ):
-        raise SpecError(odd)
-    out = np.empty((len(arrays), *arrays[0].shape[:2], max(a.shape[2] for a in arrays)), np.uint8)
-    for i in range(len(arrays)):
-        out[i], arrays[i] = arrays[i], None  # freed one by one, so that a large set is never in memory twice
-    return out.transpose(0, 3, 1, 2)
+    channels, height, width = shape
+    many = max(1, AT_ONCE // (channels * height * width))
+
+    def decode(item: Item) -> np.ndarray:
+        pixels = _decode(item[0], item[1], fit)
+        if pixels.shape[:2] != (height, width) or pixels.shape[2] not in (1, channels):
+            odd = "x".join(map(str, pixels.shape))
+            raise SpecError(
+                f"{KEY}: {shown(item[0])}: is {odd}, but planned were {height}x{width}x{channels}"
+            )
+        return np.broadcast_to(pixels.transpose(2, 0, 1), shape)
+
+    for some in _pieces(decode, items, bool(items) and _large(items[0][1]), many):
+        yield np.ascontiguousarray(np.stack(some))
 
 
-def _large(first: Callable[[], bytes] | np.ndarray) -> bool:
+def stack(items: Sequence[Item], fit: Fit, shape: tuple[int, int, int]) -> np.ndarray:
+    """All images as one uint8 array (n, C, H, W) in memory; see `fill`."""
+    import numpy as np
+
+    out, n = np.empty((len(items), *shape), np.uint8), 0
+    for some in fill(items, fit, shape):
+        out[n : n + len(some)] = some
+        n += len(some)
+    return out
+
+
+def _large(first: Source) -> bool:
     try:
-        return callable(first) and len(first()) >= SMALL
+        return callable(first) and len(content := first()) >= SMALL and isinstance(content, bytes)
     except Exception:  # decoding reports the error
         return False
 
@@ -194,23 +232,39 @@ def mixed_sizes(sizes: Sequence[tuple[str, int, int]]) -> str:
 
 def _spread(work: Callable[[A], B], items: Sequence[A], large: bool) -> Iterator[B]:
     """The results of `work` in order, from several threads if the items are large."""
-    size = max(1, len(items) // 64)  # one task per image would cost more than its decoding
+    for results in _pieces(work, items, large, 1024):
+        yield from results
+
+
+def _pieces(work: Callable[[A], B], items: Sequence[A], large: bool, most: int) -> Iterator[list[B]]:
+    """The same in lists of at most `most`; only a few lists are ahead of the one that is asked for."""
+    size = max(1, min(len(items) // 64, most))  # one task per image would cost more than its decoding
+    threads = min(8, os.cpu_count() or 1) if large else 1
 
     def piece(start: int) -> list[B]:
         return [work(item) for item in items[start : start + size]]
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1) if large else 1) as pool:
-        for results in pool.map(piece, range(0, len(items), size)):
-            yield from results
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque[Future[list[B]]]()
+        try:
+            for start in range(0, len(items), size):
+                ahead.append(pool.submit(piece, start))
+                if len(ahead) > 2 * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _decode(name: str, source: Callable[[], bytes] | np.ndarray, fit: Fit) -> np.ndarray:
+def _decode(name: str, source: Source, fit: Fit) -> np.ndarray:
     """One image as uint8 (H, W, 1 or 3), cropped and resized if `fit` has a resolution."""
     import numpy as np
     from PIL import Image
 
     try:
-        image = opened(source(), fit.max_pixels) if callable(source) else Image.fromarray(source)
+        content = source() if callable(source) else source
+        image = opened(content, fit.max_pixels) if isinstance(content, bytes) else Image.fromarray(content)
         pixels = np.asarray(_fit(image, name, fit))
     except Exception as error:
         raise SpecError(f"{KEY}: {unreadable(name, reason(error))}") from None

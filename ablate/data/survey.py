@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import os
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from ablate.core.errors import SpecError
+from ablate.core.files import atomic_write
 from ablate.data import archives
 from ablate.data.archives import FORMATS, KEY, Item, encoded, shown
 from ablate.data.pictures import Header, headers, too_large, unreadable
@@ -17,6 +22,12 @@ LARGEST = 64 * 2**20  # bytes of a file, or as many as `max_pixels` pixels have
 LISTED = 3  # of the files with a problem, in a message
 YOUNG_NS = 10**9  # a file may change again within one tick of the disk's clock, and nobody would see it
 KEPT = 8  # surveys of this process
+CACHE = "~/.cache/ablate/headers"  # what the headers of large sets say, for later commands
+MANY = 2000  # images from which on it is worth a file
+FILES = 20  # of the cache
+FORMAT = 1  # raise it when headers are read in another way
+
+Seen = tuple[Header, str]  # and size and checksum of the file
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,11 @@ class Survey:
     names: list[str]
     left_out: str
     content: str
+
+    @classmethod
+    def of_arrays(cls, items: list[Item]) -> Survey:
+        """The survey of decoded images, which have no headers; `content` is left to the source."""
+        return cls(items, {}, [], "", "")
 
 
 _kept: dict[Path, tuple[int, Survey]] = {}
@@ -53,29 +69,90 @@ def survey(path: Path, max_pixels: int) -> Survey:
     state = hash((tuple((f.name, f.size, f.changed) for f in walked.files), walked.broken))
     if path in _kept and _kept[path][0] == state:
         return _kept[path][1]
-    found = _survey(path, walked)
-    if time.time_ns() - max((f.changed for f in walked.files), default=0) > YOUNG_NS:
+    settled = time.time_ns() - max((f.changed for f in walked.files), default=0) > YOUNG_NS
+    found = _survey(path, walked, settled)
+    if settled:
         while len(_kept) >= KEPT:
             _kept.pop(next(iter(_kept)))
         _kept[path] = state, found
     return found
 
 
-def _survey(path: Path, walked: archives.Walked) -> Survey:
+def _survey(path: Path, walked: archives.Walked, settled: bool) -> Survey:
     found = archives.labelled(walked, path)
+    seen = _seen(found.images, path) if settled and len(found.images) >= MANY else None
+    return examined(found, path, walked.members, archives.reading(found, walked), seen)
+
+
+def _seen(images: Sequence[archives.File], path: Path) -> list[Seen]:
+    """Header and content of each image: from the cache if no name, size or time of change differs, else from the files.
+
+    A cache that is damaged or cannot be written is as good as none. What cannot be read is looked at every time.
+    """
+    listed = "\n".join(f"{f.name} {f.size} {f.changed}" for f in images)
+    listing = digest([f"{FORMAT} {version('pillow')} {path.resolve()}", listed])
+    with contextlib.suppress(OSError, RuntimeError, ValueError, LookupError, TypeError):
+        file = Path(CACHE).expanduser() / f"{listing[:32]}.json"
+        about, _, text = file.read_bytes().partition(b"\n")
+        if about.decode() == hashlib.sha256(text).hexdigest():
+            kinds, rows = json.loads(text)
+            alike = [Header(*kind) for kind in kinds]
+            return [(alike[kind], content) for kind, content in rows]
+    seen = list(headers(images))
+    if not any(header.problem for header, _ in seen):
+        with contextlib.suppress(OSError, RuntimeError):
+            _keep(seen, Path(CACHE).expanduser() / f"{listing[:32]}.json")
+    return seen
+
+
+def _keep(seen: list[Seen], file: Path) -> None:
+    """Write a file of the cache; the oldest ones go."""
+    kinds = {header: i for i, header in enumerate(dict.fromkeys(header for header, _ in seen))}
+    text = json.dumps([[*kinds], [[kinds[header], content] for header, content in seen]]).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as temporary:
+        temporary.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+    for old in sorted(file.parent.glob("*.json"), key=os.path.getmtime)[:-FILES]:
+        old.unlink(missing_ok=True)
+
+
+def examined(
+    found: archives.Labelled,
+    path: str | Path,
+    members: Sequence[str] = (),
+    reading: Sequence[str] = (),
+    seen: Sequence[Seen] | None = None,
+) -> Survey:
+    """A survey of labelled images, from their headers.
+
+    Args:
+        path: what the images are in, for messages.
+        members: what identifies the content instead of the images' names, sizes and checksums.
+        reading: what the content is hashed with besides.
+        seen: header and content of each image, if they are known.
+    Raises:
+        SpecError: there are no images.
+    """
     left_out = archives.other_kinds(found.left_out)
     if not found.images:
         more = f"; {left_out}" if left_out else ""
         raise SpecError(f"{KEY}: {shown(str(path))!r}: no images ({', '.join(FORMATS)}) in it{more}")
-    seen = list(headers(found.images))
+    seen = seen if seen is not None else list(headers(found.images))
     pairs = list(zip(found.images, seen, strict=True))
-    lines = walked.members or [f"{file.name} {content}" for file, (_, content) in pairs]
-    lines += archives.reading(found, walked)
+    lines = [*members] or [f"{file.name} {content}" for file, (_, content) in pairs]
+    lines += reading
     lines += ["upright"] if any(h.turned for h, _ in seen) else []
     lines += ["over white"] if any(h.transparent for h, _ in seen) else []
-    content = hashlib.sha256(encoded("\n".join(lines))).hexdigest()
+    content = digest(lines)
     items = [(f.name, f.read, label) for f, label in zip(found.images, found.labels, strict=True)]
-    return Survey(items, {f.name: h for f, (h, _) in pairs}, found.names, left_out, content)
+    alike = dict[Header, Header]()  # most headers are equal: one object for all of them
+    by_name = {f.name: alike.setdefault(h, h) for f, (h, _) in pairs}
+    return Survey(items, by_name, found.names, left_out, content)
+
+
+def digest(lines: Sequence[str]) -> str:
+    """The hash of everything that decides pixels and labels, a line each."""
+    return hashlib.sha256(encoded("\n".join(lines))).hexdigest()
 
 
 def problems(seen: Sequence[tuple[str, Header]], max_pixels: int) -> list[str]:

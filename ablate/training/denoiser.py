@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.config.recipe import Recipe
@@ -61,11 +61,12 @@ class Denoiser:
         replaced = self.recipe.sampling_precond(self.recipe.parts())
         return Denoiser(dataclasses.replace(self.recipe, **replaced), self.network, self.classes)
 
-    def labels(self, n: int, device: Any = "cpu") -> torch.Tensor | None:
-        """The classes in turn for n samples, one-hot (n, classes), float32; None for an unconditional network."""
+    def labels(self, n: int, device: Any = "cpu", chosen: Sequence[int] = ()) -> torch.Tensor | None:
+        """The chosen classes, or all, in turn for n samples, one-hot (n, classes); None if unconditional."""
         if not self.classes:
             return None
-        return one_hot(torch.arange(n, device=device) % self.classes, self.classes)
+        order = torch.tensor(chosen or range(self.classes), device=device)
+        return one_hot(order[torch.arange(n, device=device) % len(order)], self.classes)
 
 
 def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:

@@ -52,12 +52,13 @@ def generate(
     seed: int = 0,
     batch: int = 256,
     device: str = "cpu",
+    classes: Sequence[int] = (),
 ) -> torch.Tensor:
     """Sample n images (n, C, H, W), float32, from f in evaluation mode, with the sampling noise of `seed`.
 
-    If f is class-conditional, image i has class i mod classes.
+    If f is class-conditional, the images have `classes` in turn, by default all of them.
     """
-    labels = f.labels(n, device)
+    labels = f.labels(n, device, classes)
     z = [noise(seed, shape, n, step, device) for step in range(len(sigmas))]
     training = f.network.training
     f.network.eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from ablate.core.rng import Purpose, stream
 from ablate.data.datasets import Images
 from ablate.networks import compile_blocks, draw_masks, teacher_copy
 from ablate.networks.flat import Flat
+from ablate.training.batches import Batches
 from ablate.training.denoiser import Denoiser, one_hot
 from ablate.training.distributed import ALONE, Ranks
 from ablate.training.loss import Draws, Terms, consistency
@@ -58,6 +58,7 @@ class Trainer:
         self.network = build_network(recipe, images.shape, seed, device, classes)
         student = Denoiser(recipe, self.network, classes)
         self.k, self.K = 0, profile.steps
+        self.batches = Batches(images, seed, profile.batch, self.K)
         self.f, self.micro_batch = student, (0, 1)
         has_teacher = recipe.teacher(recipe.curriculum(0, self.K)) > 0
         self.teacher = student.with_network(teacher_copy(self.network)) if has_teacher else student
@@ -127,21 +128,20 @@ class Trainer:
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; they depend on the seed, not on the recipe."""
         batch, shape = self.profile.batch, self.data.shape[1:]
-        chosen = batch_indices(self.seed, k, batch, len(self.data))
-        x = self.data[chosen.to(self.data.device)]
+        x = self.batches(k)
         if self.profile.data.flip:
             coin = torch.rand(batch, generator=self._stream("flip", k), device=self.device) < 0.5
             x = torch.where(coin[:, None, None, None], x.flip(3), x)
         z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
-        return Draws(x.float() / 127.5 - 1, z, u, self._label(chosen, k))
+        return Draws(x.float() / 127.5 - 1, z, u, self._label(k))
 
-    def _label(self, chosen: torch.Tensor, k: int) -> torch.Tensor | None:
+    def _label(self, k: int) -> torch.Tensor | None:
         """The images' classes, one-hot (B, classes), with dropped labels all zeros; None without labels."""
         if not self.f.classes:
             return None
-        label = one_hot(self.labels[chosen.to(self.labels.device)], self.f.classes)
-        coin = torch.rand(len(chosen), generator=self._stream("label", k), device=self.device)
+        label = one_hot(self.labels[self.batches.indices(k).to(self.labels.device)], self.f.classes)
+        coin = torch.rand(len(label), generator=self._stream("label", k), device=self.device)
         return label * (coin >= self.profile.data.label_dropout)[:, None]
 
     def _stream(self, purpose: Purpose, k: int) -> torch.Generator:
@@ -204,15 +204,3 @@ def build_network(
         network: torch.nn.Module = recipe.network(shape, classes)
         recipe.init_from(network, seed)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, n: int) -> torch.Tensor:
-    return torch.randperm(n, generator=stream(seed, "data", epoch))
-
-
-def batch_indices(seed: int, k: int, batch: int, n: int) -> torch.Tensor:
-    """The indices (batch,) of the images of step k, from seeded permutations of n images, one per epoch."""
-    first, last = k * batch, (k + 1) * batch
-    epochs = range(first // n, (last - 1) // n + 1)
-    return torch.cat([_order(seed, e, n) for e in epochs])[first - epochs[0] * n :][:batch]

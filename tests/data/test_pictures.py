@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from ablate.config.profile import Data
 from ablate.core.errors import SpecError
-from ablate.data import datasets, pictures
+from ablate.data import datasets, pictures, survey
 
 FLIPS = {  # EXIF orientation -> the upright image from the stored one, as the standard has it
     1: lambda x: x,
@@ -69,7 +70,7 @@ def test_only_sets_with_an_orientation_or_transparency_have_another_fingerprint(
     flags = []
     for i, content in enumerate(variants):
         spec = Data(name="folder", path=str(spread(tmp_path / str(i), {"a.png": content})))
-        lines, hashed = [], datasets.survey.__globals__["encoded"]
+        lines, hashed = [], survey.encoded
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
                 "ablate.data.survey.encoded",
@@ -124,7 +125,7 @@ DAMAGED = {
     "empty.png": b"",
     "text.jpg": b"<html>not found</html>",
     "bmp.png": encoded(colours(1)[0], "BMP"),
-    "deep.png": encoded(Image.new("I;16", (8, 8))),
+    "float.jpg": encoded(Image.new("F", (8, 8)), "TIFF"),
     "flipped.png": GOOD[:500] + bytes(b ^ 255 for b in GOOD[500:600]) + GOOD[600:],
 }
 
@@ -179,7 +180,61 @@ def test_one_coloured_image_makes_the_planned_shape_coloured(tmp_path, gray, col
     assert datasets.shape(spec) == datasets.load(spec).shape == (3 if coloured else 1, 4, 4)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+DEEP = np.random.RandomState(0).randint(0, 2**16, (8, 8), np.uint16)
+
+
+def test_of_sixteen_bits_the_upper_eight_are_kept_in_gray_as_in_colour():
+    gray = encoded(Image.fromarray(DEEP))
+    assert np.array_equal(np.asarray(pictures.opened(gray)), DEEP >> 8)
+    assert np.array_equal(np.asarray(pictures.opened(deep_colour())), np.dstack([DEEP >> 8] * 3))
+    turned = encoded(Image.fromarray(DEEP), exif=exif(6))
+    assert np.array_equal(np.asarray(pictures.opened(turned)), np.rot90(DEEP >> 8, -1))
+
+
+def test_a_transparent_value_of_sixteen_bits_is_white():
+    clear = int(DEEP[3, 4])
+    found = np.asarray(pictures.opened(transparent(encoded(Image.fromarray(DEEP)), clear)))
+    assert np.array_equal(found, np.where(clear == DEEP, 255, DEEP >> 8))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+def deep_colour() -> bytes:
+    """A PNG with 16 bits per channel, which Pillow cannot write."""
+    rows = b"".join(b"\0" + np.repeat(row.astype(">u2"), 3).tobytes() for row in DEEP)
+    head = (8).to_bytes(4) * 2 + bytes([16, 2, 0, 0, 0])
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def transparent(content: bytes, value: int) -> bytes:
+    """The PNG with one transparent gray value."""
+    at = content.index(b"IDAT") - 4
+    return content[:at] + chunk(b"tRNS", value.to_bytes(2)) + content[at:]
+
+
+def test_cmyk_is_converted_by_one_formula():
+    for cyan, key in ((0, 0), (255, 0), (30, 100), (0, 255)):
+        image = Image.new("CMYK", (8, 8), (cyan, 0, 0, key))
+        found = np.asarray(pictures.opened(encoded(image, "JPEG", quality=100)))
+        right = [(255 - v) * (255 - key) / 255 for v in (cyan, 0, 0)]
+        assert np.abs(found[0, 0] - right).max() <= 3
+
+
+def test_palettes_are_coloured_even_if_their_colours_are_gray():
+    image = Image.fromarray((DEEP >> 8).astype(np.uint8)).convert("P")
+    found = pictures.opened(encoded(image))
+    assert found.mode == "RGB"
+    assert np.array_equal(np.asarray(found)[..., 0], DEEP >> 8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 def test_headers_tell_what_decoding_gives(mode):
     content = encoded(Image.new(mode, (6, 5)), "JPEG" if mode == "CMYK" else "PNG")
     header, image = pictures.header(content), pictures.opened(content)

@@ -190,9 +190,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = spread(tmp_path / "set", classes("a", "b"))
     stack = datasets.pictures.stack
 
-    def late(items, fit):
+    def late(items, fit, shape):
         (path / "a" / "new.png").write_bytes(ONE)
-        return stack(items, fit)
+        return stack(items, fit, shape)
 
     monkeypatch.setattr(datasets.pictures, "stack", late)
     with pytest.raises(SpecError, match="changed while they were read"):

@@ -9,8 +9,9 @@ from helpers.tiny_training import PROFILE, SMALL, images, losses, saved, trainer
 
 import ablate
 from ablate.config.profile import Data, Profile
+from ablate.training.batches import batch_indices
 from ablate.training.sampling import generate
-from ablate.training.trainer import Trainer, batch_indices
+from ablate.training.trainer import Trainer
 
 
 def test_the_same_cell_twice_is_bit_equal_and_two_seeds_differ():

@@ -1,0 +1,136 @@
+"""What the headers of a large set say is kept between commands, and never believed when a file has changed."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import pytest
+from PIL import Image
+
+from ablate.data import survey as module
+
+N = 40
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of pictures that were written long ago, as far as the survey knows, and counts what is read."""
+    monkeypatch.setattr(module, "CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "MANY", N)
+    monkeypatch.setattr(module, "YOUNG_NS", -(10**12))
+    for i in range(N):
+        file = tmp_path / "pictures" / "ab"[i % 2] / f"{i:02d} \u00e9.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGBA" if i == 7 else "RGB", (8, 8 + i % 3), (i, 0, 0)).save(file)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The number of images that a later command reads for its survey."""
+    count, headers = [0], module.headers
+
+    def counted(files):
+        count[0] += len(files)
+        return headers(files)
+
+    monkeypatch.setattr(module, "headers", counted)
+
+    def later(path):
+        module._kept.clear()
+        count[0] = 0
+        return module.survey(path, 10**6), count[0]
+
+    return later
+
+
+def plain(found):
+    return (
+        found.headers,
+        found.names,
+        found.left_out,
+        found.content,
+        [(n, label) for n, _, label in found.items],
+    )
+
+
+def test_the_second_command_reads_no_image_and_knows_the_same(pictures, read):
+    first, n = read(pictures)
+    again, m = read(pictures)
+    assert (n, m) == (N, 0)
+    assert plain(first) == plain(again)
+
+
+def test_an_archive_too(pictures, read, tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for file in sorted(pictures.rglob("*.png")):
+            archive.write(file, file.relative_to(pictures))
+    first, n = read(tmp_path / "all.zip")
+    again, m = read(tmp_path / "all.zip")
+    assert (n, m) == (N, 0)
+    assert plain(first) == plain(again)
+
+
+@pytest.mark.parametrize("change", ["content", "name", "more", "fewer", "same size", "touched"])
+def test_any_change_is_seen(pictures, read, change):
+    before, _ = read(pictures)
+    file = sorted(pictures.rglob("*.png"))[3]
+    if change == "content":
+        Image.new("RGB", (9, 9)).save(file)
+    elif change == "name":
+        file.rename(file.with_name("other.png"))
+    elif change == "more":
+        Image.new("RGB", (8, 8)).save(pictures / "a" / "more.png")
+    elif change == "fewer":
+        file.unlink()
+    elif change == "same size":
+        os.replace(file, file.with_suffix(".old"))
+        file.write_bytes(file.with_suffix(".old").read_bytes()[::-1])
+        os.unlink(file.with_suffix(".old"))
+    else:
+        os.utime(file)
+    after, n = read(pictures)
+    assert n == len(after.items)
+    assert (before.content == after.content) == (change == "touched")
+
+
+def test_young_files_are_not_believed(pictures, read, monkeypatch):
+    monkeypatch.setattr(module, "YOUNG_NS", 10**15)
+    assert [read(pictures)[1] for _ in range(2)] == [N, N]
+
+
+def test_small_sets_leave_no_file(pictures, read, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "MANY", N + 1)
+    assert [read(pictures)[1] for _ in range(2)] == [N, N]
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", b"\xff\xfe\n{}", "cut", "bit"])
+def test_a_damaged_cache_is_ignored_and_written_anew(pictures, read, tmp_path, damage):
+    first, _ = read(pictures)
+    (file,) = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    bit = whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]
+    file.write_bytes({"cut": whole[:-10], "bit": bit}.get(damage, damage))
+    again, n = read(pictures)
+    assert (n, plain(again)) == (N, plain(first))
+    assert read(pictures)[1] == 0
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing(pictures, read, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert [read(pictures)[1] for _ in range(2)] == [N, N]
+
+
+def test_a_picture_that_cannot_be_read_is_looked_at_every_time(pictures, read):
+    sorted(pictures.rglob("*.png"))[0].write_bytes(b"no picture")
+    assert [read(pictures)[1] for _ in range(2)] == [N, N]
+
+
+def test_the_oldest_files_go(pictures, read, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FILES", 2)
+    for i in range(4):
+        Image.new("RGB", (8, 8)).save(pictures / "a" / f"more{i}.png")
+        read(pictures)
+    assert len(list((tmp_path / "cache").iterdir())) == 2

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from ablate.core.errors import SpecError
-from ablate.core.files import typed_path
-from ablate.core.registry import Axis
+from ablate.core.files import read_json, typed_path
+from ablate.core.lazy import torch
+from ablate.core.registry import AXES, Axis, Option, values
 from ablate.core.rng import number
 
 if TYPE_CHECKING:
     from torch import nn
 
-init_from = Axis(__doc__, default="scratch", default_in_key=False)
+WEIGHTS = "model.safetensors"  # of a finished cell's folder, of an export and of a converted checkpoint
+CONVERTED = "converted.json"  # beside the weights that `convert` wrote
+FED = ("noise_precond", "input_precond")  # what a converted network gets must be what it was trained on
+UNSEEN = {"head_channels", "attention_head_dim", "norm_num_groups"}  # fields of a network that no shape shows
+FREE = {"dropout", "checkpointing"}  # fields that hold for any weights
 
-WEIGHTS = "model.safetensors"  # of a finished cell's folder, and of an export
+
+class InitFrom(Option):
+    """Weights from elsewhere must be of the recipe's network."""
+
+    def fits(self, parts: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> None:
+        """Raise a SpecError if the weights are of another network.
+
+        Args:
+            parts: the recipe's ingredients by axis.
+            shape: (C, H, W) of the images.
+            classes: that the network is conditioned on.
+        """
+
+
+init_from = Axis(__doc__, default="scratch", base=InitFrom, default_in_key=False)
 
 
 @init_from("scratch")
@@ -40,13 +61,14 @@ class Scratch:
 @init_from("file")
 @dataclass(frozen=True)
 class File:
-    """The weights in a safetensors file that this package wrote: a model, or the folder of an export.
+    """The weights in a safetensors file that this package wrote: a model, an export, or a converted checkpoint.
 
     The cell's key depends on the content of the file, not on its path. Source: ECT section 3, which starts from a
     trained network.
 
     Args:
-        path: the file, or a folder with `model.safetensors` in it.
+        path: the file, or a folder with `model.safetensors` in it. `ablate convert` writes one from a
+            checkpoint of EDM, ECT, Consistency Models or diffusers.
     """
 
     path: str
@@ -63,6 +85,10 @@ class File:
     def require(self) -> None:
         """Raise a SpecError if there is no safetensors file at `path`."""
         _names(self._file(), f"init_from.path: {self.path!r}")
+
+    def fits(self, parts: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> None:
+        """Raise a SpecError that names the fields with which the weights would fit."""
+        _check(self._file(), f"init_from.path: {self.path!r}", parts, shape, classes)
 
     def content(self) -> str:
         """A hash of the weights, for the cell's key."""
@@ -99,6 +125,10 @@ class Run:
         """Raise a SpecError unless exactly one finished cell matches `key`."""
         _names(self._file(), f"init_from.key: {self.key!r}")
 
+    def fits(self, parts: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> None:
+        """Raise a SpecError that names the fields with which the weights would fit."""
+        _check(self._file(), f"init_from.key: {self.key!r}", parts, shape, classes)
+
     def content(self) -> str:
         """A hash of the weights, for the cell's key."""
         return _content(self._file())
@@ -112,7 +142,87 @@ def _names(file: Path, place: str) -> list[str]:
         with safe_open(file, "np") as opened:  # type: ignore[no-untyped-call]
             return list(opened.keys())
     except (OSError, SafetensorError) as error:
-        raise SpecError(f"{place}: not a safetensors file: {' '.join(str(error).split())[:120]}") from None
+        hint = "" if file.exists() else "; `ablate convert CHECKPOINT --out FOLDER` writes such a folder"
+        raise SpecError(
+            f"{place}: not a safetensors file: {' '.join(str(error).split())[:120]}{hint}"
+        ) from None
+
+
+def _check(
+    file: Path, place: str, parts: Mapping[str, Any], shape: tuple[int, int, int], classes: int
+) -> None:
+    """Compare the weights, and what is known of their network, with the recipe."""
+    known = read_json(file.with_name(CONVERTED)) or read_json(file.with_name("config.json"))
+    known = known if isinstance(known, dict) else {}
+    specs = known.get("recipe")
+    fed: tuple[str, ...] = FED
+    if not isinstance(specs, dict):  # of an export or a run, whose recipe you may change
+        specs, fed = known.get("specs") or {}, ()
+    misfit = _misfit(file, parts["network"], shape, classes)
+    said = [
+        line
+        for axis in ("network", "embedding", *fed)
+        for line in _differing(specs.get(axis), parts[axis], bool(misfit) or axis != "network")
+    ]
+    if misfit and known.get("classes", classes) != classes:
+        said.append(f"they are for {known['classes']} classes, but profile.data has {classes}")
+    if misfit and known.get("image_shape", list(shape)) != list(shape):
+        said.append(f"they are for images {known['image_shape']}, but these are {list(shape)}")
+    if misfit or said:
+        raise SpecError(f"{place}: weights of another network: {'; '.join(said or [misfit])}")
+
+
+def _differing(spec: Any, part: Any, everything: bool) -> list[str]:
+    """The fields that must change for the weights to fit; unless `everything`, those that no shape shows."""
+    if not isinstance(spec, dict):
+        return []
+    axis, name = part.axis, spec.get("name")
+    if name != part.name:
+        return [f"{axis} must be {name}, but is {part.name}"]
+    own, theirs = values(part), {**AXES[axis].fields(part.name), **spec}
+    free = FREE | ({"scale"} if own.get("stored") and theirs.get("stored") else set())
+    compared = [f for f in own if f not in free and (everything or f in UNSEEN)]
+    texts = [(f, json.dumps(theirs[f]), json.dumps(own[f])) for f in compared]  # tuples and lists alike
+    return [f"{axis}.{f} must be {there}, but is {here}" for f, there, here in texts if there != here]
+
+
+def _misfit(file: Path, network: Any, shape: tuple[int, int, int], classes: int) -> str:
+    """How the tensors of a file differ from those of a network; empty if they do not."""
+    status = file.stat()
+    key = (
+        str(file),
+        status.st_mtime_ns,
+        repr(network),
+        repr(getattr(network, "embedding", None)),
+        shape,
+        classes,
+    )
+    if key not in _misfits:
+        _misfits[key] = _compare(file, network, shape, classes)
+    return _misfits[key]
+
+
+_misfits: dict[tuple[Any, ...], str] = {}
+
+
+def _compare(file: Path, network: Any, shape: tuple[int, int, int], classes: int) -> str:
+    from safetensors import safe_open
+
+    try:
+        with torch.device("meta"):
+            wanted = {name: list(t.shape) for name, t in network(shape, classes).state_dict().items()}
+    except SpecError:
+        raise
+    except Exception:  # your own network may need a device; the worker compares again
+        return ""
+    with safe_open(file, "np") as opened:  # type: ignore[no-untyped-call]
+        found = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+    for name in [*wanted, *found]:
+        if found.get(name) != wanted.get(name):
+            return (
+                f"the tensor {name!r} is {found.get(name, 'missing')}, not {wanted.get(name, 'part of it')}"
+            )
+    return ""
 
 
 def _load(network: nn.Module, file: Path, place: str) -> None:

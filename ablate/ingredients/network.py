@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ablate.core import code
+from ablate.core import code, plugins
 from ablate.core.errors import SpecError, missing_extra, nearest
 from ablate.core.registry import Axis, Option, depends_on
 
@@ -255,11 +255,9 @@ class Module:
         from torch import nn
 
         module, _, name = self.path.partition(":")
-        try:
+        with plugins.yours(f"network.path: {self.path!r}"):
             names = vars(importlib.import_module(module))
-        except ImportError as error:
-            raise SpecError(f"path: {self.path!r}: {' '.join(str(error).split())}") from error
         classes = {k: v for k, v in names.items() if isinstance(v, type) and issubclass(v, nn.Module)}
         if name not in classes:
-            raise SpecError(f"path: {module} has no nn.Module {name!r}; {nearest(name, classes)}")
+            raise SpecError(f"network.path: {module} has no nn.Module {name!r}; {nearest(name, classes)}")
         return classes[name]

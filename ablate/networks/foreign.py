@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.networks.dropout import Dropout
+from ablate.networks.layers import Encoding
 
 
 class DiffusersUNet(nn.Module):
@@ -56,19 +57,6 @@ class DiffusersUNet(nn.Module):
         if label.ndim != 2 or label.shape[1] != self.classes:
             raise ValueError(f"label: (B, {self.classes}) must hold, but got {tuple(label.shape)}")
         return torch.where(label.any(dim=1), label.argmax(dim=1), self.classes)
-
-
-class Encoding(nn.Module):
-    """An embedding ingredient as a module."""
-
-    def __init__(self, embedding: Any):
-        super().__init__()
-        self.embedding = embedding
-
-    def forward(self, c_noise: Tensor) -> Tensor:
-        """c_noise (B,) -> (B, E)."""
-        embedded: Tensor = self.embedding(c_noise)
-        return embedded
 
 
 def share_dropout(network: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,26 @@ class Norm(nn.GroupNorm):
     def __init__(self, channels: int, eps: float):
         limit = min(32, max(1, channels // 4))
         super().__init__(max(g for g in range(1, limit + 1) if channels % g == 0), channels, eps=eps)
+
+
+class Encoding(nn.Module):
+    """An embedding ingredient as a module, with its frequencies as a buffer if the embedding is `stored`."""
+
+    frequencies: Tensor | None
+
+    def __init__(self, embedding: Any):
+        super().__init__()
+        self.embedding, drawn = embedding, None
+        if getattr(embedding, "stored", False):
+            values = embedding.frequencies(torch.device("cpu"))
+            drawn = torch.empty(values.shape).copy_(values)  # on the default device, which may be meta
+        self.register_buffer("frequencies", drawn)
+
+    def forward(self, c_noise: Tensor) -> Tensor:
+        """c_noise (B,) -> (B, E)."""
+        given = () if self.frequencies is None else (self.frequencies,)
+        embedded: Tensor = (self.embedding.features if given else self.embedding)(c_noise, *given)
+        return embedded
 
 
 class Resample(nn.Module):

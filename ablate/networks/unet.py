@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ablate.core.errors import SpecError
 from ablate.networks.blocks import Block, Down, InputSkip, Size, Style, Up
-from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
+from ablate.networks.layers import Conv, Encoding, Init, Linear, Norm, Resample
 
 EMBEDDING_WIDTH = 4  # times the network's width
 XAVIER, KAIMING = Init("xavier"), Init("kaiming", math.sqrt(1 / 3), math.sqrt(1 / 3))
@@ -54,7 +54,7 @@ class Condition(nn.Module):
 
     def __init__(self, embedding: Any, width: int, classes: int, style: Style):
         super().__init__()
-        self.embedding, self.classes, self.label_last = embedding, classes, style.label_last
+        self.embedding, self.classes, self.label_last = Encoding(embedding), classes, style.label_last
         inner, outer = embedding.channels, EMBEDDING_WIDTH * width
         self.layer0, self.layer1 = Linear(inner, outer, style.init), Linear(outer, outer, style.init)
         # a one-hot row has mean square 1 / classes: the initialization or the input compensates for it

@@ -14,6 +14,7 @@ LAYERS = (
     "networks",
     "ingredients",
     "config",
+    "checkpoints",
     "data",
     "training",
     "evaluation",
@@ -37,6 +38,7 @@ OUTSIDE = {  # a library, and the only folder that imports it
     "optuna": "study",
     "ray": "execution",
     "submitit": "execution",
+    "huggingface_hub": "checkpoints",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -97,7 +98,10 @@ class Made:
         """The cells of a row in the section's table of results."""
         tables = [t for t in self.page.split("\n\n") if t.startswith("| row ") and "FID" in t]
         rows = [[c.strip() for c in line.strip("|").split(" | ")] for line in tables[section].splitlines()]
-        return next(dict(zip(rows[0], row, strict=True)) for row in rows[2:] if row[0] == label)
+        plain = [
+            re.sub(r" \(\+ .*?\)|\[\^\d+\]", "", row[0]) for row in rows
+        ]  # without a change or a footnote
+        return dict(zip(rows[0], rows[plain.index(label)], strict=True))
 
     def one_step(self, label, section=0):
         return next(v for k, v in self.line(label, section).items() if k.startswith("FID 1 step"))

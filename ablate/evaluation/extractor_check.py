@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from ablate.config.profile import Profile
+from ablate.core.errors import SpecError
 from ablate.core.hardware import devices
 from ablate.data.datasets import Images, load
-from ablate.evaluation import classifier, evaluate
+from ablate.evaluation import classifier, evaluate, ruler
 
 Damage = Callable[[Images, int, float], torch.Tensor]
 
@@ -91,7 +92,7 @@ def examine(profile: Profile, cache: Path) -> Examination:
     from scipy.stats import kendalltau
 
     device = devices()[0]
-    images = load(profile.data, device)
+    images = load(profile.data, device, cache)
     by = evaluate.extractor(profile.evaluation.extractor, images, cache)
     n = min(profile.evaluation.samples, len(images.train), len(images.test))
     against, points = evaluate.reference(images, n), list[Point]()
@@ -106,9 +107,26 @@ def examine(profile: Profile, cache: Path) -> Examination:
         if len(pairs) > 1  # a single class cannot be left out
     }
     agreement = float(kendalltau([p.fid for p in points], [p.kid for p in points])[0])
-    ours = profile.evaluation.extractor == "classifier"
-    accuracy = classifier.train(images, cache).accuracy if ours else None
+    said = ruler.header(by.weights) if by.weights else None
+    accuracy = said.accuracy if said else None
     return Examination(by.label, against.label, accuracy, points, order, agreement)
+
+
+def ship(profile: Profile, folder: Path, seen: int | None = None) -> Path:
+    """Train the classifier of a profile's images into a file of `folder`, whatever caches and shipped files have.
+
+    Args:
+        seen: number of images to train on; the usual one by default.
+    Raises:
+        SpecError: data is missing, or has one class.
+    """
+    images = load(profile.data, devices()[0])
+    if images.classes < 2:
+        raise SpecError(classifier.one_class("classifier"))
+    known = classifier.made(images, seen or classifier.SEEN)
+    file = folder / f"{known.label}{ruler.SUFFIX}"
+    ruler.write(known, file)
+    return file
 
 
 def render(examination: Examination, profile: Profile) -> str:

@@ -18,7 +18,7 @@ from ablate.core.errors import SpecError, nearest
 from ablate.core.files import typed_path
 from ablate.core.lazy import LazyModule, torch
 from ablate.data.datasets import Images
-from ablate.evaluation import classifier
+from ablate.evaluation import classifier, ruler
 
 torch_fidelity: Any = LazyModule("torch_fidelity")
 
@@ -35,23 +35,26 @@ class Extractor:
     """A network that turns images into features.
 
     name: in torch-fidelity; label: in tables, with a hash of the weights if their file is known; weights: that file;
-    layer: the output that all metrics use.
+    layer: the output that all metrics use; origin: where the weights come from, for people.
     """
 
     name: str
     label: str
     weights: Path | None
     layer: str
+    origin: str = ""
 
 
-def check(name: str) -> None:
-    """Check that `name` is an extractor, without looking for weights; fast for `classifier` and `inception`.
+def check(name: str, where: str = KEY) -> None:
+    """Check that `name` is an extractor, without looking for weights; fast for `classifier`, `inception` and files.
 
     Raises:
-        SpecError: there is no such extractor.
+        SpecError: there is no such extractor, or a file is not named by its content.
     """
-    if name not in SHORT and name not in (known := _registry()):
-        raise SpecError(f"{KEY}: no extractor {name!r}; {nearest(name, {*SHORT, *known} - {OURS})}")
+    if ruler.named(name):
+        ruler.check(name, where)
+    elif name not in SHORT and name not in (known := _registry()):
+        raise SpecError(f"{where}: no extractor {name!r}; {nearest(name, {*SHORT, *known} - {OURS})}")
 
 
 def extractor(name: str, images: Images, cache: Path) -> Extractor:
@@ -62,9 +65,11 @@ def extractor(name: str, images: Images, cache: Path) -> Extractor:
     """
     check(name)
     known = SHORT.get(name, name)
+    if ruler.named(name):
+        return _of_file(name, images, cache)
     if known == OURS:
         ours = classifier.train(images, cache)
-        return Extractor(OURS, ours.label, ours.weights, str(classifier.FEATURES))
+        return Extractor(OURS, ours.label, ours.weights, str(classifier.FEATURES), ours.origin)
     layer = _registry()[known].get_default_feature_layer_for_metric("fid")
     if known != INCEPTION:
         return Extractor(known, known, None, layer)
@@ -72,14 +77,30 @@ def extractor(name: str, images: Images, cache: Path) -> Extractor:
     return Extractor(known, f"inception-{_file_hash(weights, weights.stat().st_mtime_ns)}", weights, layer)
 
 
-def require(name: str) -> None:
+def _of_file(name: str, images: Images, cache: Path) -> Extractor:
+    """The extractor of a file, which it keeps a copy of in `cache`, where reports find it."""
+    file = ruler.find(name, cache, KEY)
+    known = ruler.read(file)
+    if known is None:
+        raise SpecError(f"{KEY}: {name!r}: it was removed or damaged meanwhile")
+    ruler.fits(file, images.shape, KEY)
+    kept = Path(cache) / f"{known.label}{ruler.SUFFIX}"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        ruler.write(known, kept)
+    return Extractor(OURS, known.label, kept, str(classifier.FEATURES), known.origin)
+
+
+def require(name: str, cache: Path | None = None, where: str = KEY) -> None:
     """Make sure that the extractor's weights are here, and download them if not.
 
     Raises:
         SpecError: they are damaged, or cannot be downloaded.
     """
     known = SHORT.get(name, name)
-    if known == INCEPTION:
+    if ruler.named(name):
+        ruler.find(name, cache, where)
+    elif known == INCEPTION:
         _inception_weights()
     elif known != OURS:
         from torch_fidelity.utils import create_feature_extractor

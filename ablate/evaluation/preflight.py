@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ablate.config.profile import Profile
+import math
+
+from ablate.config.profile import Data, Profile
 from ablate.core.errors import Problems
+from ablate.core.hardware import devices
 from ablate.data import datasets
 from ablate.data.datasets import Counts
-from ablate.evaluation import classifier, extractors
+from ablate.evaluation import classifier, extractors, ruler
 from ablate.evaluation.evaluate import FEWEST
 
+LARGE = 2**28  # bytes of decoded images; fewer fit on every device
 FEATURES = {extractors.OURS: classifier.FEATURES, extractors.INCEPTION: 2048}
 
 
@@ -26,9 +30,11 @@ def preflight(profile: Profile) -> list[str]:
         counts, notes = datasets.counts(profile.data), datasets.remarks(profile.data)
         if counts:
             problems.add(*_too_few(counts, name))
-            notes += _few(counts, name)
+            notes += [*_few(counts, name), *_large(profile.data, counts)]
         problems.check()  # no download for data that cannot be used
         extractors.require(name)
+        if ruler.named(name):
+            ruler.fits(ruler.find(name, None, extractors.KEY), datasets.shape(profile.data), extractors.KEY)
     problems.check()
     return notes
 
@@ -49,10 +55,25 @@ def _too_few(counts: Counts, name: str) -> list[str]:
 
 
 def _few(counts: Counts, name: str) -> list[str]:
-    features = FEATURES.get(extractors.SHORT.get(name, name), 0)
+    known = extractors.OURS if ruler.named(name) else extractors.SHORT.get(name, name)
+    features = FEATURES.get(known, 0)
     if counts.held_out >= features:
         return []
     return [
         f"profile.data.holdout: FID compares with {counts.held_out} held-out images, fewer than the extractor's "
-        f"{features} features; hold out more for FIDs with less noise"
+        f"{features} features: even real images get a FID far above 0, and FIDs depend on which images are held out; "
+        f"hold out {features} or more"
+    ]
+
+
+def _large(data: Data, counts: Counts) -> list[str]:
+    """Where the images will be, if they are too many for the device."""
+    size = (counts.train + counts.held_out) * math.prod(datasets.shape(data))
+    if size < LARGE and data.device_mb is None:  # the device need not be asked
+        return []
+    if size <= (room := datasets.room(data, devices()[0])):
+        return []
+    return [
+        f"profile.data: {size / 1e9:.3g} GB of images, and the device holds up to {room / 1e9:.3g} GB of them: they "
+        "stay on disk beside the cells, and batches are gathered ahead of the steps"
     ]

@@ -17,7 +17,8 @@ class Entry(BaseModel):
     """A value in a record and how it was measured. Values that were measured differently get separate columns.
 
     The samples took `nfe` evaluations of the network, at levels `sigmas`, with its EMA or raw weights. A metric may
-    add its own fields: `std` of KID over subsets; `halves`, the FID of each half of the samples.
+    add its own fields: `std` of KID over subsets; `halves`, the FID of each half of the samples. `again`: measured
+    later from the cell's weights, and shown only on request.
     """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
@@ -30,6 +31,7 @@ class Entry(BaseModel):
     weights: Literal["ema", "raw"] | None = None
     std: float | None = None
     halves: list[float] | None = None
+    again: bool | None = None
 
 
 @dataclass(frozen=True)

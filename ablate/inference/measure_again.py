@@ -1,0 +1,130 @@
+"""Measures finished cells again from their kept weights: by another extractor, with more samples, at other levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.core.errors import SpecError
+from ablate.core.files import write_json
+from ablate.core.hardware import cores, devices, use
+from ablate.data import datasets
+from ablate.data.datasets import Images
+from ablate.evaluation import evaluate
+from ablate.evaluation.metrics import METRICS
+from ablate.inference.model import Model, load
+from ablate.planning.cells import Cell
+from ablate.runs.assess import Ruled, schedules
+from ablate.runs.store import Folder, Store
+from ablate.training.sampling import generate
+
+HOW = "nfe", "n", "extractor", "reference", "weights", "sigmas"  # entries that agree in these say the same
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure; an empty value means as the cell's profile says.
+
+    sigmas: descending levels of one sampling schedule; those of the profile if empty.
+    """
+
+    extractor: str = ""
+    samples: int | None = None
+    sigmas: tuple[float, ...] = ()
+
+    def schedules(self, cell: Cell) -> list[list[float]]:
+        """The sampling schedules for a cell, each from its sigma_max.
+
+        Raises:
+            SpecError: a level above the cell's sigma_max.
+        """
+        top = cell.recipe.levels.sigma_max
+        if not self.sigmas:
+            return schedules(cell)
+        if self.sigmas[0] > top:
+            raise SpecError(
+                f"--sigmas {self.sigmas[0]:g}: above {top:g}, the highest level that cell {cell.key} was trained on"
+            )
+        return [[top, *(s for s in self.sigmas if s < top)]]
+
+
+@dataclass(frozen=True)
+class Again:
+    """A cell that was measured again: the entries that its record got, by metric; empty if it had them all."""
+
+    key: str
+    entries: dict[str, list[dict[str, Any]]]
+
+
+def split(store: Store, keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The finished cells with weights on this machine, and those without."""
+    finished = [key for key in keys if (store.record(key) or {}).get("state") == "finished"]
+    here = [key for key in finished if store.folder(key).model.exists()]
+    return here, [key for key in finished if key not in here]
+
+
+def measure(store: Store, keys: Iterable[str], wanted: Wanted, data: Any = None) -> Iterator[Again]:
+    """Measure cells one after another; each record gets its further entries before the next cell begins.
+
+    Args:
+        data: where the images are; as the cells have it by default.
+    Raises:
+        SpecError: data or weights are missing, or the images are not those that a cell was trained on.
+    """
+    device, known = devices()[0], dict[str, Images]()
+    for key in keys:
+        model = load(store, key, device)
+        if model.cell.fingerprint not in known:
+            known = {model.cell.fingerprint: _images(model.cell, data, device, store.cache)}
+        use(model.cell.profile.threads or cores())
+        yield Again(key, _measure(store, model, wanted, known[model.cell.fingerprint], device))
+
+
+def _images(cell: Cell, data: Any, device: str, cache: Path) -> Images:
+    images = datasets.load(data or cell.profile.data, device, cache)
+    if images.fingerprint != cell.fingerprint:
+        reason = f"the images have the fingerprint {images.fingerprint}, but cell {cell.key} was trained on"
+        raise SpecError(f"profile.data: {reason} {cell.fingerprint}")
+    return images
+
+
+def _measure(
+    store: Store, model: Model, wanted: Wanted, images: Images, device: str
+) -> dict[str, list[dict[str, Any]]]:
+    cell, folder = model.cell, store.folder(model.cell.key)
+    by = Ruled.of(cell, images, store.cache, device, wanted.extractor, wanted.samples)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in METRICS}
+    for sigmas in wanted.schedules(cell):
+        facts = {"nfe": len(sigmas), "n": by.n, "extractor": by.extractor.label, "weights": "ema"}
+        facts |= {"reference": by.reference.label, "sigmas": sigmas}
+        had = store.record(cell.key) or {}
+        if all(_has(had.get(name), facts) for name in METRICS):
+            continue
+        e, low = cell.profile.evaluation, cell.recipe.levels.sigma_min
+        x = generate(model.f, model.shape, by.n, sigmas, low, cell.seed, e.batch, device)
+        for name, entry in by.entries(evaluate.to_uint8(x), sigmas).items():
+            if not _has(had.get(name), entry):
+                found[name].append({**entry, "again": True})
+    if any(found.values()):
+        _add(folder, store, found, by.floor())
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def _has(entries: list[dict[str, Any]] | None, wanted: dict[str, Any]) -> bool:
+    return any(all(entry.get(fact) == wanted[fact] for fact in HOW) for entry in entries or [])
+
+
+def _add(folder: Folder, store: Store, found: dict[str, list[dict[str, Any]]], floor: dict[str, Any]) -> None:
+    """Add entries to a record; what it has stays as it is."""
+    with folder.lock():
+        record = store.record(folder.key)
+        if record is None:
+            raise SpecError(f"cell {folder.key}: its record was removed meanwhile")
+        for name, entries in found.items():
+            record[name] = [*(record.get(name) or []), *(e for e in entries if not _has(record.get(name), e))]
+        floors = record.get("floors") or []
+        if floor != record.get("floor") and floor not in floors:
+            record["floors"] = [*floors, floor]
+        write_json(folder.record, record)

@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from ablate.analysis.results import Results
 from ablate.planning.experiment import Experiment
 from ablate.runs import heartbeat
 from ablate.runs.store import Folder, Store
+from ablate.tracking import summary
 from ablate.tracking.tracker import Tracker
 
 EVERY_S = 5.0  # between two updates of running cells
@@ -33,7 +35,7 @@ class Live:
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.tracker.open(experiment.name, {"ablate.file": experiment.file.name}, [experiment.file])
         self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.closing: tuple[list[Path], dict[str, float], str] | None = None
+        self.closing: tuple[list[Path], dict[str, float], str, str] | None = None
 
     def __enter__(self) -> Live:
         self.thread.start()
@@ -51,14 +53,18 @@ class Live:
         """Note that a cell started (running=True) or ended."""
         self.events.put((folder, running))
 
-    def close(self, files: Sequence[Path], metrics: dict[str, float], state: str) -> None:
-        """Set what the experiment's own run gets at the end: report files, counts, state."""
-        self.closing = list(files), metrics, state
+    def close(
+        self, files: Sequence[Path], metrics: dict[str, float], state: str, results: Results | None = None
+    ) -> None:
+        """Set what MLflow gets at the end: report files, counts, state; of results, the table and rows' means."""
+        if results:
+            means = summary.over_seeds(results)
+            self.tags = {key: tags | means.get(key, {}) for key, tags in self.tags.items()}
+        self.closing = list(files), metrics, state, summary.description(results) if results else ""
 
-    def comparison(self, keys: Sequence[str]) -> str | None:
-        """The address at which MLflow compares these cells; None if it does not have them yet."""
-        folders = [self.ended[key].path for key in dict.fromkeys(keys) if key in self.ended]
-        return None if self.thread.is_alive() else self.tracker.comparison(folders)
+    def link(self) -> str | None:
+        """A line with the address of the experiment in MLflow; None if it does not have everything yet."""
+        return None if self.thread.is_alive() else self.tracker.link()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -112,11 +118,13 @@ def sync(
     Returns:
         How many cells are up to date, and the problems, one line each.
     """
-    tracker, tags = Tracker(store.path, uri, check=True), cell_tags(experiment)
+    tracker, results = Tracker(store.path, uri, check=True), Results(experiment, store)
+    means = summary.over_seeds(results)
+    tags = {key: tags | means.get(key, {}) for key, tags in cell_tags(experiment).items()}
     tracker.open(experiment.name, {"ablate.file": experiment.file.name}, [experiment.file])
     folders = [store.folder(key) for key in experiment.cells if store.folder(key).config.exists()]
     for n, folder in enumerate(folders):
-        running = not folder.record.exists() and heartbeat.state(folder) == "running"
+        running = not folder.recorded and heartbeat.state(folder) == "running"
         tracker.update(folder.path, tags[folder.key], running)
         if tracker.problem:
             return n, [tracker.problem]
@@ -130,7 +138,8 @@ def sync(
     counted = {s: float(sum(r["state"] == s for r in records)) for s in ("finished", "diverged", "failed")}
     complete = len(records) == len(experiment.cells) and not counted["failed"]
     if folders:
-        tracker.close([report] if report.is_dir() else [], counted, "finished" if complete else "failed")
+        files, state = [report] if report.is_dir() else [], "finished" if complete else "failed"
+        tracker.close(files, counted | results.metrics(), state, summary.description(results))
     return len(folders), [*problems, *([tracker.problem] if tracker.problem else [])]
 
 

@@ -120,6 +120,8 @@ class Mirror:
         self.tags({**tags, "mlflow.source.git.commit": notes.text(origin.get("commit"))})
         # `retrieval` rebuilds the cell from these
         self.artifacts([self.folder / name for name in notes.FILES if (self.folder / name).exists()])
+        if levels := notes.levels(self.folder):
+            self.client.log_text(self.sent.run, levels, notes.LEVELS)
 
     def model(self, experiment: str, saved: Path) -> None:
         """Log the weights as a file, which `retrieval` needs, and the MLflow model in folder `saved`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -20,6 +22,8 @@ POINTS, USAGE = ("metrics.jsonl", "images"), ("usage.jsonl", "look")
 # logged when a cell has ended, besides its sample grids
 FILES = ("config.json", POINTS[0], USAGE[0], "log.txt", "record.json")
 MODEL = "model.safetensors"
+LEVELS = "levels.csv"  # the numbers of single noise levels, which would be dozens of charts
+LEVEL = re.compile(r"_sigma_\d+$")
 
 
 @dataclass
@@ -125,15 +129,30 @@ def points(
             at, when, metrics = int(line[over]), int(line["time"] * 1000), dict(line["metrics"])
         except (ValueError, KeyError, TypeError):
             continue  # a line cut off by a kill, which the next worker continued
-        for name, value in ((shown(n), v) for n, v in metrics.items()):
-            if isinstance(value, int | float) and at > last.get(name, [-1])[0]:
+        for name, value in metrics.items():
+            number = isinstance(value, int | float) and not LEVEL.search(name)
+            if number and at > last.get(name, [-1])[0]:
                 last[name] = [at, value]
                 yield name, value, when, at
 
 
-def shown(name: str) -> str:
-    """A metric's name in MLflow; the many metrics of single noise levels get a section that you can fold."""
-    return f"levels/{name}" if re.search(r"_sigma_\d+$", name) else name
+def levels(folder: Path) -> str:
+    """The numbers of single noise levels over images as CSV, '' if there are none."""
+    found: dict[int, dict[str, Any]] = {}
+    for raw in lines(folder, 0)[0].splitlines():
+        try:
+            line = json.loads(raw)
+            own = {name: value for name, value in line["metrics"].items() if LEVEL.search(name)}
+            found |= {int(line[POINTS[1]]): own} if own else {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    text = io.StringIO()
+    names = dict.fromkeys(name for own in found.values() for name in own)
+    if names:
+        writer = csv.DictWriter(text, [POINTS[1], *names], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({POINTS[1]: at, **own} for at, own in sorted(found.items()))
+    return text.getvalue()
 
 
 def began(folder: Path) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from ablate.core.errors import SpecError
+from ablate.evaluation import ruler
 from ablate.runs.records_file import KEY, Offer
 from ablate.tracking import notes
 from ablate.tracking.backend import Backend
@@ -35,6 +36,39 @@ def offers(uri: str) -> Iterator[Offer]:
         runs = list(_runs(load_mlflow().MlflowClient(backend.uri)))
     for key, place in runs:
         yield key, partial(_write, backend.uri, key, place)
+
+
+def cell(runs: Path, uri: str | None, run: str) -> tuple[str, Callable[[Path], None]]:
+    """The key of the cell that a run shows, and a function that downloads the cell's files into a folder.
+
+    Raises:
+        SpecError: the store does not exist or answer, or has no such run of a cell.
+    """
+    backend = Backend(runs, uri)
+    if backend.file and not backend.file.is_file():
+        raise SpecError(f"run {run}: {backend}: no such file")  # sqlite would create it
+    with reported(f"run {run}"):
+        found = load_mlflow().MlflowClient(backend.uri).get_run(run)
+    if not re.fullmatch(KEY, key := found.data.tags.get("ablate.key", "")):
+        raise SpecError(f"run {run} is not of a cell; name the run of a row and a seed")
+    return key, partial(_write, backend.uri, key, found.info.artifact_uri)
+
+
+def rulers(uri: str, folder: Path) -> None:
+    """Download the extractors in the reports that experiments' own runs have."""
+    backend, mlflow = Backend(Path(), uri), load_mlflow()
+    listed = partial(mlflow.artifacts.list_artifacts, tracking_uri=backend.uri)
+    with reported(f"MLflow at {backend}"):
+        client = mlflow.MlflowClient(backend.uri)
+        for experiment in _pages(client.search_experiments):
+            request = partial(client.search_runs, [experiment.experiment_id], "tags.`ablate.parent` = 'true'")
+            for place in (run.info.artifact_uri for run in _pages(request)):
+                reports = [Path(file.path).name for file in listed(artifact_uri=place) if file.is_dir]
+                for there in (f"{place}/{report}" for report in reports):
+                    names = [Path(file.path).name for file in listed(artifact_uri=there)]
+                    for name in filter(re.compile(f"{ruler.LABEL.pattern}{ruler.SUFFIX}").fullmatch, names):
+                        found = {"artifact_uri": f"{there}/{name}", "dst_path": str(folder)}
+                        mlflow.artifacts.download_artifacts(**found, tracking_uri=backend.uri)
 
 
 def _runs(client: Any) -> Iterator[tuple[str, str]]:

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from ablate.core.errors import SpecError
+from ablate.tracking import view
 from ablate.tracking.backend import Backend
-from ablate.tracking.tracker import MENU, environment, load_mlflow, reported
+from ablate.tracking.tracker import environment, load_mlflow, reported
 
 
 def command(backend: Backend, port: int) -> list[str]:
@@ -25,8 +26,9 @@ def _places(backend: Backend, port: int) -> list[tuple[str, str]]:
     """Name of every experiment with cells, newest first, and the address of its runs."""
     client = load_mlflow().MlflowClient(backend.uri)
     experiments = client.search_experiments(order_by=["last_update_time DESC"])
-    named = [(e.name, e.experiment_id) for e in experiments if e.name != "Default"]
-    return [(name, f"http://127.0.0.1:{port}/#/experiments/{i}/runs?{MENU}") for name, i in named]
+    pages = f"http://127.0.0.1:{port}"
+    named = [e for e in experiments if e.name != "Default"]
+    return [(e.name, view.address(pages, e.experiment_id, view.TAG in e.tags)) for e in named]
 
 
 def serve(runs: Path, uri: str | None, port: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.core.errors import SpecError
+from ablate.evaluation import ruler
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs import records_file
@@ -21,11 +22,12 @@ ENDS = (*RESULTS, "failed")  # what a report shows
 
 @dataclass
 class Fetched:
-    """Keys of the fetched cells, keys of cells that were already there, and refused cells, a line each."""
+    """Keys of the fetched cells, keys of cells that were already there, refused cells and remarks, a line each."""
 
     keys: list[str] = field(default_factory=list)
     present: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def fetch(
@@ -58,7 +60,20 @@ def fetch(
                     fetched.keys.append(key)
             except SpecError as error:
                 fetched.problems += error.problems
+        wanted = ruler.labels(map(store.record, fetched.keys)) - {*ruler.files(ruler.SHIPPED)}
+        if wanted:
+            fetched.notes += ruler.install(_rulers(source, Path(place)), wanted, store.cache)
     return fetched
+
+
+def _rulers(source: str, place: Path) -> Path:
+    """A folder with the extractors of a source: beside a records file, or downloaded into `place`."""
+    if "://" in source:
+        from ablate.tracking.retrieval import rulers
+
+        rulers(source, place)
+        return place
+    return Path(source) if Path(source).is_dir() else Path(source).parent
 
 
 def _offers(source: str) -> Iterator[Offer]:

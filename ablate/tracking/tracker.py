@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import logging
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ablate.core.errors import SpecError
-from ablate.tracking import names, notes
+from ablate.tracking import names, notes, view
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import Mirror
 from ablate.tracking.notes import MODEL, Sent
 
 LOOPBACK = "http://127.0.0.1:5000"  # where `ablate ui` serves by default
-MENU = (
-    "workflowType=machine_learning"  # without it, MLflow shows its pages for language models, which are empty
-)
+NOTE, OWN = "mlflow.note.content", "ablate.note"  # a description, and the checksum of the one set here
 PAUSE = 30.0  # seconds between a failure and the next attempt
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -129,23 +127,19 @@ class Tracker:
             self._attempt(lambda: self._model(folder, sent, saved))
         return None
 
-    def close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
-        """End the parent run with the report's files (or folders) and numbers; does nothing if it has them."""
-        self._attempt(lambda: self._close(files, metrics, state))
+    def close(
+        self, files: Sequence[Path], metrics: Mapping[str, float], state: str, description: str = ""
+    ) -> None:
+        """End the parent run with the report's files (or folders), numbers and text; does nothing if it has them."""
+        self._attempt(lambda: self._close(files, metrics, state, description))
 
-    def comparison(self, folders: Sequence[Path]) -> str | None:
-        """The address of MLflow's comparison of these cells' runs, at most a hundred; None if it has none of them."""
-        sent = [Sent.load(folder, self._view) for folder in folders[:100]]
-        runs = [s.run for s in sent if s.run and s.store == self.backend.identity()]
-        if not runs or not self._place:
+    def link(self) -> str | None:
+        """A line with the address of the experiment's runs; None if they are not all there."""
+        if self.problem or not self._place:
             return None
-        query = "&".join(
-            f"{k}={quote(json.dumps(v))}" for k, v in (("runs", runs), ("experiments", [self._place]))
-        )
-        query += f"&{MENU}"
         if self.backend.remote:
-            return f"compared in MLflow: {self.backend}/#/compare-runs?{query}"
-        return f"compared in MLflow, while `ablate ui` is open: {LOOPBACK}/#/compare-runs?{query}"
+            return f"MLflow: {view.address(str(self.backend).rstrip('/'), self._place)}"
+        return f"MLflow, while `ablate ui` is open: {view.address(LOOPBACK, self._place)}"
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if time.monotonic() < self._resume:
@@ -162,7 +156,7 @@ class Tracker:
         with self.backend.lock():
             parent, config = self._opened(), notes.read(folder / "config.json")
             run = Mirror(load_mlflow(), parent.client, folder, self._view, Sent.load(folder, self._view))
-            tags = self._named(config, tags) | {"mlflow.parentRunId": parent.sent.run}
+            tags = self._named(config, tags)
             if run.sent.run not in self._known and not run.exists():
                 self._discard(parent.client, config["key"])
                 run.create(self._place, tags, notes.began(folder))
@@ -204,6 +198,8 @@ class Tracker:
             return self._parent
         client = mlflow.MlflowClient(backend.uri)
         self._place, self._known = backend.experiment(client, self._experiment), set()
+        if view.TAG not in client.get_experiment(self._place).tags:  # you may have changed it there
+            client.set_experiment_tag(self._place, view.TAG, view.saved())
         parent = Mirror(mlflow, client, self.runs, self._view, Sent.load(self.runs, self._view))
         tags = {"mlflow.runName": self._experiment, "ablate.parent": "true"} | self._tags
         if known := self._find(client, "ablate.parent", "true"):
@@ -218,8 +214,20 @@ class Tracker:
         self._parent = parent
         return parent
 
-    def _close(self, files: Sequence[Path], metrics: Mapping[str, float], state: str) -> None:
-        numbers = sorted(metrics.items()), sorted(self._tags.items()), state
+    def _describe(self, parent: Mirror, text: str) -> None:
+        """Describe the experiment and its own run, unless a person has written a description."""
+        client, run = parent.client, parent.sent.run
+        experiment = client.get_experiment(self._place).tags, partial(client.set_experiment_tag, self._place)
+        for tags, set_tag in (experiment, (client.get_run(run).data.tags, partial(client.set_tag, run))):
+            if text and tags.get(OWN, _mark("")) == _mark(tags.get(NOTE, "")):
+                set_tag(NOTE, text)
+                set_tag(OWN, _mark(text))
+
+    def _close(
+        self, files: Sequence[Path], metrics: Mapping[str, float], state: str, description: str
+    ) -> None:
+        # with the view, so that stores of older versions get it
+        numbers = sorted(metrics.items()), sorted(self._tags.items()), state, description, view.TAG
         content = notes.checksum([*self._files, *files], numbers)
         sent = Sent.load(self.runs, self._view)
         current = (sent.store, sent.content, sent.state) == (self.backend.identity(), content, state)
@@ -230,11 +238,16 @@ class Tracker:
             parent.artifacts(files)
             known = names.accepted(metrics)
             parent.metrics((known[name], value, now, 0) for name, value in metrics.items())
+            self._describe(parent, description)
             parent.set_state(state)
             parent.sent.content = content
             parent.save()
             self._parent = None
             self._report(parent)
+
+
+def _mark(text: str) -> str:
+    return str(zlib.crc32(text.encode()))
 
 
 def save_model(runs: Path, key: str, folder: Path) -> Path:

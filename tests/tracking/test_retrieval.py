@@ -17,10 +17,11 @@ from helpers.recorded import decide
 
 from ablate.analysis import sequential
 from ablate.core.errors import SpecError
+from ablate.evaluation import ruler
 from ablate.planning.planner import load
 from ablate.report import writer
 from ablate.runs.store import Store
-from ablate.tracking import live, sources, tracker
+from ablate.tracking import live, retrieval, sources, tracker
 from ablate.tracking.backend import Backend
 
 TEXT = """
@@ -94,6 +95,21 @@ def test_an_experiment_asks_for_its_own_cells_only(made, database, tmp_path):
     keys = sources.possible(load(made.file, seeds=[1]))
     assert set(sources.fetch(database, Store(tmp_path), keys).keys) == keys
     assert len(keys) == 2
+
+
+def test_extractors_beside_a_report_come_from_its_run(made, mlflow_db, tmp_path):
+    """`sync` logs the report's folder; an extractor in it is found by its name."""
+    shutil.copy(mlflow_db, tmp_path / "mlflow.db")
+    uri, ours = f"sqlite:///{tmp_path}/mlflow.db", next(ruler.candidates((1, 8, 8), 10))
+    file = made.folder / f"{ours.label}.safetensors"
+    ruler.write(ours, file)
+    try:
+        made.shown(uri)
+    finally:
+        file.unlink()
+    (tmp_path / "found").mkdir()
+    retrieval.rulers(uri, tmp_path / "found")
+    assert [*ruler.files(tmp_path / "found")] == [ours.label]
 
 
 def test_files_that_were_lost_are_told_by_their_cell(made, database, tmp_path):

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.parse
 import urllib.request
 from contextlib import closing
 
@@ -180,11 +179,10 @@ def test_the_parent_is_made_once_and_ended(view, cell):
     report.mkdir()
     (report / "table.md").write_text("| a |")
     for _ in range(2):
-        run = view.again().show(cell.log(64, loss=1.0), running=True)
+        view.again().show(cell.log(64, loss=1.0), running=True)
         (parent,) = [r for r in view.all() if "ablate.parent" in r.data.tags]
         assert parent.info.status == "RUNNING"
         assert parent.data.tags["file"] == "table.yaml"
-        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         view.tracker.close([report], {"supported": 2}, "finished")
         parent = view.client.get_run(parent.info.run_id)
         assert parent.info.status == "FINISHED"
@@ -204,9 +202,23 @@ def test_following_adds_only_what_is_new(view, cell):
         assert len(view.files(run, "images")) == 2
 
 
-def test_numbers_of_single_levels_have_a_section(view, cell):
-    run = view.show(cell.log(64, loss=1.0, loss_sigma_0=2.0))
-    assert run.data.metrics == {"loss": 1.0, "levels/loss_sigma_0": 2.0}
+def test_numbers_of_single_levels_are_a_file_and_no_charts(view, cell):
+    cell.log(64, loss=1.0, loss_sigma_0=2.0, grad_sigma_10=3.0).log(128, loss=0.5, loss_sigma_0=1.5)
+    run = view.show(cell.log(192, loss=0.4, sigma_0=7.0).end())
+    assert not [name for name in run.data.metrics if "loss_sigma" in name or "levels" in name]
+    (written,) = [f for f in view.files(run) if f == "levels.csv"]
+    text = tracking.load_mlflow().artifacts.load_text(f"{run.info.artifact_uri}/{written}")
+    assert text.splitlines() == ["images,loss_sigma_0,grad_sigma_10", "64,2.0,3.0", "128,1.5,"]
+
+
+def test_a_metric_that_mlflow_refuses_costs_no_other(view, cell):
+    cell.log(64, loss=1.0, **{"bad?name": 2.0, "//": 3.0}).log(128, loss=0.5).end()
+    view.tracker.update(cell.path, cell.tags, False)
+    run = view.run(cell)
+    assert (run.info.status, view.history(run, "loss")) == ("FINISHED", [(64, 1.0), (128, 0.5)])
+    assert run.data.metrics["fid_1step"] == 3.0
+    assert "bad?name" in view.tracker.problem
+    assert view.tracker.link() is None
 
 
 def test_usage_is_shown_over_time_in_its_own_tab(view, cell):
@@ -265,7 +277,7 @@ def test_a_deleted_store_is_built_again(view, cell, mlflow_db):
     run = view.show(cell)
     assert run.info.run_id != first.info.run_id
     assert view.history(run, "loss") == [(64, 1.0)]
-    assert run.data.tags["mlflow.parentRunId"] in {r.info.run_id for r in view.all()}
+    assert len(view.all()) == 2
 
 
 def test_a_run_that_was_deleted_comes_back_when_checked(view, cell):
@@ -399,12 +411,20 @@ def test_the_pages_start_and_stop(runs, port):
     assert process.returncode == 0
 
 
-def test_cells_are_compared_at_an_address_of_their_runs(view, runs):
-    cells = [Cell(runs, key) for key in ("ab12", "cd34")]
-    assert view.tracker.comparison([cell.path for cell in cells]) is None  # MLflow has none of them
-    shown = [view.show(cell.log(64, loss=1.0).end()) for cell in cells]
-    link = view.tracker.comparison([cell.path for cell in cells])
-    assert link.split(": ", 1)[1].startswith("http://127.0.0.1:5000/#/compare-runs?runs=")
-    asked = dict(part.split("=") for part in urllib.parse.unquote(link).split("?")[1].split("&"))
-    assert json.loads(asked["runs"]) == [run.info.run_id for run in shown]
-    assert json.loads(asked["experiments"]) == [shown[0].info.experiment_id]
+@pytest.mark.parametrize(
+    ("uri", "start"),
+    [
+        (None, "MLflow, while `ablate ui` is open: http://127.0.0.1:5000/#/experiments/1/runs?"),
+        ("http://me:secret@there:1/", "MLflow: http://there:1/#/experiments/1/runs?"),
+    ],
+)
+def test_the_link_is_one_short_line_where_there_is_something_to_see(runs, uri, start):
+    tracker = Tracker(runs, uri)
+    assert tracker.link() is None  # nothing was sent
+    tracker._place = "1"
+    link = tracker.link()
+    assert link.startswith(start)
+    assert "secret" not in link
+    assert len(link) < 150
+    tracker.problem = "it is down"
+    assert tracker.link() is None

@@ -14,7 +14,7 @@ from ablate.runs import records_file
 
 Records = dict[str, dict[str, Any]]
 ABOUT = {
-    "extractor": "the extractor, which each machine trains for itself: FIDs of two extractors do not compare exactly",
+    "extractor": "the extractor: FIDs of two extractors do not compare exactly",
     "versions": "versions of packages",
     "device": "the processor: sums are rounded in another order",
     "threads": "the number of threads: sums are rounded in another order",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST = 1_200_000  # bytes of all pictures over training
 WHOLE = 2_900_000  # bytes of a page; pictures over training get what the rest of it leaves
+FRAMES = re.compile(r'<script type="application/json" id="frames">(.*?)</script>', re.DOTALL)
 STEP = re.compile(r"images_(\d+)_1step\.png")
 
 
@@ -27,15 +29,18 @@ class Film:
     frames: tuple[str, ...]
 
 
-def html(results: Results, markdown: str, folder: Path) -> str:
+def html(results: Results, markdown: str, folder: Path, keep: bool = False) -> str:
     """The page.
 
     Args:
         markdown: the text of `table.md`.
         folder: the folder of its figures.
+        keep: take pictures over training from the page that is there, if the runs have none.
     """
     body, sections = render(markdown, folder)
     times, film = _film(results, min(MOST, WHOLE - len(body.encode())))
+    if keep and not film:
+        times, film = _kept(folder / "index.html")
     return _page(results.experiment.name, body, sections, times, film)
 
 
@@ -55,7 +60,8 @@ def _page(
         loader=PackageLoader("ablate.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     template = environment.get_template("index.html.j2")
-    return template.render(name=name, body=body, sections=sections, times=times, film=film)
+    frames = {"times": times, "film": [asdict(row) for row in film]}
+    return template.render(name=name, body=body, sections=sections, times=times, film=film, frames=frames)
 
 
 def render(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
@@ -107,6 +113,16 @@ def _inside(folder: Path, name: str) -> str:
 
 def _data_url(picture: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+
+
+def _kept(page: Path) -> tuple[list[int], list[Film]]:
+    """Times and pictures of an earlier page; none where it is of an older version."""
+    try:
+        found = FRAMES.search(page.read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    plain = json.loads(found[1]) if found else {"times": [], "film": []}
+    return plain["times"], [Film(row["label"], tuple(row["frames"])) for row in plain["film"]]
 
 
 def _film(results: Results, room: int) -> tuple[list[int], list[Film]]:

@@ -2,6 +2,7 @@ r"""`table.tex`: a booktabs table per section; it needs `\usepackage{booktabs}` 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from ablate.analysis.lines import Line, best, groups, title
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus
 from ablate.core.formats import number
-from ablate.statistics.wording import percent, probability
+from ablate.statistics.wording import probability, ratios
 
 
 def latex(results: Results) -> str:
@@ -21,22 +22,22 @@ def latex(results: Results) -> str:
 
 
 def _table(results: Results, group: Sequence[int], at: int) -> str:
-    """A section; bold is the lowest mean, and every mean that is not significantly different from it."""
+    """A section; bold is the lowest mean, an approximate sign marks those not significantly different from it."""
     import pandas as pd
 
     experiment, shown = results.experiment, columns(results.frame)
     lines = [results.lines[i] for i in group]
-    bold = {c: best(lines, c) for c in shown}
+    lowest = {c: best(lines, c) for c in shown}
     rows = [
         {"Row": _cell(line.row.label)}
-        | {_heading(c, shown): _fid(line, c, line.index in bold[c]) for c in shown}
+        | {_heading(c, shown): _fid(line, c, *lowest[c]) for c in shown}
         | _change(results.versus[line.index])
         for line in lines
     ]
     table = pd.DataFrame(rows)
     heading = escape(title([line.row for line in lines]))
     caption = f"{escape(experiment.name)}: {heading}. FID, mean $\\pm$ standard deviation over seeds; "
-    caption += "bold is the lowest mean and what is not significantly different from it (paired t-test)."
+    caption += "bold is the lowest mean, $\\approx$ what is not significantly different from it."
     return str(
         table.style.hide(axis="index").to_latex(
             hrules=True,
@@ -54,20 +55,21 @@ def _heading(column: Column, shown: Sequence[Column]) -> str:
     return plain if alone else f"{plain} ({escape(column.unlike)})"
 
 
-def _fid(line: Line, column: Column, bold: bool) -> str:
+def _fid(line: Line, column: Column, lowest: set[int], alike: set[int]) -> str:
     stat = line.stat("fid", column)
     if stat is None:
         return next((state for state in ("diverged", "failed") if line.states[state]), "--")
     mean = number(stat.mean).replace(",", "{,}")
-    mean = f"\\mathbf{{{mean}}}" if bold else mean
+    mean = f"\\mathbf{{{mean}}}" if line.index in lowest else mean
+    mean = f"\\approx {mean}" if line.index in alike else mean
     return f"${mean} \\pm {number(stat.std).replace(',', '{,}')}$" if stat.n > 1 else f"${mean}$"
 
 
 def _change(versus: Versus | None) -> dict[str, str]:
     by, p = "", ""
-    if versus and (pair := versus.paired).n > pair.lost:
-        by = percent(pair.ratio).replace("%", "\\%").replace("×", "\\times ")
-    if versus and versus.paired.n > 1:
+    if versus and not math.isnan((pair := versus.effect).ratio):
+        by = ratios(pair.ratio)[0].replace("%", "\\%").replace("×", "\\times ")
+    if versus and versus.effect.n > 1:
         p = probability(versus.corrected).replace("<", "< ")
     return {"Change": f"${by}$" if by else "--", "$p$ (Holm)": f"${p}$" if p else "--"}
 

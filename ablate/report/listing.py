@@ -12,7 +12,7 @@ from ablate.analysis.results import Results
 from ablate.core.formats import count, duration
 from ablate.report.markdown import escape, table
 from ablate.statistics.bootstrap import Estimate, pair_improvement
-from ablate.statistics.wording import percent
+from ablate.statistics.wording import ratios
 
 MOST = 6  # fields that a row names
 
@@ -62,5 +62,5 @@ def together(results: Results, group: Sequence[int]) -> str:
 
 
 def _ratio(estimate: Estimate) -> str:
-    value, low, high = map(percent, estimate)
+    value, low, high = ratios(*estimate)
     return f"{value} [{low}, {high}]"

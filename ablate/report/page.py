@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ablate.analysis import choices, fid_noise
@@ -15,42 +16,55 @@ from ablate.analysis.verdicts import Verdict
 from ablate.core.formats import count, duration, number
 from ablate.planning.experiment import Experiment
 from ablate.report.figure import Figure, figures
+from ablate.report.lead import sentence
 from ablate.report.listing import listing, together
 from ablate.report.markdown import Footnotes, escape, paragraph, table
 from ablate.report.sections import Sections
+from ablate.statistics.effect import removed_by_pairing
 from ablate.statistics.wording import probability
 
-READING = """Lower is better. Bold is the lowest mean of a column, and every mean that is not significantly different
-from it (paired t-test, uncorrected, over the seeds that both rows have): no bold number is shown to be better than
-another. ± is the standard deviation over the n seeds, not an interval. Seeds are paired: the same seed gives every
-row the same initial weights, images, noise and sampling noise. A change is the geometric mean of the ratios over the
-seeds that a row shares with its base (×52 is 52 times as high), with its 95 % interval in brackets. p is from the
-paired t-test on log FID, or from the sign test where training diverged, with Holm's correction over all changes on
-this page; a bold p, at most 0.05, is significant. "Seeds to decide" is the number of seeds that would make a change
-significant in four of five repetitions, if the change and its spread are as observed. A diverged or failed seed
-enters no mean, and its row is never bold. Statements about all rows of a section, and the bands of sweeps, have 95 %
-intervals from a bootstrap over runs, stratified by rows. "A run beats the base's" is the share of all pairs of runs,
-one of the row and one of its base, in which the row's FID is lower."""
+PICTURE = "samples.png"  # stands above everything else
+READING = """Lower is better. Bold is the lowest mean of a column; ≈ marks every mean that does not differ
+significantly from it (uncorrected). ± is the standard deviation over the seeds, not an interval. A change is the
+ratio of the geometric means of a row and its base (×52 is 52 times as high), with its 95 % interval in brackets. p is
+from Welch's t-test on log FID, with a floor under the variances that comes from all rows, or from the order of the
+runs where training diverged, with Holm's correction over all changes on this page; a bold p, at most 0.05, is
+significant. "Seeds to decide" is the number of seeds that would make a change significant in four of five
+repetitions, if the change and its spread are as observed. A diverged or failed seed enters no mean, and its row is
+never bold. Statements about all rows of a section, and the bands of sweeps, have 95 % intervals from a bootstrap over
+runs, stratified by rows. "A run beats the base's" is the share of all pairs of runs, one of the row and one of its
+base, in which the row's FID is lower."""
 CLAIMED = """A claim is supported or contradicted if its test says so at 5 % over all claims on this page, with Holm's
-correction. Otherwise it is undecided, which does not mean that it is false."""
+correction. Otherwise it is undecided, which does not mean that it is false; it is not run while no seed has all of
+its rows."""
 
 
-def page(results: Results, drawn: Sequence[str]) -> str:
-    """The page; `drawn` are the names of the figures' files."""
+def page(results: Results, drawn: Sequence[str], kept: Collection[str] = ()) -> str:
+    """The page: a sentence, the samples, claims, tables, figures, and how they came about.
+
+    Args:
+        drawn: the names of the figures' files.
+        kept: those of them that show the same cells but were drawn before, from files that are not here.
+    """
     experiment, records = results.experiment, results.records
     notes, reference = Footnotes(), load()
     methods = Methods(reference, experiment.profile) if reference else None
     planned = dict.fromkeys((1, len(experiment.profile.evaluation.sigma_mid) + 1))
     sections = Sections(results, columns(results.frame, tuple(planned)), methods, notes)
-    parts = [f"# {escape(experiment.name)}", experiment.summary, _budget(experiment, records)]
-    parts += [*_claims(experiment, results.verdicts), *_choices(experiment)]
+    shown = {f.FILE: _figure(f, len(experiment.rows), f.FILE in kept) for f in figures() if f.FILE in drawn}
+    parts = [f"# {escape(experiment.name)}", sentence(results), *shown.pop(PICTURE, [])]
+    parts += [experiment.summary, _budget(experiment, records), *_claims(experiment, results.verdicts)]
     for group in groups(experiment.rows):
         parts += [*sections.section(group), together(results, group), _real(records)]
     if reference is None:
         parts.append("No reference.yaml was found, so the tables show no published numbers.")
-    shown = [part for f in figures() if f.FILE in drawn for part in _figure(f, len(experiment.rows))]
-    parts += ["## Figures", *shown] if shown else []
-    parts += ["## How to read this", READING, _noise(fid_noise.noise(experiment, records))]
+    parts += ["## Figures", *itertools.chain(*shown.values())] if shown else []
+    parts += [
+        *_choices(experiment),
+        "## How to read this",
+        READING + _pairing(results),
+        _noise(fid_noise.noise(experiment, records)),
+    ]
     parts += ["## Cost", _cost(records), "## Provenance", *_provenance(records)]
     parts += [_noted(experiment.notes), "## Rows and keys", listing(results), str(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -67,12 +81,19 @@ def _budget(experiment: Experiment, known: Records) -> str:
     return (
         f"Profile {escape(profile.name)} (data {profile.data.name}), seed{plural} {seeds}, "
         f"{profile.images:,} images per cell in batches of {profile.batch:,} ({profile.steps:,} steps); "
-        f"{count(len(known), 'cell')}: {ended}."
+        f"{count(len(known), 'cell')}: {ended}.{_set(experiment)}"
     )
 
 
-def _figure(figure: Figure, rows: int) -> list[str]:
+def _set(experiment: Experiment) -> str:
+    """What the command line changed in the file."""
+    chosen = [f"--set {name}={value}" for name, value in experiment.origin.overrides.items()]
+    return f" With {escape(', '.join(chosen))}." if chosen else ""
+
+
+def _figure(figure: Figure, rows: int, kept: bool) -> list[str]:
     more = f" At most {figure.MOST} of the {rows:,} rows are shown." if rows > figure.MOST else ""
+    more = " Kept from when these cells were computed; it may show fewer rows." if kept else more
     return [f"![{figure.TITLE}]({figure.FILE})", figure.CAPTION + more]
 
 
@@ -100,13 +121,28 @@ def _claims(experiment: Experiment, verdicts: Sequence[Verdict]) -> list[str]:
         [escape(v.claim.id), escape(v.claim.says), v.state, str(v.n), probability(v.p), escape(_because(v))]
         for v in verdicts
     ]
-    headings = ["", "claim", "verdict", "n", "p (Holm)", "what was seen"]
+    headings = ["", "claim", "verdict", "seeds", "p (Holm)", "what was seen"]
     return ["## Claims", table(headings, rows, left=6), CLAIMED + more]
 
 
 def _because(verdict: Verdict) -> str:
     """The evidence, and the seeds that would decide an open claim."""
     return verdict.because + (f"; {verdict.seeds} seeds would decide" if verdict.seeds else "")
+
+
+def _pairing(results: Results) -> str:
+    """Which share of the variance would go if rows were compared seed by seed."""
+    table = {
+        tuple(sorted(how.items()))
+        for (_, nfe), hows in results.scores.items()
+        if nfe == 1
+        for how in hows.values()
+    }
+    share = removed_by_pairing(map(dict, table))
+    if share is None:
+        return ""
+    return f""" Rows are compared as independent groups: comparing them seed by seed would remove {100 * share:.0f} % of
+the variance of a difference in this table, and half of the degrees of freedom."""
 
 
 def _real(known: Records) -> str:

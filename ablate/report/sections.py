@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from ablate.analysis.choices import format_value
 from ablate.analysis.frame import Column
 from ablate.analysis.lines import Line, best, title
 from ablate.analysis.reference import Methods, Published
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus
-from ablate.core.formats import number
+from ablate.core.formats import count, number
 from ablate.report.markdown import Footnotes, escape, paragraph, table
-from ablate.statistics.wording import interval, percent, probability
+from ablate.statistics.wording import change, probability
+
+if TYPE_CHECKING:
+    from ablate.planning.cells import Row
 
 
 class Sections:
@@ -33,19 +39,22 @@ class Sections:
         self.published = [methods.of(row) if methods else {} for row in self.experiment.rows]
 
     def section(self, group: Sequence[int]) -> list[str]:
-        """Heading, a sentence and the table of the rows in `group`."""
-        bold = {column: best([self.lines[i] for i in group], column) for column in self.columns}
-        paper = any(self.published[i] for i in group)
+        """Heading, a sentence and the table of the rows in `group`.
+
+        Published numbers have a column where the table measures as the paper does, else a footnote.
+        """
+        lowest = {column: best([self.lines[i] for i in group], column) for column in self.columns}
+        paper = any(self._alike(i) for i in group)
         headings = [
             "row",
             *(c.heading for c in self.columns),
             "change, 1 step",
             "p (Holm)",
             "seeds to decide",
-            "n",
+            "seeds",
             *(["paper"] if paper else []),
         ]
-        rows = [self._row(i, bold) + ([self._paper(i)] if paper else []) for i in group]
+        rows = [self._row(i, lowest, paper) for i in group]
         heading = escape(title([self.experiment.rows[i] for i in group]))
         return [f"## {heading}", self._against(group), table(headings, rows)]
 
@@ -59,19 +68,43 @@ class Sections:
         named = " and ".join(dict.fromkeys(escape(r.base) for r in rows))
         return f"Each change is relative to the row's base ({named}), if the experiment has that row."
 
-    def _row(self, i: int, bold: dict[Column, set[int]]) -> list[str]:
+    def _row(self, i: int, lowest: dict[Column, tuple[set[int], set[int]]], paper: bool) -> list[str]:
         line = self.lines[i]
-        fids = [self._fid(line, column, i in bold[column]) for column in self.columns]
-        return [escape(line.row.label), *fids, *self._change(self.versus[i]), self._seeds(line)]
+        fids = [self._fid(line, column, *lowest[column]) for column in self.columns]
+        cells = [*fids, *self._change(self.versus[i]), self._seeds(line)]
+        name = _named(line.row) + self._unstable(line)
+        if paper:
+            return [name, *cells, self._paper(i)]
+        return [name + (self.notes(self._compared(i)) if self.published[i] else ""), *cells]
+
+    def _unstable(self, line: Line) -> str:
+        """A note to a row whose seeds spread more than its base's."""
+        versus = self.versus[line.index]
+        if versus is None or not versus.unstable or versus.spread is None:
+            return ""
+        times, total = versus.spread, sum(line.states.values())
+        lost = f"; {line.states['diverged']} of {total} seeds diverged" if line.states["diverged"] else ""
+        words = f"the standard deviation of log FID is {times.ratio:.3g} times that of its base"
+        return self.notes(
+            f"Unstable: {words} [{times.low:.3g}, {times.high:.3g}], p = {probability(versus.spread_p)}{lost}."
+        )
+
+    def _alike(self, i: int) -> bool:
+        """Whether a row's published numbers are of the same images, measured the same way."""
+        e, p, published = self.experiment.profile.evaluation, self.protocol, self.published[i]
+        if not p or not published:
+            return False
+        same = (e.extractor, e.samples) == (p.extractor.lower(), p.samples)
+        return same and not self._otherwise_named(next(iter(published.values())))
 
     @staticmethod
     def _change(versus: Versus | None) -> list[str]:
         """The change against the base, its p, and the seeds that would make it significant."""
         if versus is None:
             return ["-", "-", "-"]
-        pair = versus.paired
-        lost = f"{pair.lost} of {pair.n} diverged" if pair.lost else ""
-        by = percent(pair.ratio) + interval(pair) if pair.n > pair.lost else ""
+        pair = versus.effect
+        lost = count(pair.lost, "run") + " diverged" if pair.lost else ""
+        by = change(pair) if not math.isnan(pair.ratio) else ""
         if pair.n < 2:
             return [", ".join(filter(None, [by, lost])), "-", "-"]
         p = probability(versus.corrected)
@@ -79,11 +112,12 @@ class Sections:
         rest = [f"**{p}**", "-"] if versus.decided else [p, seeds]
         return [", ".join(filter(None, [by, lost])), *rest]
 
-    def _fid(self, line: Line, column: Column, bold: bool) -> str:
+    def _fid(self, line: Line, column: Column, lowest: set[int], alike: set[int]) -> str:
         stat = line.stat("fid", column)
         if stat is None:
             return self._absent(line)
-        mean = f"**{number(stat.mean)}**" if bold else number(stat.mean)
+        mean = f"**{number(stat.mean)}**" if line.index in lowest else number(stat.mean)
+        mean = f"≈ {mean}" if line.index in alike else mean
         return f"{mean} ± {number(stat.std)}" if stat.n > 1 else mean
 
     def _absent(self, line: Line) -> str:
@@ -113,27 +147,30 @@ class Sections:
         numbers = self.published[i]
         if not numbers:
             return "-"
-        fids = " / ".join(f"{p.fid:.2f}" for _, p in sorted(numbers.items()))
-        return f"{next(iter(numbers.values())).method} {fids}" + self.notes(self._compared(i, numbers))
+        return f"{next(iter(numbers.values())).method} {_fids(numbers)}" + self.notes(self._compared(i))
 
-    def _compared(self, i: int, numbers: dict[int, Published]) -> str:
-        """The source of a published number, and how its measurement differs from this table's."""
+    def _compared(self, i: int) -> str:
+        """The published numbers of a row, their source, and how their measurement differs from this table's."""
+        numbers = self.published[i]
         first, flat = next(iter(numbers.values())), self.lines[i].row.recipe.flat()
         steps = " / ".join(f"{nfe}" for nfe in sorted(numbers))
         but = ", ".join(f"{k} {v} instead of {flat.get(k)}" for k, v in first.but.items() if flat.get(k) != v)
-        text = f"{first.method} on {first.dataset} as published, at {steps} steps ({first.source})."
+        text = f"{first.method} on {first.dataset} as published: FID {_fids(numbers)}, {steps} steps ({first.source})."
         differing = "; ".join([*self._otherwise(first), *([f"the published run has {but}"] if but else [])])
         return f"{text} Not comparable with this table: {differing}." if differing else text
 
     def _otherwise(self, published: Published) -> list[str]:
         """How this table differs from a published number."""
-        profile, found = self.experiment.profile, []
-        if profile.data.name.replace("-", "") != published.dataset.lower().replace("-", ""):
-            found.append(f"this table uses {profile.data.name}")
+        profile, found = self.experiment.profile, self._otherwise_named(published)
         seen = (published.batch or 0) * (published.steps or 0)
         if seen and profile.images != seen:
             found.append(f"it trains on {profile.images:,} images instead of {seen:,}")
         return [*found, *self._measure(), *self._adapted()]
+
+    def _otherwise_named(self, published: Published) -> list[str]:
+        name = self.experiment.profile.data.name
+        same = name.replace("-", "") == published.dataset.lower().replace("-", "")
+        return [] if same else [f"this table uses {name}"]
 
     def _measure(self) -> list[str]:
         e, p, by = self.experiment.profile.evaluation, self.protocol, [c.by for c in self.columns if c.by]
@@ -145,3 +182,14 @@ class Sections:
         """The fields of a recipe that the profile sets."""
         fields = ", ".join(self.experiment.profile.adapt)
         return [f"profile {self.experiment.profile.name} sets {fields}"] if fields else []
+
+
+def _fids(numbers: dict[int, Published]) -> str:
+    return " / ".join(f"{p.fid:.2f}" for _, p in sorted(numbers.items()))
+
+
+def _named(row: Row) -> str:
+    """A row's label; a ladder's last row has that of a recipe, so its own change is added."""
+    fields = ", ".join(f"{field}={format_value(value)}" for field, value in row.changed.items())
+    last = row.section == "ladder" and fields and not row.label.startswith("+ ")
+    return escape(f"{row.label} (+ {fields})" if last else row.label)

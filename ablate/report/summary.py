@@ -15,23 +15,24 @@ from pydantic import ValidationError
 from ablate.analysis import sequential
 from ablate.analysis.agreement import agreement
 from ablate.analysis.results import Results
-from ablate.analysis.verdicts import Verdict
+from ablate.analysis.verdicts import CONTRADICTED, SUPPORTED, Verdict
 from ablate.config.profile import ARCHIVES, Profile, load_profile
 from ablate.core import yaml_files
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write
-from ablate.planning import planner
+from ablate.core.formats import count
+from ablate.planning import planner, recorded
 from ablate.planning.experiment import Experiment
 from ablate.report.html import page
 from ablate.report.markdown import escape, table
+from ablate.report.merged import WithRecords, merged
 from ablate.runs import records_file
-from ablate.runs.store import Store
 from ablate.statistics.wording import probability
 
 Answers = dict[str, dict[str, Verdict]]  # claim -> profile -> verdict
 
 READING = """A verdict holds at 5 % over the claims of its experiment, with Holm's correction, and over all interim
-analyses where seeds were added. n is the number of seeds. Undecided does not mean no: these seeds are not enough to
+analyses where seeds were added. Undecided does not mean no: these seeds are not enough to
 tell. Where several experiments make a claim, you see the answer from the most seeds; from as many seeds, the less
 certain one."""
 
@@ -77,6 +78,7 @@ def summary(
     evidence = table(["", "profile", "verdict", "p (Holm)", "what was seen"], details, left=5)
     parts = [
         "# Claims",
+        _lead(found, says),
         READING,
         "## Verdicts",
         body,
@@ -110,24 +112,27 @@ def _answered(
     return found, says
 
 
-class Recorded(Store):
-    """The runs, and the records files of reports for cells that the runs do not have."""
+class Recorded(WithRecords):
+    """The runs, and the records files of all reports."""
 
     def __init__(self, runs: Path, reports: Path):
-        super().__init__(runs)
-        files = sorted(reports.rglob(records_file.FILE))
-        self.lines = {key: line for file in files for key, line in records_file.read(file).items()}
+        self.files = sorted(reports.rglob(records_file.FILE))
+        super().__init__(runs, self.files)
 
-    def record(self, key: str) -> dict[str, Any] | None:
-        """The record of cell `key`, or None."""
-        return super().record(key) or self.lines.get(key, {}).get("record")
+    def shown(self, experiment: Experiment) -> Experiment:
+        """The experiment with all seeds that its own reports show, but not those of other files."""
+        experiment = sequential.grown(experiment, self)
+        for file in self.files:
+            if file.parent.name == experiment.name:
+                experiment = merged(experiment, self, file.parent).experiment
+        return experiment
 
     def profiles(self) -> list[str]:
         """The names of all profiles that may have records."""
         of_lines = (line["record"]["profile"] for line in self.lines.values())
         return list(dict.fromkeys([*yaml_files.named("profiles"), *of_lines]))
 
-    def images(self, profile: str, planned: Profile | None) -> Iterator[planner.Recorded]:
+    def images(self, profile: str, planned: Profile | None) -> Iterator[recorded.Recorded]:
         """The profile with the images of its recorded cells, which may be missing here or have another format.
 
         Args:
@@ -140,7 +145,7 @@ class Recorded(Store):
                 size = known.data.resolution or (32 if known.data.path in (None, ARCHIVES[0]) else 0)
                 if size and (planned is None or _alike(known, planned)):
                     for channels in (3, 1):
-                        yield planner.Recorded(known, plain["fingerprint"], (channels, size, size))
+                        yield recorded.Recorded(known, plain["fingerprint"], (channels, size, size))
 
 
 def _alike(known: Profile, planned: Profile) -> bool:
@@ -170,10 +175,10 @@ def _planned(file: Path, profile: str, store: Recorded, options: dict[str, Any])
                 found += [
                     e for e in [planner.load(file, **options, recorded=images)] if _has_records(e, store)
                 ]
-    return [sequential.grown(e, store) for e in found]
+    return [store.shown(e) for e in found]
 
 
-def _has_records(experiment: Experiment, store: Store) -> bool:
+def _has_records(experiment: Experiment, store: Recorded) -> bool:
     return any(store.record(key) for key in experiment.cells)
 
 
@@ -199,7 +204,28 @@ def _agreed(files: Sequence[Path], store: Recorded, options: dict[str, Any]) -> 
 
 
 def _state(verdict: Verdict | None) -> str:
-    return f"{verdict.state} (n={verdict.n})" if verdict else "-"
+    if verdict is None:
+        return "-"
+    return f"{verdict.state} ({count(verdict.n, 'seed')})" if verdict.n else verdict.state
+
+
+def _lead(found: Answers, says: Mapping[str, str]) -> str:
+    """A sentence: how many claims are supported, contradicted or neither, on some profile."""
+    states = [{verdict.state for verdict in found.get(name, {}).values()} for name in says]
+    both = sum({SUPPORTED, CONTRADICTED} <= of for of in states)
+    for_, against = (sum(state in of for of in states) - both for state in (SUPPORTED, CONTRADICTED))
+    counted = [
+        (for_, "supported on at least one profile"),
+        (against, "contradicted"),
+        (both, "supported on one and contradicted on another"),
+    ]
+    words = [f"{n} {'is' if n == 1 else 'are'} {what}" for n, what in counted if n]
+    words += (
+        [f"{left} {'has' if left == 1 else 'have'} no answer yet"]
+        if (left := len(says) - for_ - against - both)
+        else []
+    )
+    return f"Of {count(len(says), 'claim')}, {', '.join(words)}."
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -22,24 +22,29 @@ MARK = ".written.json"  # a hash of what the report shows, and its figures
 PAGE = "table.md", "index.html"
 
 
-def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
-    """Write an experiment's report, unless it is up to date, or shows results that this one would not.
+def write(experiment: Experiment, store: Store, reports_dir: Path, extractor: str = "") -> Path:
+    """Write an experiment's report, unless it is up to date, or shows rows that this one would not.
 
-    The tables come first, then the figures, then the page that shows both. A figure that cannot be drawn costs one line
-    of warning and is tried again next time.
+    Seeds that only the report's records file has are shown too. The tables come first, then the figures, then the page
+    that shows both. A figure that cannot be drawn costs one line of warning and is tried again next time. One whose
+    files are not here (samples, losses) is kept as it is, if the table has the same cells as before.
 
+    Args:
+        extractor: show what cells were measured by it later; by default what they were measured by after training.
     Returns:
         The report's folder.
     Raises:
         SpecError: the folder cannot be made, or is another file's.
     """
-    from ablate.analysis.results import Results
     from ablate.core.files import read_json, write_json
-    from ablate.report import figure, place
+    from ablate.report import figure, place, rulers
+    from ablate.report.merged import merged
 
-    folder, results = place.claim(experiment, reports_dir), Results(experiment, store)
+    folder = place.claim(experiment, reports_dir)
+    results = merged(experiment, store, folder, extractor)
+    rulers.keep(results, folder)
     mark, before = _mark(results), read_json(folder / MARK) or {}
-    old, names = before.get("figures", []), before.get("figures", [])
+    old, names, kept = before.get("figures", []), before.get("figures", []), before.get("kept", [])
     same = before.get("mark") == mark and all((folder / name).is_file() for name in old)
     if same and all((folder / name).is_file() for name in (*tables(), *PAGE)):
         return folder
@@ -47,15 +52,19 @@ def write(experiment: Experiment, store: Store, reports_dir: Path) -> Path:
     if why := _fewer(results, folder, texts[place.TABLE]):
         print(f"{folder} is kept: {why}", file=sys.stderr)
         return folder
+    had = _cells(_old(folder / place.TABLE)) == _cells(texts[place.TABLE])
     for name, text in texts.items():
         _text(folder / name, text)
     if not same:
         names, whole = figure.draw(results, folder)
         mark = mark if whole else ""
+        there = [f.FILE for f in figure.figures() if (folder / f.FILE).is_file()] if had else []
+        kept = sorted({*old, *there} - {*names}) if had else []
+        names = [*names, *kept]
         for name in set(old) - set(names):
             (folder / name).unlink(missing_ok=True)
-    _write_page(results, names, folder)
-    write_json(folder / MARK, {"mark": mark, "figures": names})
+    _write_page(results, names, kept, folder)
+    write_json(folder / MARK, {"mark": mark, "figures": names, "kept": kept})
     return folder
 
 
@@ -64,24 +73,25 @@ def tables() -> dict[str, Callable[[Results, Path], str]]:
     from ablate.report import tables as render
     from ablate.report.latex import latex
     from ablate.runs import records_file
+    from ablate.runs.store import Store
 
     return {
         "table.csv": lambda results, _: render.csv(results),
         "table.tex": lambda results, _: latex(results),
         records_file.FILE: lambda results, folder: records_file.text(
-            results.experiment, results.store, folder / records_file.FILE
+            results.experiment, Store(results.store.path), folder / records_file.FILE
         ),
     }
 
 
-def _write_page(results: Results, figures: list[str], folder: Path) -> None:
+def _write_page(results: Results, figures: list[str], kept: list[str], folder: Path) -> None:
     from ablate.report.html import html
     from ablate.report.page import page
 
     markdown, whole = PAGE
-    text = page(results, figures)
+    text = page(results, figures, kept)
     _text(folder / markdown, text)
-    _text(folder / whole, html(results, text, folder))
+    _text(folder / whole, html(results, text, folder, bool(kept)))
 
 
 def _text(path: Path, text: str) -> None:
@@ -94,8 +104,8 @@ def _text(path: Path, text: str) -> None:
 def _fewer(results: Results, folder: Path, table: str) -> str:
     """Which results the report in `folder` has that a new one would lose, and what to do; empty if none.
 
-    A result is lost if it belongs to a row of the file, with any seed. Results of rows that the file no longer has may
-    go, but only for a table without gaps.
+    A result is lost if it belongs to a row of the file that is left out now. Results of rows that the file no longer
+    has may go, but only for a table without gaps.
     """
     from ablate.core.formats import count
     from ablate.report.place import TABLE
@@ -107,14 +117,8 @@ def _fewer(results: Results, folder: Path, table: str) -> str:
     before = {k: v["record"]["seed"] for k, v in records_file.read(folder / records_file.FILE).items()}
     elsewhere = "; --reports-dir DIR writes this report to another place"
     if lost := _lost(experiment, {key: seed for key, seed in before.items() if key not in here}):
-        others = sorted(
-            {seed for key, seed in lost.items() if results.store.record(key)} - {*experiment.seeds}
-        )
-        seeds = ",".join(map(str, sorted({*experiment.seeds, *others})))
-        more = f"; --seeds {seeds} shows all that are here" if others else ""
-        return f"it has {count(len(lost), 'result')} that this report would lose{more}{elsewhere}"
-    old = (folder / TABLE).read_text(encoding="utf-8") if (folder / TABLE).is_file() else ""
-    there, now = _count(old), _count(table)
+        return f"it has {count(len(lost), 'result')} that this report would lose{elsewhere}"
+    there, now = _count(_old(folder / TABLE)), _count(table)
     if now < there and (not before or len(here) < len(experiment.cells)):
         return f"it has {count(there, 'result')}, this report {now}{elsewhere}"
     return ""
@@ -134,6 +138,16 @@ def _lost(experiment: Experiment, gone: dict[str, int]) -> dict[str, int]:
         for seed in {*gone.values()}
     }
     return {key: seed for key, seed in gone.items() if key in known}
+
+
+def _old(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _cells(table: str) -> list[tuple[str | None, ...]]:
+    """What `table.csv` is of: label, keys and results of each row."""
+    lines = csv.DictReader(io.StringIO(table))
+    return [tuple(line.get(name) for name in ("row", "keys", "n", "diverged")) for line in lines]
 
 
 def _count(table: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -150,9 +151,51 @@ def test_results_are_never_replaced_by_fewer(here, fewer, capsys):
         written(state="failed")
     assert table() == before
     said = capsys.readouterr().err
-    assert "reports/one is kept: it has" in said
-    assert "--reports-dir" in said
-    assert ("--seeds 0,1" in said) == (fewer == "seed")
+    merged = fewer in ("seed", "runs lost")  # the report's own records have the rest
+    assert ("reports/one is kept: it has" in said, "--reports-dir" in said) == (not merged, not merged)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "lost", "shown"),
+    [([2], False, "0 1 2"), ([2], True, "0 1 2"), ([3, 1], True, "0 1 3"), ([0], True, "0 1")],
+)
+def test_a_report_goes_on_with_further_seeds(here, seeds, lost, shown):
+    """Also without the runs that it was made from: a fetched report, continued on another machine."""
+    if lost:
+        shutil.rmtree("runs")
+    before = {tuple(line.split(",")[:2]) for line in table().splitlines()[1:]}
+    assert before == {("a", "2"), ("b", "2")}
+    written(seeds=seeds)
+    lines = list(csv.DictReader(table().splitlines()))
+    assert [(line["n"], line["seeds"]) for line in lines] == [(str(len(shown.split())), shown)] * 2
+    assert len(Path("reports/one/records.jsonl").read_text().splitlines()) == 2 * len(shown.split())
+    again = table()
+    written(seeds=seeds)
+    assert table() == again
+
+
+def test_rows_with_more_seeds_than_others_keep_them(here):
+    text = Path("reports/one/records.jsonl").read_text()
+    written(seeds=[4], cells=1)  # of row a alone
+    assert [line["seeds"] for line in csv.DictReader(table().splitlines())] == ["0 1 4", "0 1"]
+    assert "2 (1 not run)" in Path("reports/one/table.md").read_text()
+    assert set(text.splitlines()) < set(Path("reports/one/records.jsonl").read_text().splitlines())
+
+
+def test_a_report_from_records_keeps_the_pictures_that_records_do_not_have(here):
+    folder = Path("reports/one")
+    shutil.rmtree("runs")
+    had = {path.name for path in folder.glob("*.png")}
+    assert {"samples.png", "curves.png"} <= had
+    (folder / writer.MARK).unlink()  # as in a clone
+    written(cells=0)
+    page = (folder / "table.md").read_text()
+    assert {path.name for path in folder.glob("*.png")} == had
+    assert all(f"]({name})" in page for name in had)
+    assert page.count("Kept from when these cells were computed") == 2
+    Path("one.yaml").write_text(TEXT.replace("label: b", "label: c"))  # their labels would be wrong now
+    written(cells=0)
+    assert "curves.png" not in (folder / "table.md").read_text()
 
 
 def test_a_complete_table_of_an_edited_file_replaces_the_old_one(here):
@@ -186,7 +229,7 @@ def test_a_summary_reads_records_files_and_keeps_columns_whose_images_are_gone(t
     shutil.copytree(ROOT / "reports/cifar10-8px/table1", tmp_path / "reports/x/table1")
     page = summary([Path("experiments/table1.yaml")], tmp_path / "runs", tmp_path / "reports").read_text()
     (line,) = [line for line in page.splitlines() if line.startswith("| P10") and "all together" in line]
-    assert [cell.strip() for cell in line.split("|")[3:5]] == ["supported (n=3)"] * 2
+    assert [cell.strip() for cell in line.split("|")[3:5]] == ["supported (3 seeds)"] * 2
     assert "cifar10-8px" in page
 
 

@@ -20,6 +20,8 @@ from ablate.report.markdown import Footnotes, table
 from ablate.report.page import page
 from ablate.report.tables import csv
 
+CHANGE = ["change", "change_low", "change_high", "p"]
+PER_SEED = ["fid_1step_seeds", "fid_2step_seeds"]
 NAMES = ["row", "n", "fid_1step", "fid_1step_std", "fid_2step", "fid_2step_std"]
 
 
@@ -37,6 +39,8 @@ def test_csv_has_a_line_per_row_and_exactly_these_columns(listed):
     made = listed.put(0, 300.0, 310.0).put(1, 200.0, 220.0)
     assert list(made.csv.columns[:7]) == [*NAMES, "metric.c"]
     assert list(made.csv.columns[7:11]) == ["section", "diverged", "failed", "missing"]
+    further = list(made.csv.columns)[list(made.csv.columns).index("keys") + 1 :]
+    assert (further[:5], further[-4:]) == (["base", *CHANGE], ["extractor", "seeds", *PER_SEED])
     assert list(made.csv["row"]) == ["plain", "wide", "wider"]
     assert list(made.csv["n"]) == [2, 2, 0]
     assert list(made.csv["missing"]) == [0, 0, 2]
@@ -88,12 +92,12 @@ def test_the_best_is_bold(listed):
     assert made.one_step("plain") == "305.0 ± 7.07"
 
 
-def test_what_is_not_significantly_different_from_the_best_is_bold_too(listed):
+def test_what_is_not_significantly_different_from_the_best_is_marked(listed):
     made = listed.put(0, 300.0, 310.0).put(1, 290.0, 315.0).put(2, 250.0)
     assert made.one_step("wider") == "**250.0**"  # the lowest, from one seed: no test is possible
     assert made.one_step("plain") == "305.0 ± 7.07"
     made.put(2, 250.0, 400.0)
-    assert [made.one_step(label)[:2] for label in ("plain", "wide", "wider")] == ["**", "**", "**"]
+    assert [made.one_step(label)[:2] for label in ("plain", "wide", "wider")] == ["≈ ", "**", "≈ "]
 
 
 def test_a_row_that_lost_a_seed_is_not_the_best(listed):
@@ -103,7 +107,7 @@ def test_a_row_that_lost_a_seed_is_not_the_best(listed):
         .put(1, 20.0)
     )
     assert made.one_step("wide") == "20.00"
-    assert made.line("wide")["n"] == "1 (1 diverged)"
+    assert made.line("wide")["seeds"] == "1 (1 diverged)"
     assert made.one_step("plain").startswith("**305.0**")
 
 
@@ -151,14 +155,21 @@ def test_the_metric_is_named_by_its_extractor(listed):
 def test_changes_are_against_the_row_above_in_a_ladder(ladder):
     made = ladder.put(0, 400.0, 400.0).put(1, 100.0, 200.0)
     line = made.line("+ weighting=inverse_gap")
-    assert line["change, 1 step"].startswith("-64.6% [")  # sqrt(100 / 400 * 200 / 400) - 1, with its interval
-    assert (line["p (Holm)"], line["seeds to decide"]) == ("0.2", "5")
+    assert line["change, 1 step"].startswith("×0.354 [×0.0")  # sqrt(100 / 400 * 200 / 400), with its interval
+    assert (line["p (Holm)"], line["seeds to decide"]) == ("0.17", "4")
     assert made.line("ct")["change, 1 step"] == "-"
 
 
-def test_changes_are_over_shared_seeds(ladder):
-    made = ladder.put(0, 400.0, 800.0).put(1, 100.0)
+def test_changes_are_ratios_of_geometric_means_over_all_seeds_of_a_row(ladder):
+    made = ladder.put(0, 400.0, 900.0).put(1, 150.0)
     assert made.line("+ weighting=inverse_gap")["change, 1 step"] == "-75.0%"
+
+
+def test_a_row_that_spreads_more_than_its_base_is_called_unstable(ladder):
+    made = ladder.put(0, 400.0, 400.1).put(1, 90.0, 2000.0)
+    assert "Unstable: the standard deviation of log FID is" in made.page
+    assert "[^" in made.line("+ weighting=inverse_gap")["row"]
+    assert "Unstable" not in ladder.put(1, 100.0, 100.1).page
 
 
 def test_bases_differ_from_their_rows_in_what_was_changed(ladder):
@@ -171,14 +182,60 @@ def test_bases_differ_from_their_rows_in_what_was_changed(ladder):
 
 
 def test_only_the_papers_own_recipes_have_published_numbers(ladder):
-    assert ladder.line("ct")["paper"].startswith("CT 8.70 / 5.83[^")
-    assert ladder.line("ict")["paper"].startswith("iCT 2.83 / 2.46[^")
-    others = [
-        r.label for r in ladder.experiment.rows if r.section == "ladder" and r.label not in ("ct", "ict")
-    ]
-    assert {ladder.line(label)["paper"] for label in others} == {"-"}
+    """In a footnote: neither images nor extractor are the paper's."""
+    rows = [row for row in ladder.experiment.rows if row.section == "ladder"]
+    published = {label: "[^" in ladder.line(label)["row"] for label in (row.label for row in rows)}
+    assert [label for label, noted in published.items() if noted] == ["ct", "ict"]
+    assert "paper" not in ladder.line("ct")
+    assert "CT on CIFAR-10 as published: FID 8.70 / 5.83, 1 / 2 steps (arXiv" in ladder.page
+    assert "iCT on CIFAR-10 as published: FID 2.83 / 2.46, 1 / 2 steps" in ladder.page
     assert "instead of 409,600,000" in ladder.page
     assert "metric lpips instead of squared_l2" in ladder.page
+
+
+def test_published_numbers_have_a_column_where_they_compare(ladder):
+    profile = ladder.experiment.profile
+    evaluation = profile.evaluation.model_copy(update={"extractor": "inception", "samples": 50_000})
+    data = profile.data.model_copy(update={"name": "cifar10"})
+    for changed in ({"evaluation": evaluation}, {"data": data}):
+        ladder.experiment.profile = profile.model_copy(update=changed)
+        assert "paper" not in ladder.line("ct")
+    ladder.experiment.profile = profile.model_copy(update={"evaluation": evaluation, "data": data})
+    assert ladder.line("ct")["paper"].startswith("CT 8.70 / 5.83[^")
+    assert "[^" not in ladder.line("ct")["row"]
+    assert ladder.line("+ teacher=none")["paper"] == "-"
+
+
+def test_the_last_row_of_a_ladder_names_its_own_change(ladder):
+    assert ladder.line("ict")["row"].startswith("ict (+ network.dropout=0.3)")
+    assert ladder.line("ict", 1)["row"].startswith("ict[")
+    assert ladder.line("+ teacher=none")["row"] == "+ teacher=none"
+
+
+def test_csv_has_changes_as_ratios_and_values_seed_by_seed(ladder):
+    csv = ladder.put(0, 400.0, 400.0).put(1, 100.0, 200.0).put(2, 50.0).csv
+    first, second, third = (csv.iloc[i] for i in range(3))
+    assert first[["base", *CHANGE]].isna().all()
+    assert (second["base"], second["change"]) == ("ct", pytest.approx(8**-0.5))
+    assert second["change_low"] < second["change"] < second["change_high"]
+    assert 0 < second["p"] <= 1
+    assert (third["change"], third[["change_low", "p"]].isna().all()) == (pytest.approx(8**-0.5), True)
+    assert [row["extractor"] for row in (first, second, third)] == [CLASSIFIER] * 3
+    assert (second["seeds"], second["fid_1step_seeds"], second["fid_2step_seeds"]) == (
+        "0 1",
+        "100.0 200.0",
+        "50.0 100.0",
+    )
+    assert (str(third["seeds"]), str(third["fid_1step_seeds"])) == ("0", "50.0")
+    assert csv.iloc[3][["extractor", "seeds", *PER_SEED]].isna().all()
+
+
+def test_csv_names_both_extractors_of_a_row_and_leaves_gaps_between_its_seeds(listed):
+    made = listed.put(0, 300.0, 310.0, extractor="inception-x").put(0, 100.0).put(1, 7.0)
+    row = made.csv.iloc[0]
+    assert row["extractor"] == f"{CLASSIFIER} inception-x"
+    values = sorted(row.filter(regex="fid_1step_seeds"))
+    assert (row["seeds"], values) == ("0 1", ["100.0 nan", "nan 310.0"])
 
 
 def test_without_a_reference_there_is_no_paper_column(ladder, monkeypatch):

@@ -116,6 +116,30 @@ def test_a_narrow_page_does_not_scroll_sideways(opened, width):
     assert frame.evaluate("frame => getComputedStyle(frame).overflowX") == "auto"  # its table does
 
 
+def test_on_a_phone_a_row_is_a_card_and_nothing_is_cut(opened):
+    """The ends of every cell of every table, and of every picture and code, lie on the screen."""
+    opened.set_viewport_size({"width": 390, "height": 844})
+    cut = """() => [...document.querySelectorAll("td, thead button, img, pre, code, p, h1, h2, li, summary")]
+        .filter(e => e.getClientRects().length && !e.closest("[hidden]"))
+        .filter(e => { const box = e.getBoundingClientRect(); return box.left < 0 || box.right > 390
+            || e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflow !== "visible"; })
+        .map(e => e.tagName + " " + e.textContent.slice(0, 60))"""
+    assert opened.evaluate(cut) == []
+    labels = (
+        table(opened)
+        .locator("tbody tr")
+        .first.locator("td")
+        .evaluate_all("all => all.map(e => e.dataset.label)")
+    )
+    assert labels == [head.strip() for head in table(opened).locator("th").all_inner_texts()]
+    card = table(opened).locator("tbody tr").first
+    assert card.bounding_box()["height"] > 20 * len(labels)
+    button = table(opened).locator("th", has_text="FID 1 step").locator("button")
+    button.click()  # its headings still sort
+    up = [float(re.search(r"[\d.]+", text.replace(",", ""))[0]) for text in column(opened, 2)]
+    assert up == sorted(up)
+
+
 def test_it_prints_without_what_only_a_screen_can_do(opened, tmp_path):
     opened.emulate_media(media="print")
     for what in ("nav", "#theme", "#time"):

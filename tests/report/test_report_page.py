@@ -16,7 +16,7 @@ from ablate.core import yaml_files
 from ablate.core.errors import SpecError
 from ablate.report import figure
 from ablate.report.figures.sweeps import Sweeps
-from ablate.report.html import html, render
+from ablate.report.html import _kept, html, render
 from ablate.report.latex import escape, latex
 from ablate.report.summary import summary
 from ablate.tracking.names import accepted
@@ -89,7 +89,10 @@ def test_text_of_a_file_is_no_html(tmp_path):
 def test_pictures_over_training_have_a_slider(report):
     page = (report / "index.html").read_text()
     assert "Samples over training" in page
-    assert re.search(r"times = \[100, 200, 32000\]", page)
+    assert '"times": [100, 200, 32000]' in page
+    found = _kept(report / "index.html")
+    assert found[0] == [100, 200, 32000]
+    assert [len(row.frames) for row in found[1]] == [3] * len(found[1])
 
 
 def test_without_them_there_is_none(made, tmp_path):
@@ -131,9 +134,10 @@ def test_check_claims_shows_in_the_exit_code(made, tmp_path, monkeypatch):
     assert (done.returncode, done.stdout.split(":")[:2]) == (0, ["P4", " supported"]), done.stderr
     for key in made.experiment.rows[0].keys:
         made.store.folder(key).record.unlink()
+    (tmp_path / "reports/made/records.jsonl").unlink()  # else the report still has them
     done = call("report", "made.yaml", "--check-claims", "--json", cwd=tmp_path)
     assert done.returncode == 1
-    assert json.loads(done.stdout)["claims"][0]["state"] == "undecided"
+    assert json.loads(done.stdout)["claims"][0]["state"] == "not run"
 
 
 def test_sweeps_are_drawn_from_four_values_on(tmp_path):
@@ -153,7 +157,8 @@ def test_a_summary_has_a_row_per_claim_and_a_column_per_profile(made, tmp_path):
     (line,) = [
         line for line in page.read_text().splitlines() if line.startswith("| P4") and "digits " not in line
     ]
-    assert "supported (n=3)" in line
+    assert "supported (3 seeds)" in line
+    assert "Of 1 claim, 1 is supported on at least one profile." in page.read_text()
     assert 'class="wide"' not in (page.with_suffix(".html")).read_text().split("<script>")[0]
     with pytest.raises(SpecError, match="no claims in"):
         summary([tmp_path / "none.yaml"], tmp_path / "runs", tmp_path / "reports")
@@ -173,8 +178,18 @@ def test_of_a_claim_in_two_files_the_answer_from_more_seeds_is_shown(made, tmp_p
         page = summary(
             [*sorted([tmp_path / "made.yaml", tmp_path / name])], tmp_path / "runs", tmp_path / "out"
         )
-        assert "supported (n=3)" in page.read_text()
-        assert "(n=2)" not in page.read_text()
+        assert "supported (3 seeds)" in page.read_text()
+        assert "(2 seeds)" not in page.read_text()
+
+
+def test_a_summary_shows_the_seeds_of_a_files_own_report(made, tmp_path):
+    """Of none of another file, whose seeds are perhaps fresh ones for the same rows."""
+    made.write()
+    shutil.rmtree(tmp_path / "runs")
+    shutil.copytree(tmp_path / "reports/made", tmp_path / "other/theirs")
+    for place, n in (("reports", 3), ("other", 1)):
+        page = summary([tmp_path / "made.yaml"], tmp_path / "runs", tmp_path / place, seeds=[0])
+        assert f"({n} seed" in page.read_text()
 
 
 def test_metrics_have_names_that_mlflow_accepts(made):

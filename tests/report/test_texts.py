@@ -114,12 +114,15 @@ def test_mlflow_takes_any_names_and_keeps_them_apart(texts):
 
 def test_the_terminal():
     cells = [
-        {**dict.fromkeys(("device", "host", "step", "images_per_s", "loss", "eta_s", "reason")), "fid": {}}
-        | {"row": text, "seed": 0, "key": "k", "steps": 1, "state": "waiting"}
+        {
+            **dict.fromkeys(("phase", "device", "host", "step", "images_per_s", "loss", "eta_s", "reason")),
+            "fid": {},
+        }
+        | {"row": text, "seed": 0, "key": "k", "steps": 1, "state": "open"}
         for text in TEXTS
     ]
     console = Console(width=2000, record=True, file=io.StringIO())
-    console.print(status.table("x", cells))
+    console.print(status.table("x", cells, 2000))
     shown = console.export_text()
     assert all(text in shown for text in TEXTS)
 

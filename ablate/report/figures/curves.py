@@ -9,10 +9,10 @@ from typing import Any
 from ablate.analysis.lines import distinct, lowest
 from ablate.analysis.results import Results
 from ablate.report.figure import Figure
-from ablate.report.style import blank, logarithmic, save, short, theme
+from ablate.report.style import ROWS, blank, logarithmic, save, short, theme
 from ablate.runs.store import Store
 
-PANELS, POINTS = 12, 300  # rows that are shown, points of a curve
+POINTS = 300  # of a curve
 
 Curve = tuple[str, list[float], list[float]]  # metric, images, values
 
@@ -20,14 +20,14 @@ Curve = tuple[str, list[float], list[float]]  # metric, images, values
 class Curves(Figure):
     """FID during training if it was measured more than once, else the loss; nothing where no cell has a curve."""
 
-    ORDER, FILE, TITLE, MOST = 50, "curves.png", "Training", PANELS
+    ORDER, FILE, TITLE, MOST = 50, "curves.png", "Training", ROWS
     CAPTION = "A colour is a seed. Losses of different metrics or weightings do not share a scale."
 
     def draw(self, results: Results, path: Path) -> bool:
         """A panel per row, a line per seed."""
         shown = [
             (line.row.label, curves)
-            for line in lowest(distinct(results.lines), PANELS)
+            for line in lowest(distinct(results.lines), ROWS)
             if (curves := [c for key in line.row.keys if (c := _curve(results.store, key))])
         ]
         if shown:

@@ -39,7 +39,7 @@ class Effects(Figure):
             for ax, (name, bars) in zip(axes[:, 0], panels, strict=True):
                 _panel(ax, name, bars)
             _scale(
-                axes[-1, 0], [v for _, bars in panels for _, e, s in bars for v in (s, s * e.paired.ratio)]
+                axes[-1, 0], [v for _, bars in panels for _, e, s in bars for v in (s, s * e.effect.ratio)]
             )
             axes[-1, 0].set_xlabel("times the base's FID; in a ladder, times the first row's")
             _legend(figure)
@@ -52,10 +52,10 @@ def _bars(results: Results, group: Sequence[int]) -> list[Bar]:
     bars, reached = list[Bar](), dict[int, float]()
     for i in group:
         entry, row = results.versus[i], results.experiment.rows[i]
-        if entry is None or not 0 < entry.paired.ratio < math.inf:
+        if entry is None or not 0 < entry.effect.ratio < math.inf:
             continue
         start = reached.get(entry.base, 1.0) if row.section == "ladder" else 1.0
-        reached[i] = start * entry.paired.ratio
+        reached[i] = start * entry.effect.ratio
         bars.append((row.label, entry, start))
     return bars
 
@@ -63,7 +63,7 @@ def _bars(results: Results, group: Sequence[int]) -> list[Bar]:
 def _panel(ax: Any, name: str, bars: Sequence[Bar]) -> None:
     worse, better, neither = _colours()
     for y, (_, entry, start) in enumerate(bars):
-        pair = entry.paired
+        pair = entry.effect
         colour = neither if not entry.decided else worse if pair.ratio > 1 else better
         ax.plot([start, start * pair.ratio], [y, y], color=colour, linewidth=7, solid_capstyle="butt")
         if pair.low > 0 and pair.high < 1e6:

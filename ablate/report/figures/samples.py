@@ -1,4 +1,4 @@
-"""Sample grids of all rows below each other, and each row's whole grid in a file of its own."""
+"""Sample grids of all rows below real images, and each row's whole grid in a file of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.analysis.results import Results
-from ablate.planning.cells import Row
 from ablate.report.figure import Figure
+from ablate.runs.store import REAL
 
 ROWS = 24  # of the combined figure
 LARGEST = 500_000  # bytes of a PNG
@@ -24,7 +24,10 @@ class Samples(Figure):
     """`samples.png` and `samples/<row>.png`; nothing where no cell has samples."""
 
     ORDER, FILE, TITLE, MOST = 70, "samples.png", "Samples", ROWS
-    CAPTION = "Every row starts from the same sampling noise; its first finished seed is shown."
+    CAPTION = (
+        "Every row starts from the same sampling noise; its first finished seed is shown. Above them are images of the "
+        "data set."
+    )
 
     def draw(self, results: Results, path: Path) -> bool:
         """The top of every grid, and the whole grids beside it."""
@@ -34,7 +37,7 @@ class Samples(Figure):
             return False
         last = grids.index(showing[-1])
         for rows, colours in PALETTES:
-            if _save(_combined(grids[: last + 1], rows), path, colours) <= LARGEST:
+            if _save(_combined([*_real(grids), *grids[: last + 1]], rows), path, colours) <= LARGEST:
                 break
         path.with_suffix("").mkdir()
         for grid, name in zip(showing, _names(showing), strict=True):
@@ -46,7 +49,8 @@ class Samples(Figure):
 class Grids:
     """A row's sample grids, one per number of evaluations, of its first seed that has some; else its state."""
 
-    row: Row
+    label: str
+    keys: tuple[str, ...]
     files: tuple[Path, ...]
     columns: int
     state: str
@@ -62,8 +66,16 @@ def _grids(results: Results) -> list[Grids]:
     for row in distinct.values():
         files = next((found for key in row.keys if (found := _files(results, key))), ())
         states = [(results.records.get(key) or {}).get("state", "not run") for key in row.keys]
-        grids.append(Grids(row, files, columns, next((s for s in states if s != "finished"), "no samples")))
+        state = next((s for s in states if s != "finished"), "no samples")
+        grids.append(Grids(row.label, row.keys, files, columns, state))
     return grids
+
+
+def _real(grids: Sequence[Grids]) -> list[Grids]:
+    """The real images that a cell's worker kept beside its samples; none of a cell of an older version."""
+    files = (grid.files[0].with_name(REAL) for grid in grids if grid.files)
+    found = next((file for file in files if file.is_file()), None)
+    return [Grids("real images", (), (found,), grids[0].columns, "")] if found else []
 
 
 def _files(results: Results, key: str) -> tuple[Path, ...]:
@@ -78,9 +90,9 @@ def _names(showing: Sequence[Grids]) -> Iterator[str]:
     """A file name for each row; rows with the same label and the same cells share it."""
     taken: dict[str, tuple[str, ...]] = {}
     for grid in showing:
-        slug = re.sub(r"[^a-z0-9]+", "-", grid.row.label.lower()).strip("-")[:60] or "row"
+        slug = re.sub(r"[^a-z0-9]+", "-", grid.label.lower()).strip("-")[:60] or "row"
         name, i = slug, 1
-        while taken.setdefault(name, grid.row.keys) != grid.row.keys:
+        while taken.setdefault(name, grid.keys) != grid.keys:
             name, i = f"{slug}-{i + 1}", i + 1
         yield name
 
@@ -100,9 +112,9 @@ def _combined(grids: Sequence[Grids], rows: int) -> Any:
     size = MARGIN + max(s.width for s in strips if s), TALL + sum(heights)
     page = Image.new("RGB", size, "white")
     pen, y = ImageDraw.Draw(page), TALL
-    _head(pen, next(g for g in grids if g.files), rows)
+    _head(pen, max(grids, key=lambda grid: len(grid.files)), rows)
     for grid, strip, height in zip(grids, strips, heights, strict=True):
-        _write(pen, grid.row.label, y, height - GAP)
+        _write(pen, grid.label, y, height - GAP)
         if strip:
             page.paste(strip, (MARGIN, y))
         else:

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all fuzz lint docs clean
 
 DEMO := experiments/table1.yaml --reports-dir reports/demo
 
@@ -14,6 +14,9 @@ test: .venv/.stamp lint  ## everything that is checked
 
 test-all: .venv/.stamp lint  ## the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not gpu'
+
+fuzz: .venv/.stamp  ## random text and bytes in every place where a person can type something
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/fuzz tests/cli/test_typed_values.py tests/core/test_yaml_files.py
 
 lint: .venv/.stamp
 	$(BIN)/ruff check .

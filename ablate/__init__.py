@@ -1,4 +1,7 @@
-"""Ablations of consistency training: swappable ingredients, experiment files, paired seeds and tables."""
+"""Ablations of consistency training: swappable ingredients, experiment files, seeds and tables."""
+
+if __doc__ is None:  # Python was told to leave docstrings out, and those of axes and options are used
+    raise SystemExit("error: ablate needs its docstrings: run Python without -OO, and unset PYTHONOPTIMIZE")
 
 from ablate.api import load, results
 from ablate.config.recipe import Recipe, apply, diff, load_plugins, load_recipe

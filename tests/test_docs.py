@@ -50,7 +50,7 @@ def test_command(line, tmp_path):
 
 
 def test_every_experiment_plans(tmp_path):
-    *experiments, profile = blocks("experiments", "yaml")
+    *experiments, profile, imagenet = blocks("experiments", "yaml")
     rows = {}
     for text in experiments:
         (tmp_path / "it.yaml").write_text(text)
@@ -59,6 +59,8 @@ def test_every_experiment_plans(tmp_path):
     assert rows | {"first": 4, "rows": 4, "combinations": 12, "together": 3} == rows
     (tmp_path / "mine.yaml").write_text(profile)
     assert load_profile(str(tmp_path / "mine.yaml")).steps == 100_000
+    (tmp_path / "imagenet.yaml").write_text(imagenet)
+    assert load_profile(str(tmp_path / "imagenet.yaml")).data.interpolation == "lanczos"
 
 
 def test_the_option_of_ones_own_plans_and_its_test_passes(tmp_path, my_metric):

@@ -8,7 +8,22 @@ from typing import NoReturn
 
 import typer
 
-from ablate.cli import bench, catalogue, doctor, extractor, mlflow, models, report, run, status, study
+from ablate.cli import (
+    bench,
+    catalogue,
+    convert,
+    doctor,
+    evaluate,
+    extractor,
+    mlflow,
+    models,
+    report,
+    run,
+    runs,
+    status,
+    study,
+    verify,
+)
 from ablate.config import recipe as recipes
 from ablate.core.errors import SpecError
 
@@ -20,7 +35,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ablations of consistency training: you write an experiment file, you get tables.",
 )
-for group in (run, report, status, study, doctor, catalogue, models, mlflow, bench, extractor):
+for group in (
+    run,
+    report,
+    status,
+    study,
+    runs,
+    evaluate,
+    verify,
+    doctor,
+    catalogue,
+    models,
+    convert,
+    mlflow,
+    bench,
+    extractor,
+):
     app.add_typer(group.app)
 
 

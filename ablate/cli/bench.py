@@ -14,7 +14,7 @@ app = typer.Typer()
 THREADS = Annotated[Optional[int], typer.Option(min=1, help="Of the CPU; the profile's, else one per core.")]
 
 
-@app.command(rich_help_panel="Compute")
+@app.command(rich_help_panel="Compute", epilog="Example: ablate bench experiments/table1.yaml")
 @takes(source)
 def bench(
     chosen: Source,

@@ -29,7 +29,7 @@ AXIS = Annotated[Optional[str], typer.Argument(help="One axis only.", autocomple
 RECIPE = "A name, a file, or the key of a cell."
 
 
-@app.command("list", rich_help_panel="Look up")
+@app.command("list", rich_help_panel="Look up", epilog="Example: ablate list metric")
 def list_(axis: AXIS = None, as_json: AS_JSON = False) -> None:
     """List the axes with their contracts, options, fields and sources."""
     from ablate.cli import coloured, listings
@@ -45,7 +45,7 @@ def list_(axis: AXIS = None, as_json: AS_JSON = False) -> None:
         print(listings.text(chosen))
 
 
-@app.command(rich_help_panel="Look up")
+@app.command(rich_help_panel="Look up", epilog="Example: ablate show ict --profile digits")
 def show(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=RECIPE, autocompletion=_recipes)],
     profile: PROFILE = None,
@@ -65,7 +65,7 @@ def show(
         print(yaml_files.write(shown), end="")
 
 
-@app.command("diff", rich_help_panel="Look up")
+@app.command("diff", rich_help_panel="Look up", epilog="Example: ablate diff ct ict")
 def diff_(
     a: Annotated[str, typer.Argument(metavar="A", help=RECIPE, autocompletion=_recipes)],
     b: Annotated[str, typer.Argument(metavar="B", autocompletion=_recipes)],
@@ -85,7 +85,7 @@ def diff_(
         print(listings.changes(a, b, changes))
 
 
-@app.command(rich_help_panel="Look up")
+@app.command(rich_help_panel="Look up", epilog="Example: ablate schema > schema.json")
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
     from ablate.planning.schema import schema

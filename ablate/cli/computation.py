@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,7 @@ class Computation:
     @property
     def say(self) -> Callable[..., None]:
         """Print a line for a person; nothing with `--json`."""
-        return (lambda *words: None) if self.as_json else print
+        return (lambda *words: None) if self.as_json else partial(print, flush=True)
 
     def preflight(self, profile: Profile) -> None:
         """Stop here if samples could not be measured after training; say what a user should know about the data."""
@@ -63,6 +64,13 @@ class Computation:
 
         if self.examine:
             gate.admit(experiment, store, self.say, retry_failed)
+
+    def decode(self, experiment: Experiment, store: Store) -> None:
+        """Decode the images of missing cells once, here where the workers are; elsewhere the first worker does."""
+        from ablate.execution import decoding, runner
+
+        if self.resources.executor == "local":
+            decoding.decode(runner.missing(experiment, store)[0], store.cache)
 
     @contextmanager
     def tracked(self, experiment: Experiment, store: Store, advice: str = "") -> Iterator[Live]:
@@ -89,6 +97,7 @@ def computation(
     profile: options.PROFILE = None,
     set_: options.SET = None,
     seeds: options.SEEDS = None,
+    extractor: options.EXTRACTOR = None,
     workers: options.WORKERS = None,
     workers_per_device: options.PER_DEVICE = 1,
     devices_per_cell: options.PER_CELL = 1,
@@ -108,7 +117,8 @@ def computation(
 
     own: dict[str, Any] = options.overrides(executor_option, "--executor-option")
     resources = Resources(workers, workers_per_device, devices_per_cell, executor, own, retries, stall)
-    source = options.source(file, profile, set_, seeds)
+    by = [f"profile.evaluation.extractor={extractor}"] if extractor else []
+    source = options.source(file, profile, [*(set_ or []), *by], seeds)
     return Computation(
         source, resources, runs_dir, reports_dir, tracking_uri, dry_run, not no_doctor, as_json
     )

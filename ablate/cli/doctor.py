@@ -12,18 +12,27 @@ from ablate.cli.options import AS_JSON, Source, source, takes
 app = typer.Typer()
 
 
-@app.command(rich_help_panel="Compute")
+@app.command(rich_help_panel="Compute", epilog="Example: ablate doctor experiments/table1.yaml")
 @takes(source)
 def doctor(
     chosen: Source,
     compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for check 4.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
-    """Check an experiment's recipes in seconds; exit code 1 if one fails, unless it replays a defect on purpose."""
+    """Check the recipes of an experiment in seconds, or a study's base recipe and the ends of its ranges.
+
+    The exit code is 1 if one fails, unless it replays a defect on purpose.
+    """
     from ablate.doctor import gate
     from ablate.evaluation.preflight import preflight
+    from ablate.planning import planner
 
-    experiment = chosen.experiment()
+    if planner.is_study(chosen.file):
+        from ablate.study import plan
+
+        experiment = plan.load(chosen.file, chosen.profile, chosen.overrides, chosen.seeds).ends()
+    else:
+        experiment = chosen.experiment()
     for note in preflight(experiment.profile):
         print(f"note: {note}", file=sys.stderr)
     sys.exit(gate.command(experiment, as_json, compiled))

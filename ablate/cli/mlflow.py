@@ -10,13 +10,13 @@ from typing import Annotated, Optional
 import typer
 
 from ablate.cli import options
-from ablate.cli.options import AS_JSON, PROFILE, REPORTS, RUNS, SEEDS, SET, TRACKING, Source, takes
+from ablate.cli.options import AS_JSON, PROFILE, REPORTS, RUNS, SEEDS, SET, TRACKING, Source, present, takes
 from ablate.core.errors import SpecError
 
 app = typer.Typer()
 
 
-@app.command(rich_help_panel="Results")
+@app.command(rich_help_panel="Results", epilog="Example: ablate ui --port 5001")
 def ui(
     runs_dir: RUNS = Path("runs"),
     tracking_uri: TRACKING = None,
@@ -28,7 +28,7 @@ def ui(
     sys.exit(serve(runs_dir, tracking_uri, port))
 
 
-@app.command(rich_help_panel="Results")
+@app.command(rich_help_panel="Results", epilog="Example: ablate sync experiments/table1.yaml")
 @takes(options.source)
 def sync(
     chosen: Source,
@@ -59,13 +59,14 @@ def sync(
         sys.exit(1)
 
 
-@app.command(rich_help_panel="Results")
+@app.command(rich_help_panel="Results", epilog="Example: ablate fetch reports/table1 experiments/table1.yaml")
 def fetch(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="An MLflow tracking URI, a records.jsonl, or its folder.")
     ],
     file: Annotated[
-        Optional[Path], typer.Argument(metavar="[FILE]", help="Only the cells of this experiment file.")
+        Optional[Path],
+        typer.Argument(metavar="[FILE]", help="Only the cells of this experiment file.", callback=present),
     ] = None,
     profile: PROFILE = None,
     set_: SET = None,
@@ -81,6 +82,8 @@ def fetch(
     result = sources.fetch(source, Store(runs_dir), sources.possible(experiment) if experiment else None)
     for problem in result.problems:
         print(f"error: {problem}", file=sys.stderr)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
     plain = {"fetched": result.keys, "here": sorted(result.present), "refused": result.problems}
     refused = f", {len(result.problems)} refused" if result.problems else ""
     text = f"{len(result.keys)} cells fetched, {len(result.present)} were here already{refused}"

@@ -9,30 +9,41 @@ from typing import Annotated, Optional
 
 import typer
 
-from ablate.cli.options import AS_JSON, KEY, RUNS, SEED, expanded, levels
+from ablate.cli.options import AS_JSON, KEY, RUNS, SEED, expanded, levels, numbers
+from ablate.core.errors import SpecError, nearest
 
 app = typer.Typer()
+FORMATS = ("safetensors", "edm-state-dict", "diffusers")
 
 
-@app.command(rich_help_panel="A finished cell")
+@app.command(rich_help_panel="A finished cell", epilog="Example: ablate sample 33dd -n 16 --sigmas 0.821")
 def sample(
     key: KEY,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    n: Annotated[
+        Optional[int], typer.Option("-n", min=1, help="How many images; one for each of --classes, or 64.")
+    ] = None,
     sigmas: Annotated[
         Optional[str], typer.Option(help="Levels after sigma_max, descending: 0.821 or 20,2,0.5.")
     ] = None,
     seed: SEED = 0,
-    out: Annotated[Path, typer.Option(help="The PNG to write.", callback=expanded)] = Path("samples.png"),
+    classes: Annotated[
+        Optional[str],
+        typer.Option(metavar="0,3,...", help="Their classes in turn, if the cell was trained with labels."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The image to write, or a folder for one PNG per image.", callback=expanded)
+    ] = Path("samples.png"),
     runs_dir: RUNS = Path("runs"),
 ) -> None:
-    """Draw images from a finished cell as one PNG."""
+    """Draw images from a finished cell as one PNG, or into a folder: --out samples."""
     from ablate.inference.model import draw
     from ablate.runs.store import Store
 
-    print(draw(Store(runs_dir), key, n, levels(sigmas), seed, out))
+    chosen = numbers(classes, "--classes")
+    print(draw(Store(runs_dir), key, n or len(chosen or ()) or 64, levels(sigmas), seed, out, chosen or ()))
 
 
-@app.command(rich_help_panel="A finished cell")
+@app.command(rich_help_panel="A finished cell", epilog="Example: ablate midpoint 33dd")
 def midpoint(
     key: KEY,
     n: Annotated[
@@ -51,7 +62,7 @@ def midpoint(
     print(json.dumps(found) if as_json else intermediate_sigma.format_result(found))
 
 
-@app.command(rich_help_panel="A finished cell")
+@app.command(rich_help_panel="A finished cell", epilog="Example: ablate edit 33dd --task inpaint")
 def edit(
     key: KEY,
     task: Annotated[str, typer.Option(help="inpaint, colorize, superres, interpolate or denoise.")],
@@ -71,13 +82,23 @@ def edit(
     print(tasks.write(Store(runs_dir), key, task, image or [], levels(sigmas), seed, out))
 
 
-@app.command(rich_help_panel="A finished cell")
+@app.command(rich_help_panel="A finished cell", epilog="Example: ablate export 33dd --out exported")
 def export(
     key: KEY,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.", callback=expanded)],
     diffusers: Annotated[
         bool, typer.Option("--diffusers", help="Also a ConsistencyModelPipeline; for unet2d cells.")
     ] = False,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="safetensors; edm-state-dict adds that of an EDMPrecond; diffusers: as --diffusers.",
+        ),
+    ] = "safetensors",
+    license: Annotated[
+        str, typer.Option(help="Of the weights, for the model card: a hub's word such as apache-2.0.")
+    ] = "unknown",
     mlflow: Annotated[
         bool,
         typer.Option("--mlflow", help="Also a model that mlflow.pytorch.load_model reads, in DIR/mlflow."),
@@ -89,6 +110,9 @@ def export(
     from ablate.runs.store import Store
     from ablate.tracking.tracker import save_model
 
-    print(export.export(Store(runs_dir), key, out, diffusers))
+    if form not in FORMATS:
+        raise SpecError(f"--format {form}: {nearest(form, FORMATS)}")
+    diffusers, edm = diffusers or form == "diffusers", form == "edm-state-dict"
+    print(export.export(Store(runs_dir), key, out, diffusers, edm, license))
     if mlflow:
         print(save_model(runs_dir, key, out / "mlflow"))

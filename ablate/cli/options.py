@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import itertools
+import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +52,26 @@ def expanded(parameter: typer.CallbackParam, value: Any) -> Any:
     return value and typed_path(value, parameter.opts[0])
 
 
-FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).")]
+def present(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
+    """The file of an argument, or its files.
+
+    Raises:
+        SpecError: there is no such file; the message has the experiment file with the nearest name, if one is near.
+    """
+    if isinstance(value, (list, tuple)):
+        return [present(context, parameter, one) for one in value]
+    path = value and typed_path(value, "FILE")
+    if not path or context.resilient_parsing or os.path.lexists(path):
+        return path
+    beside = [file for folder in (path.parent, Path()) for file in sorted(folder.glob("[!.]*.y*ml"))]
+    known = {file.stem: file for file in (*yaml_files.named("").values(), *beside)}
+    close = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {known[close[0]]}?" if close else " or directory"
+    one_line = is_one_line(os.fsencode(path).decode(errors="replace"))
+    raise SpecError(f"{path if one_line else repr(str(path))}: no such file{hint}")
+
+
+FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).", callback=present)]
 KEY = Annotated[str, typer.Argument(metavar="KEY", help="The key of a finished cell, or its beginning.")]
 PROFILE = Annotated[
     Optional[str],
@@ -63,6 +85,9 @@ SET = Annotated[
         help="Change a field in every row; repeatable.",
         autocompletion=_settings,
     ),
+]
+EXTRACTOR = Annotated[
+    Optional[str], typer.Option(metavar="NAME|FILE", help="As --set profile.evaluation.extractor=NAME.")
 ]
 SEEDS = Annotated[Optional[str], typer.Option(metavar="0,1,...", help="Other seeds than the file's.")]
 SEED = Annotated[int, typer.Option(min=0, help="Of the noise.")]
@@ -114,10 +139,19 @@ def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
 
 def seed_list(text: str | None) -> list[int] | None:
     """`0,1,2` as numbers."""
-    try:
-        return [int(part) for part in text.split(",")] if text is not None else None
-    except ValueError:
-        raise SpecError(f"--seeds {text}: needs whole numbers separated by commas, such as 0,1,2") from None
+    return numbers(text, "--seeds")
+
+
+def numbers(text: str | None, option: str) -> list[int] | None:
+    """`0,3,3` as numbers."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(
+        re.fullmatch("-?[0-9]{1,20}", part) for part in parts
+    ):  # int() takes 1_0, and digits of any script
+        raise SpecError(f"{option} {text}: needs whole numbers separated by commas, such as 0,1,2")
+    return [int(part) for part in parts]
 
 
 def levels(text: str | None) -> list[float]:
@@ -160,11 +194,16 @@ class Source:
     overrides: dict[str, Any]
     seeds: list[int] | None
 
-    def experiment(self, runs_dir: Path | None = None) -> Experiment:
-        """The planned experiment; with `runs_dir` also where its images are gone, to read what is recorded."""
+    def experiment(self, runs_dir: Path | None = None, records: str | None = None) -> Experiment:
+        """The planned experiment; with `runs_dir` also where its images are gone, to read what is recorded.
+
+        Args:
+            records: where the cells are read from instead: a records file, a folder with one, or a tracking URI.
+        """
         from ablate.planning import planner
 
-        return planner.load(self.file, self.profile, self.overrides, self.seeds, runs=runs_dir)
+        file = Path(records) if records and "://" not in records else None
+        return planner.load(self.file, self.profile, self.overrides, self.seeds, runs=runs_dir, records=file)
 
     def recorded(self, runs_dir: Path) -> Experiment:
         """The planned experiment with the further seeds that its claims asked for and that are recorded."""

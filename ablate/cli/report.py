@@ -5,17 +5,33 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
-from ablate.cli.options import AS_JSON, REPORTS, RUNS, SEEDS, SET, Source, overrides, seed_list, source, takes
+from ablate.cli.options import (
+    AS_JSON,
+    REPORTS,
+    RUNS,
+    SEEDS,
+    SET,
+    Source,
+    overrides,
+    present,
+    seed_list,
+    source,
+    takes,
+)
 from ablate.core.errors import SpecError
+
+if TYPE_CHECKING:
+    from ablate.planning.experiment import Experiment
+    from ablate.runs.store import Store
 
 app = typer.Typer()
 
 
-@app.command(rich_help_panel="Results")
+@app.command(rich_help_panel="Results", epilog="Example: ablate report experiments/table1.yaml")
 @takes(source)
 def report(
     chosen: Source,
@@ -33,6 +49,10 @@ def report(
         Optional[Path],
         typer.Option(metavar="REPORT", help="Print the FIDs beside those of another report's folder."),
     ] = None,
+    extractor: Annotated[
+        Optional[str],
+        typer.Option(metavar="NAME|FILE", help="Show what `evaluate` measured by it, not the first results."),
+    ] = None,
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Exit code 1 unless all claims are supported.")
     ] = False,
@@ -40,10 +60,10 @@ def report(
 ) -> None:
     """Write tables and figures from what is recorded; never trains."""
     from ablate.analysis import sequential
-    from ablate.analysis.results import Results
     from ablate.planning import planner
     from ablate.report import beside as besides
     from ablate.report import writer
+    from ablate.report.merged import merged
     from ablate.runs.store import Store
     from ablate.tracking import sources
 
@@ -53,7 +73,7 @@ def report(
         if beside:
             raise SpecError(f"{chosen.file}: --beside: a study has no rows")
         _study(chosen, runs_dir, reports_dir, records, as_json)
-    experiment = chosen.experiment(runs_dir)
+    experiment = chosen.experiment(runs_dir, records)
     for note in experiment.notes:
         print(f"note: {note}", file=sys.stderr)
     with sources.reading(records, experiment, runs_dir) as (place, refused):
@@ -61,8 +81,9 @@ def report(
             print(f"left out: {problem}", file=sys.stderr)
         store = Store(place)
         experiment = sequential.recorded(experiment, place)
-        folder = writer.write(experiment, store, reports_dir)
-        results = Results(experiment, store)
+        by = _by(experiment, store, extractor) if extractor else ""
+        folder = writer.write(experiment, store, reports_dir, by)
+        results = merged(experiment, store, folder, by)
         verdicts = results.verdicts
         if beside and not as_json:
             print(besides.beside(results, beside), end="\n\n")
@@ -73,6 +94,20 @@ def report(
         lines = [f"{v.claim.id}: {v.state}: {v.because}" for v in verdicts]
         print("\n".join([*lines, str(folder / "table.md")]))
     sys.exit(1 if check_claims and any(v.state != "supported" for v in verdicts) else 0)
+
+
+def _by(experiment: Experiment, store: Store, extractor: str) -> str:
+    """The extractor of a report's columns, as records name it."""
+    from ablate.analysis import frame
+    from ablate.evaluation import ruler
+
+    name = Path(extractor).stem if ruler.named(extractor) else extractor
+    known = frame.records(experiment, store)
+    if not any(record and record.get("fid") for record in frame.chosen(known, name).values()):
+        measured = {e.get("extractor") for r in known.values() if r for e in r.get("fid") or []}
+        by = f"by {' and '.join(sorted(filter(None, measured)))} only" if measured else "yet"
+        raise SpecError(f"--extractor {extractor}: no cell was measured by it; the cells were measured {by}")
+    return name
 
 
 def _study(chosen: Source, runs_dir: Path, reports_dir: Path, storage: str | None, as_json: bool) -> NoReturn:
@@ -87,10 +122,14 @@ def _study(chosen: Source, runs_dir: Path, reports_dir: Path, storage: str | Non
     finish(plan, search, result.write(plan, search, reports_dir), "", as_json)
 
 
-@app.command(rich_help_panel="Results")
+@app.command(
+    rich_help_panel="Results",
+    epilog="Example: ablate summary experiments/table1.yaml experiments/claims.yaml",
+)
 def summary(
     files: Annotated[
-        Optional[list[Path]], typer.Argument(metavar="[FILE]...", help="All of experiments/ unless named.")
+        Optional[list[Path]],
+        typer.Argument(metavar="[FILE]...", help="All of experiments/ unless named.", callback=present),
     ] = None,
     set_: SET = None,
     seeds: SEEDS = None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command(rich_help_panel="Compute")
+@app.command(rich_help_panel="Compute", epilog="Example: ablate run experiments/table1.yaml --seeds 0")
 @takes(computation)
 def run(
     c: Computation,
@@ -40,6 +40,7 @@ def run(
     from ablate.analysis import sequential
     from ablate.analysis.results import Results
     from ablate.cli import costs
+    from ablate.cli import outcome as shown
     from ablate.execution import runner
     from ablate.report import place, writer
     from ablate.runs.store import Store
@@ -62,11 +63,13 @@ def run(
     c.admit(experiment, store, failed)
     place.claim(experiment, c.reports_dir)
     with c.tracked(experiment, store) as live:
+        c.decode(experiment, store)
         outcome = _compute(c, experiment, store, live, failed, max_hours)
         folder = writer.write(experiment, store, c.reports_dir)
-        metrics = outcome.counts() | Results(experiment, store).metrics()
-        live.close([folder], metrics, "failed" if outcome.failed else "finished")
-    if outcome.computed and (link := live.comparison([row.keys[0] for row in experiment.rows])):
+        results, state = Results(experiment, store), "failed" if outcome.failed else "finished"
+        live.close([folder], outcome.counts() | results.metrics(), state, results)
+    c.say(shown.of(experiment, store, folder))
+    if outcome.computed and (link := live.link()):
         c.say(link)
     plain = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
     print(json.dumps(plain) if c.as_json else runner.format_outcome(outcome, folder))
@@ -78,9 +81,12 @@ def _compute(
 ) -> Outcome:
     """Compute the cells, then further seeds until the file's claims are decided; how all cells ended."""
     from ablate.analysis import sequential
+    from ablate.cli import outcome as shown
+    from ablate.cli.interim import Interim
     from ablate.execution import runner
     from ablate.tracking.live import cell_tags
 
+    table = (lambda *_: "") if c.as_json else shown.of
     total = runner.Outcome()
     budget = sequential.Budget(hours, c.resources.at_once(experiment.profile)[0])
     make_scheduler = partial(c.resources.scheduler, experiment.profile)
@@ -88,7 +94,8 @@ def _compute(
     def compute() -> bool:
         for key, tags in cell_tags(experiment).items():
             live.add(store.folder(key), tags)
-        total.join(runner.run(experiment, store, make_scheduler, live.follow, failed))
+        with Interim(experiment, store, c.reports_dir, table) as interim:
+            total.join(runner.run(experiment, store, make_scheduler, live.follow, failed, interim.write))
         return not total.failed
 
     sequential.decide(experiment, store, compute, budget, c.say)

@@ -16,7 +16,7 @@ app = typer.Typer()
 EVERY_S = 2.0  # between two updates
 
 
-@app.command(rich_help_panel="Compute")
+@app.command(rich_help_panel="Compute", epilog="Example: ablate status experiments/table1.yaml")
 @takes(source)
 def status(
     chosen: Source,
@@ -38,10 +38,12 @@ def status(
         print(json.dumps({"cells": cells, **status.totals(cells)}, indent=1))
         return
     if once or not console.is_terminal:
-        Console(width=None if console.is_terminal else 160).print(status.table(experiment.name, cells))
+        console.print(status.table(experiment.name, cells, console.width))
         return
-    with Live(status.table(experiment.name, cells), console=console, auto_refresh=False) as live:
+    with Live(
+        status.table(experiment.name, cells, console.width), console=console, auto_refresh=False
+    ) as live:
         while any(c["state"] == "running" for c in cells):
             time.sleep(EVERY_S)
             cells = status.cells(experiment, runs_dir)
-            live.update(status.table(experiment.name, cells), refresh=True)
+            live.update(status.table(experiment.name, cells, console.width), refresh=True)

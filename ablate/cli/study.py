@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 import typer
 
 from ablate.cli.computation import Computation, computation
-from ablate.cli.options import AS_JSON, PROFILE, RUNS, SEEDS, SET, source, takes
+from ablate.cli.options import AS_JSON, PROFILE, RUNS, SEEDS, SET, present, source, takes
 
 if TYPE_CHECKING:
     from ablate.planning.cells import Cell, Row
@@ -26,7 +26,7 @@ STORAGE = Annotated[
 ]
 
 
-@app.command(rich_help_panel="Compute")
+@app.command(rich_help_panel="Compute", epilog="Example: ablate study experiments/study_huber.yaml")
 @takes(computation)
 def study(c: Computation, storage: STORAGE = None) -> None:
     """Search fields of a recipe with Optuna; the same command resumes an interrupted search."""
@@ -59,9 +59,12 @@ def study(c: Computation, storage: STORAGE = None) -> None:
     finish(plan, search, folder, broken, c.as_json)
 
 
-@app.command(rich_help_panel="Results")
+@app.command(rich_help_panel="Results", epilog="Example: ablate importance experiments/ingredients.yaml")
 def importance(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Experiment files with records.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Experiment files with records.", callback=present),
+    ],
     profile: PROFILE = None,
     set_: SET = None,
     seeds: SEEDS = None,

@@ -13,20 +13,30 @@ from ablate.core.files import typed_path
 from ablate.core.section import Section, read
 from ablate.core.typed import plain
 
-CIFAR10 = "~/.cache/ablate/cifar10"  # the folder of `cifar10` unless you set `path`
+CACHED = "~/.cache/ablate"  # has a folder for each set that torchvision downloads, unless you set `path`
+CIFAR10 = f"{CACHED}/cifar10"
 ARCHIVES = ("cifar10-32x32.zip", "cifar10-32x32-test.zip")  # in EDM's layout and under its usual names
 MAX_PIXELS = 22_369_621  # 64 MiB of RGB
+# keys of the data that change no image, and those whose images are in the fingerprint
+UNKEYED = ("max_pixels", "device_mb", "config", "split", "test_split", "revision", "image", "label")
 Count = Annotated[int, Field(gt=0, lt=10**12)]
 Sigma = Annotated[float, Field(gt=0, lt=1e6)]
+Word = Annotated[str, Field(min_length=1)]
 
 
 class Data(Section):
-    """The images: `digits` (built in), `cifar10` (by torchvision), `zip` (EDM's layout) or `folder` (any images)."""
+    """The images. `name` is one of `ablate/data/sources/`: `digits` (built in), `folder`, `zip`, `huggingface`, ..."""
 
-    name: Literal["digits", "cifar10", "zip", "folder"]
+    name: str
     path: str | None = None
-    test_path: str | None = None  # held-out images (zip, folder); unset: the last `holdout` of `path`
+    test_path: str | None = None  # held-out images; unset: the last `holdout` of `path`
     holdout: Count | None = None
+    config: Word | None = None  # of a set of the hub that has several
+    split: Word | None = None  # the part to train on; of the hub by default `train`
+    test_split: Word | None = None  # the held-out part
+    revision: Word | None = None  # of a set of the hub: a commit, tag or branch
+    image: Word | None = None  # column or array of the images, where there are several
+    label: Word | None = None  # that of the classes
     images: Count | None = None  # train on the first n only
     resolution: Annotated[int, Field(ge=4, le=1024)] | None = None
     interpolation: Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nearest"] = "bicubic"
@@ -38,6 +48,7 @@ class Data(Section):
     labels: bool = False  # train a class-conditional network
     classes: Count | None = None  # how many, if the images do not contain every class
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of training images without their class
+    device_mb: Count | None = None  # of images on the device; unset: a quarter of its memory
 
     @model_validator(mode="after")
     def _check_labels(self) -> Data:
@@ -96,8 +107,11 @@ class Profile(Section):
             del plain[excluded]
         for excluded in ("batch", "grid"):  # these change how samples are made and shown, not which
             del plain["evaluation"][excluded]
+        if (by := plain["evaluation"]["extractor"]).endswith(".safetensors"):
+            plain["evaluation"]["extractor"] = Path(by).stem  # files of extractors are named by their content
         plain["evaluation"]["every"] = None  # evaluations during training do not change the final result
-        del plain["data"]["max_pixels"]  # it refuses images, and changes none
+        for excluded in UNKEYED:
+            del plain["data"][excluded]
         if plain["data"]["classes"] is None:  # a field added after cells were computed
             del plain["data"]["classes"]
         return plain
@@ -116,14 +130,22 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None, beside: Pat
     file = yaml_files.locate("profiles", name, "profile", beside)
     data = yaml_files.mapping(yaml_files.read(file), str(file))
     for key, value in (overrides or {}).items():
-        *parents, last = key.split(".")
+        adapt, dot, field = key.partition(".")  # below `adapt`, keys have dots themselves
+        *parents, last = [adapt, field] if dot and adapt == "adapt" else key.split(".")
         place = data
         for parent in parents:
             place[parent] = plain(place.get(parent, {}))
             if not isinstance(place := place[parent], dict):
                 raise SpecError(f"profile.{key}: {parent} has no keys of its own")
         place[last] = value
-    profile = read(Profile, data, str(file), as_json=True)
+    try:
+        profile = read(Profile, data, str(file), as_json=True)
+    except SpecError as error:  # names the option where that has the value
+        found = [
+            (p, next((k for k in overrides or {} if p.startswith(f"{file}.{k}")), "")) for p in error.problems
+        ]
+        lines = [f"--set: profile.{p.removeprefix(f'{file}.')}" if key else p for p, key in found]
+        raise SpecError(*lines) from None
     return profile.model_copy(update={"data": placed(profile.data)})
 
 

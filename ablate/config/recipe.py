@@ -85,6 +85,8 @@ class Recipe:
         excluded = set()
         for axis, part in self.parts().items():
             excluded |= {f"{axis}.{field}" for field in part.excluded_from_key}
+            defaults = AXES[axis].fields(part.name) if part.added_fields else {}
+            excluded |= {f"{axis}.{f}" for f in part.added_fields if getattr(part, f) == defaults[f]}
             default = part.name == AXES[axis].default and not AXES[axis].default_in_key
             excluded |= {axis} if default else set()
         return {k: v for k, v in self.flat().items() if k not in excluded}
@@ -132,6 +134,16 @@ def build(specs: Mapping[str, Any]) -> Recipe:
     recipe = Recipe(**connect(parts))
     _agree(recipe)
     return recipe
+
+
+def rebuild(specs: Mapping[str, Any]) -> Recipe:
+    """The recipe that `specs` are of, with its key: a key tells 1 from 1.0, and a default may be a whole number."""
+    parts = {}
+    for axis, part in build(specs).parts().items():
+        numbers = {f: v for f, v in specs.get(axis, {}).items() if type(v) is int}
+        whole = {f: v for f, v in numbers.items() if type(getattr(part, f)) is float}
+        parts[axis] = dataclasses.replace(part, **whole) if whole else part
+    return Recipe(**connect(parts))
 
 
 def _agree(recipe: Recipe) -> None:
@@ -253,11 +265,6 @@ def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> Non
             sys.path.insert(0, str(folder))
     problems = Problems()
     for module in modules:
-        with problems:
-            try:
-                importlib.import_module(module)
-            except SpecError as error:
-                raise error.under(f"imports: {module}") from None
-            except Exception as error:  # a user's module may raise anything
-                raise SpecError(f"imports: {module}: {type(error).__name__}: {error}") from None
+        with problems, plugins.yours(f"imports: {module}"):
+            importlib.import_module(module)
     problems.check()

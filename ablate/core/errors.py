@@ -12,8 +12,8 @@ class SpecError(ValueError):
     """Mistakes of the user. `problems` has a line for each: path, value, reason and nearest right word."""
 
     def __init__(self, *problems: str):
-        super().__init__("\n".join(problems))
-        self.problems = list(problems)
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
 
     def under(self, path: str) -> SpecError:
         """The same problems, each prefixed with `path`."""

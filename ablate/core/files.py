@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ablate.core.errors import SpecError
+from ablate.core.typed import LONGEST
 
 
 def typed_path(text: str | Path, where: str) -> Path:
@@ -24,11 +25,19 @@ def typed_path(text: str | Path, where: str) -> Path:
     Args:
         where: the key, option or variable that has the path; begins the error message.
     Raises:
-        SpecError: there is no such home, or this locale has no letters for the path.
+        SpecError: there is no such home, the path is too long, or this locale has no letters for it.
     """
     try:
         os.fsencode(text)
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
+        os.lstat(path)
+        return path
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise SpecError(
+                f"{where}: {str(text)[:LONGEST]!r}...: {os.strerror(error.errno).lower()}"
+            ) from None
+        return path  # whoever uses it says what is wrong with it
     except UnicodeEncodeError as error:
         reason = f"{error.encoding} has no such letters: set PYTHONUTF8=1"
         raise SpecError(f"{where}: {str(text)!r}: {reason}") from None

@@ -21,3 +21,21 @@ def duration(seconds: float) -> str:
 def count(n: int, noun: str) -> str:
     """A number with its noun: `1 cell`, `2,000 cells`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def size(n: float) -> str:
+    """Bytes as text: `12 kB`, `3.4 MB`."""
+    unit = "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if n < 1000:
+            break
+        n, unit = n / 1000, larger
+    return f"{n:.0f} {unit}" if n >= 10 or unit == "bytes" else f"{n:.1f} {unit}"
+
+
+def age(seconds: float) -> str:
+    """How old something is, in its largest unit: `3 d`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

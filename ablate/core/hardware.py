@@ -63,6 +63,19 @@ def cores() -> int:
     return min(present, int(given)) if given.isdecimal() and int(given) else present
 
 
+def memory(device: str) -> int:
+    """Bytes of memory of a device; of the CPU, what the machine or the job's limit has."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    import psutil
+
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else ""
+    return min(int(psutil.virtual_memory().total), int(text) if text.isdecimal() else 2**63)
+
+
 def forkserver() -> ForkServerContext:
     """The context of the server that forks workers; its socket lies in a folder whose path is short enough for one."""
     shorten_sockets()

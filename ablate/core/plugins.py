@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import pkgutil
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
+
+from ablate.core.errors import SpecError
 
 
 @cache
@@ -22,7 +26,25 @@ def load(package: str, group: str) -> None:
         if not name.startswith("_"):
             importlib.import_module(f"{package}.{name}")
     for entry in _installed().select(group=group):
-        entry.load()
+        with yours(f"entry point {entry.name!r} of {group}"):
+            entry.load()
+
+
+@contextlib.contextmanager
+def yours(where: str) -> Iterator[None]:
+    """Import code of the user, which may raise anything, or end itself as scripts do.
+
+    Args:
+        where: the key that names it; begins the error message.
+    Raises:
+        SpecError: it raised something.
+    """
+    try:
+        yield
+    except SpecError as error:
+        raise error.under(where) from None
+    except (Exception, SystemExit) as error:
+        raise SpecError(" ".join(f"{where}: {type(error).__name__}: {error}".split())) from None
 
 
 @cache

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast, get_type_hints
 
@@ -85,6 +86,8 @@ class Option:
     name: ClassVar[str]
     # fields that change no result, such as the path of a file
     excluded_from_key: ClassVar[tuple[str, ...]] = ()
+    # fields added after cells were computed: at their default they are not part of the key
+    added_fields: ClassVar[tuple[str, ...]] = ()
     # known defects that the option reproduces on purpose: `doctor` warns about them instead of failing
     replays: tuple[str, ...] = ()
     reads_files: ClassVar[bool] = False  # it reads weights from elsewhere; `require` checks that they exist
@@ -128,6 +131,10 @@ class Axis:
             parameters = getattr(option, "__dataclass_params__", None)
             if parameters is None or not parameters.frozen or "__call__" not in dir(option):
                 raise TypeError(f"{self.name}.{name}: an option is a frozen dataclass with __call__")
+            if not re.fullmatch(r"\w[\w.-]*", name):  # files and `--set AXIS=NAME` have it
+                raise ValueError(
+                    f"{self.name}: {name!r}: an option's name is letters, digits, '_', '-' and '.'"
+                )
             known = self.options.get(name)
             if known and (known.__module__, known.__qualname__) != (option.__module__, option.__qualname__):
                 raise ValueError(f"{self.name}.{name} is registered already, by {known.__module__}")

@@ -55,11 +55,21 @@ def read(model: type[Read], data: Mapping[str, Any], path: str, as_json: bool = 
 
 def explain(error: ValidationError, path: str, model: type[BaseModel], given: Any = None) -> SpecError:
     """Pydantic's errors as one line each: path, value as typed in `given`, reason, nearest right key."""
-    return SpecError(*dict.fromkeys(_line(details, path, model, given) for details in error.errors()))
+    lines = list[str]()
+    for details in error.errors():
+        line = _line(details, path, model, given)
+        start, reason = line.rpartition(": ")[::2]
+        if lines and lines[-1].startswith(f"{start}: ") and "input should" in line:  # another type of a union
+            lines[-1] += f", or {reason.removeprefix('input should be ')}"
+        elif line not in lines:
+            lines.append(line)
+    return SpecError(*lines)
 
 
 def _line(details: Any, path: str, model: type[BaseModel], given: Any) -> str:
     steps, section = _walked(details["loc"], model)
+    if given is not None and details["type"] != "missing":  # pydantic also names the types of a union
+        steps = [*map(str, at(given, details["loc"])[0])] or steps
     where = ".".join([path, *steps])
     if details["type"] == "extra_forbidden":
         return f"{where}: unknown key; {nearest(details['loc'][-1], section.model_fields)}"

@@ -14,6 +14,7 @@ from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
+from ablate.core.formats import count
 from ablate.core.hardware import devices, forkserver, use
 from ablate.doctor.findings import Finding, format_finding, with_verdicts
 from ablate.planning.cells import Cell
@@ -88,6 +89,7 @@ def admit(
     }
     new = {str(path): describe(cell) for path, cell in cells.items() if _unsettled(read_json(path))}
     if new:
+        say(f"checking {count(len(new), 'recipe')}")
         _fork(new)
     _report({path: read_json(path) for path in cells}, cells, experiment, say)
 

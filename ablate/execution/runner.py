@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablate.core.files import read_json, write_json
 from ablate.execution.progress import Progress
 from ablate.execution.scheduler import POLL_S, CellEnd, Follow, Scheduler
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
-from ablate.runs.store import Folder, Store
+from ablate.runs.store import NAMED, Folder, Store
 
+OnSeeds = Callable[[int, Callable[[str], None]], None]
 STATES = ("finished", "diverged", "failed", "crashed", "interrupted", "open")
 
 
@@ -75,6 +78,7 @@ def run(
     make_scheduler: Callable[[Store, Follow, int], Scheduler],
     follow: Follow = lambda folder, running: None,
     retry_failed: bool = False,
+    on_seeds: OnSeeds = lambda seeds, show: None,
 ) -> Outcome:
     """Compute what is missing of an experiment.
 
@@ -82,25 +86,43 @@ def run(
         make_scheduler: store, follow, number of cells -> scheduler; called only if there are cells to compute.
         follow: called with the folder of every cell that starts (True) or ends (False).
         retry_failed: compute cells that failed once more.
+        on_seeds: called while cells are left, each time one more seed of all rows has ended, with the number of such
+            seeds and a function that prints above the progress bars.
     """
     cells, outcome = missing(experiment, store, retry_failed)
     if not cells:
         return outcome
     by_path = {store.folder(cell.key).path: cell for cell in cells}
-    with Progress(len(cells)) as progress, terminated():
+    with Progress(len(cells), experiment.rows) as progress, terminated():
 
         def show(folder: Folder, running: bool) -> None:
             if running:
-                progress.start(folder, by_path[folder.path])
+                cell = by_path[folder.path]
+                progress.start(folder, cell)
+                named = {"experiment": experiment.name, "row": progress.labels.get(cell.key, "")}
+                if read_json(folder.path / NAMED) != named:
+                    with suppress(OSError):  # the worker says what is wrong with the disk
+                        write_json(folder.path / NAMED, named)
             follow(folder, running)
 
         scheduler = make_scheduler(store, show, len(cells))
         for cell in cells:
             scheduler.add(cell)
-        for end in as_completed(scheduler, progress.update):
-            progress.end(end)
-            outcome.add(end)
+        seeds = 0
+        for end in itertools.chain([None], as_completed(scheduler, progress.update)):
+            if end:
+                progress.end(end)
+                outcome.add(end)
+            if scheduler.busy and (now := whole_seeds(experiment, outcome.states)) > seeds:
+                seeds = now
+                on_seeds(seeds, progress.print)
     return outcome
+
+
+def whole_seeds(experiment: Experiment, ended: Collection[str]) -> int:
+    """How many of the first seeds have ended in all their rows."""
+    waiting = {cell.seed for key, cell in experiment.cells.items() if key not in ended}
+    return next((n for n, seed in enumerate(experiment.seeds) if seed in waiting), len(experiment.seeds))
 
 
 def as_completed(scheduler: Scheduler, between: Callable[[], Any] = lambda: None) -> Iterator[CellEnd]:
@@ -130,5 +152,5 @@ def format_outcome(outcome: Outcome, folder: Path) -> str:
     """What `run` prints at its end: cells without a result and why, counts, where the report is."""
     counts = ", ".join(f"{n:.0f} {state}" for state, n in outcome.counts().items() if n)
     lines = [f"{outcome.states[key]} {key}: {reason}" for key, reason in outcome.reasons.items()]
-    last = f"{counts} ({len(outcome.computed)} computed now); the report is {folder / 'table.md'}"
+    last = f"{counts} ({len(outcome.computed)} computed now); the report is {folder / 'index.html'}"
     return "\n".join([*lines[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else []), last])

@@ -150,7 +150,7 @@ class Scheduler:
             state, reason = "interrupted", "it was asked to stop"
         elif code == UNAVAILABLE:
             state, reason = "open", f"{_last_line(folder)}; the same command tries it again"
-            heartbeat.note_crash(folder, reason)
+            heartbeat.note_open(folder, reason)
         else:
             state, reason = "crashed", hung or _reason(folder, code)
             heartbeat.note_crash(folder, reason)

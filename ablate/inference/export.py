@@ -8,21 +8,30 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ablate import __version__
+from ablate.checkpoints import edm as edm_format
 from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, write_json
+from ablate.inference import card
 from ablate.inference.model import LADDER, Model, find, load
 from ablate.ingredients.levels import Karras
 from ablate.runs.assess import schedules
 from ablate.runs.store import Store, describe
 
+EDM_FILE = "edm_state_dict.pt"
 
-def export(store: Store, key: str, out: Path, diffusers: bool = False) -> Path:
+
+def export(
+    store: Store, key: str, out: Path, diffusers: bool = False, edm: bool = False, license: str = card.LICENSE
+) -> Path:
     """Write a finished cell's averaged weights, and all you need to sample from them, into folder `out`.
 
-    The files `model.safetensors` and `config.json` are read by `ablate.inference.model.load_export`; with `diffusers`
-    also `model_index.json`, `unet/` and `scheduler/`, which `ConsistencyModelPipeline.from_pretrained` reads.
+    The files `model.safetensors` and `config.json` are read by `ablate.load`, as `README.md` shows; with `diffusers`
+    also `model_index.json`, `unet/` and `scheduler/`, which `ConsistencyModelPipeline.from_pretrained` reads; with
+    `edm` also `edm_state_dict.pt`, which an EDMPrecond loads.
 
     Raises:
         SpecError: no such cell, a recipe that the pipeline would sample differently, or a folder that cannot be
@@ -31,6 +40,7 @@ def export(store: Store, key: str, out: Path, diffusers: bool = False) -> Path:
     folder = find(store, key)
     model = load(store, folder.key)
     converted = pipeline(model) if diffusers else None  # may raise, so before anything is written
+    foreign = edm_state_dict(model) if edm else None
     try:
         out.mkdir(parents=True, exist_ok=True)
         with atomic_write(out / "model.safetensors") as temporary:
@@ -40,9 +50,48 @@ def export(store: Store, key: str, out: Path, diffusers: bool = False) -> Path:
             shutil.copytree(folder.code, out / folder.code.name, dirs_exist_ok=True)
         if converted is not None:
             converted.save_pretrained(out)
+        if foreign is not None:
+            with atomic_write(out / EDM_FILE) as temporary:
+                torch.save(foreign, temporary)
+        with atomic_write(out / "README.md") as temporary:
+            text = card.write(model, store.record(folder.key), readme(model, out.resolve()), license)
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise SpecError(f"--out {out}: {(error.strerror or str(error)).lower()}") from None
     return out
+
+
+def readme(model: Model, folder: Path) -> str:
+    """The content of an export's `README.md`; its code works from any folder."""
+    shape, classes, levels = ", ".join(map(str, model.shape)), model.f.classes, schedules(model.cell)[-1][1:]
+    options = f", sigmas={levels}" if levels else ""
+    options += f", classes=[0, {classes - 1}]" if classes else ""
+    return f"""# Consistency model {model.cell.key}
+
+Written by ablate {__version__}. Install that, then run this:
+
+```python
+import ablate
+from torchvision.utils import save_image
+
+model = ablate.load({str(folder)!r})  # this folder: change the path if you move it
+images = model.sample(16{options})  # (16, {shape}), about -1 to 1; steps: {1 + len(levels)}
+save_image(images.clamp(-1, 1) / 2 + 0.5, "samples.png", nrow=4)
+```
+
+`config.json` has every field of the training, `model.safetensors` the averaged weights. If there is a folder
+`own_code/`, loading the model runs the code in it.
+"""
+
+
+def edm_state_dict(model: Model) -> dict[str, torch.Tensor]:
+    """The weights as the state dict of an EDMPrecond; SpecError if EDM has no such network."""
+    try:
+        return edm_format.state_dict(
+            model.f.recipe, model.shape, model.f.classes, dict(model.f.network.state_dict())
+        )
+    except SpecError as error:
+        raise SpecError(f"--format edm-state-dict: {error}") from None
 
 
 def exported_config(model: Model) -> dict[str, Any]:
@@ -118,7 +167,8 @@ def pipeline(model: Model) -> Any:
     require_supported(recipe, model.shape)
     library: Any = import_module("diffusers")
     inner: Any = model.f.network.model
-    unet = library.UNet2DModel.from_config(dict(inner.config), sample_size=model.shape[1])
+    shift = int(recipe.embedding.endpoint)
+    unet = library.UNet2DModel.from_config(dict(inner.config), sample_size=model.shape[1], freq_shift=shift)
     unet.load_state_dict(inner.state_dict())
     return library.ConsistencyModelPipeline(unet=unet.eval(), scheduler=scheduler(recipe))
 

@@ -84,7 +84,7 @@ class TwoStepFid:
 
     def __init__(self, model: Model, n: int, cache: Path, device: str = "cpu"):
         e = model.cell.profile.evaluation
-        images = datasets.load(model.cell.profile.data, device)
+        images = datasets.load(model.cell.profile.data, device, cache)
         if images.fingerprint != model.cell.fingerprint:
             raise SpecError(f"cell {model.cell.key}: its images have changed since it was trained")
         self.model, self.n, self.cache, self.device, self.batch = model, n, cache, device, e.batch

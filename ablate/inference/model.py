@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ablate.core import code
 from ablate.core.errors import SpecError, nearest
 from ablate.core.files import read_json
+from ablate.data.archives import shown
 from ablate.evaluation.evaluate import to_uint8
 from ablate.planning.cells import Cell
 from ablate.planning.planner import image_shape
@@ -33,14 +35,28 @@ class Model:
     f: Denoiser
     shape: tuple[int, int, int]
 
-    def sample(self, n: int, sigmas: Sequence[float] = (), seed: int = 0) -> torch.Tensor:
+    def sample(
+        self, n: int, sigmas: Sequence[float] = (), seed: int = 0, classes: Sequence[int] = ()
+    ) -> torch.Tensor:
         """n images (n, C, H, W) in about [-1, 1].
 
         Args:
             sigmas: noise levels after sigma_max, descending; none for one step, (0.821,) for the paper's two steps.
+            classes: the classes of the images, in turn, if the network was trained with labels; by default all.
+        Raises:
+            SpecError: the network has no such class.
         """
-        levels = self.cell.recipe.levels
-        return generate(self.f, self.shape, n, [levels.sigma_max, *sigmas], levels.sigma_min, seed)
+        self._check(classes)
+        levels, device = self.cell.recipe.levels, str(next(self.f.network.parameters()).device)
+        sigmas = [levels.sigma_max, *sigmas]
+        return generate(self.f, self.shape, n, sigmas, levels.sigma_min, seed, device=device, classes=classes)
+
+    def _check(self, classes: Sequence[int]) -> None:
+        known = self.f.classes
+        if classes and not known:
+            raise SpecError(f"classes {_listed(classes)}: this cell was trained without profile.data.labels")
+        if wrong := [c for c in classes if not 0 <= c < known]:
+            raise SpecError(f"classes {_listed(classes)}: no class {wrong[0]}; there are 0 to {known - 1}")
 
 
 def find(store: Store, key: str) -> Folder:
@@ -119,16 +135,38 @@ def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) 
     return Model(cell, Denoiser(cell.recipe, network, classes).for_sampling(), shape)
 
 
-def draw(store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path) -> Path:
-    """Sample n images from a finished cell into one PNG.
+def draw(
+    store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path, classes: Sequence[int] = ()
+) -> Path:
+    """Sample n images from a finished cell, into one enlarged PNG or into a folder of single images of the true size.
 
+    Args:
+        out: a file if it ends like one of an image, else a folder, which must be new or empty.
     Raises:
-        SpecError: no such cell, or a file that cannot be written.
+        SpecError: no such cell or class, or a file or folder that cannot be written.
     """
-    images = to_uint8(load(store, key).sample(n, sigmas, seed))
+    grid = out.suffix.lower() in Image.registered_extensions()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_grid(images, out)
-    except (OSError, ValueError) as error:  # no permission, or a suffix that is not an image format
-        raise SpecError(f"--out {out}: {error}") from None
+        if not grid and out.is_dir() and (there := sorted(file.name for file in out.iterdir())):
+            raise SpecError(f"--out {out}: {shown(there[0])} is in this folder; name a new or an empty one")
+        images = to_uint8(load(store, key).sample(n, sigmas, seed, classes))
+        (out.parent if grid else out).mkdir(parents=True, exist_ok=True)
+        if grid:
+            save_grid(images, out)
+        else:
+            _save_each(images, out)
+    except OSError as error:
+        raise SpecError(f"--out {out}: {(error.strerror or str(error)).lower()}") from None
     return out
+
+
+def _save_each(images: torch.Tensor, folder: Path) -> None:
+    """Save uint8 images (n, C, H, W) as 0000.png, 0001.png and so on, one pixel for each of theirs."""
+    digits = max(4, len(str(len(images) - 1)))
+    for i, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
+        pixels = image[..., 0] if image.shape[-1] == 1 else image
+        Image.fromarray(pixels).save(folder / f"{i:0{digits}}.png")
+
+
+def _listed(classes: Sequence[int]) -> str:
+    return ",".join(map(str, classes))

@@ -1,10 +1,11 @@
-"""Whether the formulas of a recipe are defined for a profile: checked at planning, without torch."""
+"""Whether a recipe can be trained with a profile: its formulas are defined, and the weights that it reads fit."""
 
 from __future__ import annotations
 
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
+from ablate.data import datasets
 
 
 def check(recipe: Recipe, profile: Profile) -> None:
@@ -17,3 +18,15 @@ def check(recipe: Recipe, profile: Profile) -> None:
     if middle and (steps != sorted(steps, reverse=True) or (low is not None and middle[-1] <= low)):
         law = f"levels must descend from at most sigma_max={top} to above sigma_min={low}"
         raise SpecError(f"profile.evaluation.sigma_mid: {list(middle)}: {law}")
+
+
+def require(recipe: Recipe, profile: Profile | None, shape: tuple[int, int, int]) -> None:
+    """Raise a SpecError about files that an option reads at planning, not in the worker.
+
+    Args:
+        profile: None if its images are not at hand; weights are then not compared with the network.
+    """
+    for part in recipe.parts().values():
+        part.require()
+    if profile and recipe.init_from.reads_files:
+        recipe.init_from.fits(recipe.parts(), shape, datasets.classes(profile.data))

@@ -55,19 +55,16 @@ class Experiment:
 
 
 def listing(experiment: Experiment) -> dict[str, Any]:
-    """`--dry-run --json`: rows with their keys, cells with their recipes, totals."""
+    """`--dry-run --json`: rows with their recipes and a key for each seed, totals."""
     rows = [
         {"row": r.label, "section": r.section, "changed": dict(r.changed), "keys": list(r.keys)}
+        | {"recipe": r.recipe.flat()}
         for r in experiment.rows
     ]
-    cells = [{"key": c.key, "seed": c.seed, "recipe": c.recipe.flat()} for c in experiment.cells.values()]
-    profile = experiment.profile
-    total = {
-        "cells": len(cells),
-        "images": len(cells) * profile.steps * profile.batch,
-        "steps": profile.steps,
-    }
-    return {"name": experiment.name, "profile": profile.name, "rows": rows, "cells": cells, **total}
+    profile, cells = experiment.profile, len(experiment.cells)
+    total = {"cells": cells, "images": cells * profile.steps * profile.batch, "steps": profile.steps}
+    seeds = list(experiment.seeds)
+    return {"name": experiment.name, "profile": profile.name, "seeds": seeds, "rows": rows, **total}
 
 
 def overview(experiment: Experiment) -> str:

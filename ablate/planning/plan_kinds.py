@@ -52,7 +52,9 @@ def _format_overrides(overrides: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping):
             rest = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
             return f"{value.get('name')}({rest})" if rest else str(value.get("name"))
-        return f"{value:g}" if isinstance(value, float) else text_of(value) or str(value)
+        if isinstance(value, float):  # shortened only where this is still the value, so that labels differ
+            return short if float(short := f"{value:g}") == value else repr(float(value))
+        return text_of(value) or str(value)
 
     return ", ".join(f"{k}={format_value(v)}" for k, v in overrides.items())
 
@@ -88,6 +90,8 @@ def _label(value: Any, path: str) -> str:
     label = "" if value is None else text_of(value) or str(value)
     if not is_one_line(label):
         raise SpecError(f"{path}: {value!r}: a label is one line without control characters")
+    if value is not None and not any(c.isprintable() and not c.isspace() for c in label):
+        raise SpecError(f"{path}: {value!r}: a label has something to see; without `label` the row gets one")
     return label
 
 

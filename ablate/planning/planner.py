@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ from ablate.planning import claims, domain, unreached
 from ablate.planning.cells import Cell, Row
 from ablate.planning.experiment import Experiment, Origin
 from ablate.planning.plan_kinds import KINDS, Draft
-from ablate.planning.recorded import images
+from ablate.planning.recorded import Recorded, recorded_images
 
 
 class Seeds(Section):
@@ -57,15 +57,6 @@ class File(Section):
     claims: list[dict[str, Any]] = []
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A profile as recorded cells have it, to plan where its images are not at hand."""
-
-    profile: Profile
-    fingerprint: str
-    shape: tuple[int, int, int]
-
-
 def load(
     path: str | Path,
     profile: str | None = None,
@@ -73,6 +64,7 @@ def load(
     seeds: Sequence[int] | None = None,
     recorded: Recorded | None = None,
     runs: Path | None = None,
+    records: Path | None = None,
 ) -> Experiment:
     """Plan the experiment file at `path`.
 
@@ -81,7 +73,7 @@ def load(
         overrides: dotted `--set` values; those under `profile.` change the profile.
         seeds: replace the file's seeds.
         recorded: replaces the profile and what is read from its images.
-        runs: the cells that say which images they had, for commands that only read: needed if these are gone.
+        runs, records: a folder of cells and a records file that say which images they had, if these are not here.
     Raises:
         SpecError: all errors of the file together, each with path, value and nearest right word.
     """
@@ -89,7 +81,8 @@ def load(
     content = _validated(yaml_files.mapping(yaml_files.read(file), str(file)), file)
     try:
         recipes.load_plugins(content.imports, file)
-        return Planner(file, content, profile, dict(overrides or {}), seeds, recorded, runs).experiment()
+        planner = Planner(file, content, profile, dict(overrides or {}), seeds, recorded, runs, records)
+        return planner.experiment()
     except SpecError as error:
         raise error.under(str(file)) from None
 
@@ -122,6 +115,20 @@ def _validated(content: dict[str, Any], file: Path) -> File:
     return validated
 
 
+def _tell_apart(rows: list[Row]) -> list[str]:
+    """Number the rows that have another row's label but not its cells; of rows in a `list`, the problems instead."""
+    problems, known = dict[str, None](), dict[str, Sequence[str]]()
+    for i, row in enumerate(rows):
+        label, n = row.label, 1
+        while known.setdefault(label, row.keys) != row.keys:
+            n += 1
+            label = f"{row.label} ({n})"
+        if n > 1 and row.section == "list":
+            problems[f"row {row.label!r}: two rows that differ have this label; give each its own"] = None
+        rows[i] = replace(row, label=label)
+    return [*problems]
+
+
 def _seed_problems(seeds: Sequence[int], path: str) -> list[str]:
     problems = [] if seeds else [f"{path}: needs at least one seed"]
     problems += [f"{path}: {s}: a seed is at least 0 and below 2^31" for s in seeds if not 0 <= s < 2**31]
@@ -142,6 +149,7 @@ class Planner:
         seeds: Sequence[int] | None,
         recorded: Recorded | None = None,
         runs: Path | None = None,
+        records: Path | None = None,
     ):
         self.file, self.content, self.default_base = file, content, content.base
         self.problems, self.notes = Problems(), list[str]()
@@ -163,10 +171,11 @@ class Planner:
         self.problems.add(*_seed_problems(self.seeds, "--seeds"))
         with self.problems:
             evaluate.check(self.profile.evaluation.extractor)
-        recorded = self.recorded = recorded or (self._recorded(runs) if runs else None)
+        if not recorded and (runs or records):
+            recorded = recorded_images(self.profile, runs, records, self.notes)
         if recorded:
             self.profile = recorded.profile
-        self.shape = recorded.shape if recorded else image_shape(self.profile)
+        self.recorded, self.shape = recorded, recorded.shape if recorded else image_shape(self.profile)
         self.known_specs: dict[str, Specs] = {}
 
     def experiment(self) -> Experiment:
@@ -181,21 +190,11 @@ class Planner:
         for draft in drafts:
             with self.problems:
                 self.add_row(draft, planned, fingerprint)
+        self.problems.add(*_tell_apart(planned.rows))
         self.problems.check()
         planned.notes += unreached.notes(planned.rows, self.profile)
         self._check_claims(planned)
         return planned
-
-    def _recorded(self, runs: Path) -> Recorded:
-        """The profile's images as they are or, if they cannot be read, as cells in `runs` recorded them."""
-        try:
-            shape = image_shape(self.profile)
-            return Recorded(self.profile, datasets.fingerprint(self.profile.data), shape)
-        except SpecError as error:
-            if (found := images(self.profile.data, runs)) is None:
-                raise
-            self.notes.append(f"{error.problems[0]}: the cells trained on images {found[0]} are shown")
-            return Recorded(self.profile, *found)
 
     def fingerprint(self) -> str:
         """The fingerprint of the images."""
@@ -243,8 +242,7 @@ class Planner:
         try:
             recipe = recipes.build(specs).for_images(self.shape)
             domain.check(recipe, self.profile)
-            for part in recipe.parts().values():  # report missing weights now, not in the worker
-                part.require()
+            domain.require(recipe, None if self.recorded else self.profile, self.shape)
             return recipe
         except SpecError as error:
             raise error.under(f"row {label!r}") from None
@@ -313,9 +311,12 @@ def adapted(specs: Specs, profile: Profile) -> Specs:
             problems.add(f"profile: adapt.{key}: no option has this field")
     problems.check()
     options = {k: v for k, v in adapt.items() if "." not in k}
-    specs = recipes.overlay(specs, options)
-    fields = {k: v for k, v in adapt.items() if "." in k and k.split(".", 1)[1] in _fields(specs, k)}
-    return recipes.overlay(specs, fields)
+    try:
+        specs = recipes.overlay(specs, options)
+        fields = {k: v for k, v in adapt.items() if "." in k and k.split(".", 1)[1] in _fields(specs, k)}
+        return recipes.overlay(specs, fields)
+    except SpecError as error:
+        raise error.under("profile: adapt") from None
 
 
 def _fields(specs: Specs, key: str) -> Mapping[str, Any]:

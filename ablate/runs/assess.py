@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from safetensors.torch import save_file
 from ablate.core.files import atomic_write
 from ablate.data.datasets import Images
 from ablate.evaluation import evaluate
+from ablate.evaluation.evaluate import Extractor, Reference
 from ablate.evaluation.metrics import METRICS
 from ablate.planning.cells import Cell
 from ablate.runs.failures import outside_recipe
-from ablate.runs.store import Folder, Store
+from ablate.runs.store import REAL, Folder, Store
 from ablate.training.denoiser import Denoiser
 from ablate.training.sampling import generate
 from ablate.training.trainer import Trainer
@@ -38,26 +40,64 @@ def assess(
         Diverged: a sample is not finite.
     """
     e, seen = cell.profile.evaluation, trainer.k * cell.profile.batch
-    cache, device = Store(folder.path.parent).cache, trainer.device
-    with outside_recipe():
-        extractor = evaluate.extractor(e.extractor, images, cache)
-        reference = evaluate.reference(images, e.samples)
-    record: dict[str, Any] = {name: [] for name in METRICS}
-    metrics: dict[str, float] = {}
+    record, metrics = blank(), dict[str, float]()
+    by = Ruled.of(cell, images, Store(folder.path.parent).cache, trainer.device)
+    print(f"{by.extractor.label}: {by.extractor.origin}")
+    save_grid(images.train[: e.grid], folder.samples / REAL)
     for sigmas in schedules(cell):
         check_stop()
         x, nfe = samples(cell, trainer, sigmas), len(sigmas)
         save_grid(x[: e.grid], folder.samples / f"images_{seen:09d}_{nfe}step.png")
-        with outside_recipe():
-            measured = evaluate.measure(x, reference, extractor, cache, device)
-        for name, entry in evaluate.entries(nfe, sigmas, measured, extractor, reference).items():
-            record[name].append(entry.model_dump(exclude_none=True))
-            metrics[f"{name}_{nfe}step"] = entry.value
+        for name, entry in by.entries(x, sigmas).items():
+            record[name].append(entry)
+            metrics[f"{name}_{nfe}step"] = entry["value"]
     folder.append(trainer.k, seen, metrics)
-    with outside_recipe():
-        real = evaluate.of_real_images(images, e.samples, extractor, cache, device)
-    real_fid = {name: real[name] for name in METRICS} | {"n": real.n, "halves": real.metrics["fid"]["halves"]}
-    return record | {"floor": real_fid | {"extractor": extractor.label, "reference": reference.label}}
+    return record | {"floor": by.floor(), "provenance": {"extractor": by.extractor.origin or None}}
+
+
+def blank() -> dict[str, Any]:
+    """No entries of any metric."""
+    return {name: [] for name in METRICS}
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """What samples are measured with: an extractor, and n real images as reference."""
+
+    images: Images
+    extractor: Extractor
+    reference: Reference
+    n: int
+    cache: Path
+    device: str
+
+    @classmethod
+    def of(
+        cls, cell: Cell, images: Images, cache: Path, device: str, name: str = "", n: int | None = None
+    ) -> Ruled:
+        """As the cell's profile says, unless `name` and `n` say otherwise."""
+        e = cell.profile.evaluation
+        n = n or e.samples
+        with outside_recipe():
+            extractor = evaluate.extractor(name or e.extractor, images, cache)
+            return cls(images, extractor, evaluate.reference(images, n), n, cache, device)
+
+    def entries(self, x: torch.Tensor, sigmas: list[float]) -> dict[str, dict[str, Any]]:
+        """The record's entry of every metric, of samples x at levels `sigmas`."""
+        with outside_recipe():
+            measured = evaluate.measure(x, self.reference, self.extractor, self.cache, self.device)
+        found = evaluate.entries(len(sigmas), sigmas, measured, self.extractor, self.reference)
+        return {name: entry.model_dump(exclude_none=True) for name, entry in found.items()}
+
+    def floor(self) -> dict[str, Any]:
+        """The record's FID of real images."""
+        with outside_recipe():
+            real = evaluate.of_real_images(self.images, self.n, self.extractor, self.cache, self.device)
+        values = {name: real[name] for name in METRICS} | {
+            "n": real.n,
+            "halves": real.metrics["fid"]["halves"],
+        }
+        return values | {"extractor": self.extractor.label, "reference": self.reference.label}
 
 
 def samples(cell: Cell, trainer: Trainer, sigmas: list[float]) -> torch.Tensor:

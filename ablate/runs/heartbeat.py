@@ -102,27 +102,37 @@ def last(folder: Folder) -> dict[str, Any]:
 def running_elsewhere(folder: Folder) -> bool:
     """Whether a worker on another machine computes the cell; file locks may not work across a shared disk."""
     beat = last(folder)
-    recent = time.time() - beat.get("time", 0) < STALE_S
-    return beat.get("state") == "running" and recent and beat.get("host") != socket.gethostname()
+    return beating(beat) and beat.get("host") != socket.gethostname()
 
 
 def state(folder: Folder) -> str:
     """The state of a cell without a record.
 
     Returns:
-        `waiting`, `running`, `interrupted`, `crashed`, or `stale` (its worker died without a reason on record).
+        `running`, `crashed`, `stopped` (on request, or with the run that computed it), or `open` (nothing was computed,
+        or this machine lacks something).
     """
-    beat = last(folder)
-    if beat.get("state") in ("interrupted", "crashed"):
-        return str(beat["state"])
     if folder.held() or running_elsewhere(folder):
         return "running"
-    return "stale" if beat.get("state") == "running" else "waiting"
+    said = last(folder).get("state")
+    return "crashed" if said == "crashed" else "stopped" if said in ("interrupted", "running") else "open"
+
+
+def beating(beat: dict[str, Any]) -> bool:
+    """Whether a heartbeat is of a worker that runs now, as far as its age says."""
+    return beat.get("state") == "running" and time.time() - beat.get("time", 0) < STALE_S
 
 
 def crash_count(folder: Folder) -> int:
     """How often workers of the cell crashed."""
     return int(last(folder).get("crashes", 0))
+
+
+def note_open(folder: Folder, reason: str) -> None:
+    """Record in state.json what the machine lacked; the next run tries again."""
+    beat = {**last(folder), "state": "open", "reason": reason, "time": time.time()}
+    with suppress(OSError):
+        write_json(folder.state, beat)
 
 
 def note_crash(folder: Folder, reason: str) -> None:

@@ -43,7 +43,10 @@ class RealFid(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Where the numbers come from. `ranks`: the number of processes; `compiled`: whether torch.compile was used."""
+    """Where the numbers come from. `ranks`: the number of processes; `compiled`: whether torch.compile was used.
+
+    extractor: where the weights that FIDs are measured with come from. images: where they were during training.
+    """
 
     model_config = STRICT
     commit: str | None = None
@@ -54,6 +57,8 @@ class Provenance(BaseModel):
     ranks: int | None = None
     compiled: bool | None = None
     data: str | None = None
+    images: str | None = None
+    extractor: str | None = None
 
 
 class _Record(BaseModel):

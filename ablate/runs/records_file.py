@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
 from ablate.core.section import explain
+from ablate.evaluation import ruler
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs.record import RESULTS, Record
@@ -65,6 +66,8 @@ def _line(experiment: Experiment, store: Store, key: str) -> str:
     config = read_json(store.folder(key).config) or describe(experiment.cells[key])
     profile = config["profile"]
     config["profile"] = {**profile, "data": _portable(profile["data"])}
+    if ruler.named((by := profile["evaluation"])["extractor"]):
+        config["profile"]["evaluation"] = {**by, "extractor": Path(by["extractor"]).name}
     parts = {"config": config, "record": record}
     lean = {
         n: {k: v for k, v in p.items() if k != "recipe"} for n, p in parts.items()

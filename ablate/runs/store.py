@@ -16,7 +16,7 @@ from typing import Any
 import filelock
 
 from ablate.config.profile import Profile
-from ablate.config.recipe import Recipe, build, load_plugins
+from ablate.config.recipe import load_plugins, rebuild
 from ablate.core import code
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, checksum, read_json, write_json
@@ -24,6 +24,8 @@ from ablate.core.lazy import torch
 from ablate.planning.cells import Cell
 
 FORMAT = 1
+REAL = "real.png"  # of a cell's samples: images that it was trained on
+NAMED = "named.json"  # of a cell: the experiment and the row that it was last started for
 CODE = "own_code"  # a folder of a cell and of an export: see `ablate.core.code`
 
 
@@ -45,6 +47,12 @@ class Folder:
     def key(self) -> str:
         """The cell's key."""
         return self.path.name
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the cell has a record; one that cannot be read, which a full disk leaves, is none."""
+        record = read_json(self.record)
+        return isinstance(record, dict) and record.get("key") == self.key
 
     def lock(self) -> filelock.FileLock:
         """The lock of the process that computes the cell; the kernel releases it when that process dies."""
@@ -167,7 +175,7 @@ class Store:
         folder = self.folder(cell.key)
         folder.samples.mkdir(parents=True, exist_ok=True)
         before = read_json(folder.config)
-        if not before or not (folder.record.exists() or folder.held()):
+        if not before or not (folder.recorded or folder.held()):
             config = {**(before or {}), **describe(cell)}
             if config != before:
                 write_json(folder.config, config)
@@ -206,7 +214,7 @@ def complete(folder: Folder, cell: Cell, shape: Sequence[int]) -> None:
 def assemble(config: dict[str, Any]) -> Cell:
     """Rebuild the cell of a config from `describe`, whose options are registered already."""
     profile = Profile.model_validate_json(json.dumps(config["profile"]), strict=True)
-    recipe: Recipe = build(config["specs"])
+    recipe = rebuild(config["specs"])
     return Cell(
         config["key"], recipe, profile, config["seed"], config["fingerprint"], tuple(config["imports"])
     )

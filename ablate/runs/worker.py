@@ -19,14 +19,14 @@ from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.hardware import processor, use
 from ablate.data import datasets
+from ablate.data.kept import tenths
 from ablate.planning.cells import Cell
-from ablate.planning.planner import image_shape
 from ablate.runs import failures, heartbeat
 from ablate.runs.assess import Diverged, save_model
 from ablate.runs.heartbeat import Heartbeat
 from ablate.runs.loop import Interrupted, OnStep, Run
 from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, UNAVAILABLE, blank
-from ablate.runs.store import Folder, complete, describe, restore
+from ablate.runs.store import Folder, Store, complete, describe, restore
 from ablate.training import distributed
 from ablate.training.distributed import ALONE, Ranks
 from ablate.training.trainer import Trainer
@@ -47,7 +47,7 @@ def work(path: str, device: str, threads: int, ranks: int = 1) -> None:
     try:
         with folder.lock().acquire(timeout=0):
             (folder.path / "pid").write_text(str(os.getpid()))
-            if folder.record.exists() or heartbeat.running_elsewhere(folder):  # another process was faster
+            if folder.recorded or heartbeat.running_elsewhere(folder):  # another process was faster
                 sys.exit(BUSY)
             if ranks > 1:
                 _write_record(folder, lambda: _compute_on_ranks(folder, device, threads, ranks, stop))
@@ -172,21 +172,21 @@ def compute(
         Interrupted: `stop` became non-empty; a checkpoint was written.
         SpecError: the images, the code or the files that the cell depends on are not those that its key names.
     """
-    with failures.outside_recipe():
-        images = datasets.load(cell.profile.data, device)
+    with failures.outside_recipe(Interrupted):
+        images = _images(cell, folder, device, stop or [])
     _require_named_by_key(cell, images.fingerprint)
-    if (planned := image_shape(cell.profile)) != images.shape:
-        raise SpecError(f"profile.data: planned for images {planned}, but they are {images.shape}")
     ranks.on_first_rank(lambda: complete(folder, cell, images.shape))
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device, ranks)
     run = Run(cell, folder, trainer, images, stop if stop is not None else [], on_step)
     record = blank(describe(cell), "finished")
     used = {"device": _device(device), "threads": torch.get_num_threads(), "ranks": ranks.size}
-    used |= {"compiled": cell.profile.compile}
+    used |= {"compiled": cell.profile.compile, "images": images.place}
     record["provenance"] |= used | {"data": images.source}
     try:
         run.train()
-        record |= run.assess()
+        measured = run.assess()
+        record["provenance"] |= measured.pop("provenance")
+        record |= measured
         ranks.on_first_rank(lambda: save_model(trainer.average, folder.model))
     except Diverged as error:
         record |= {"state": "diverged", "reason": str(error)}
@@ -197,6 +197,19 @@ def compute(
         "wall_s": run.wall_s(),
         "parameters": parameters,
     }
+
+
+def _images(cell: Cell, folder: Folder, device: str, stop: list[int]) -> datasets.Images:
+    """The cell's images, from the cache if it has them, so that their files are not read again."""
+    say = tenths(print)
+
+    def on_images(done: int, total: int) -> None:
+        say(done, total)
+        if stop:
+            raise Interrupted
+
+    cache = Store(folder.path.parent).cache
+    return datasets.load(cell.profile.data, device, cache, cell.fingerprint, on_images)
 
 
 def _require_named_by_key(cell: Cell, fingerprint: str) -> None:

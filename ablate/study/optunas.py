@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
 from ablate.core.errors import Problems, SpecError, nearest
+from ablate.core.typed import shown
 from ablate.study import space as spaces
 from ablate.study.exhaustive import Exhaustive
 from ablate.study.journal import Journal, Snapshot
@@ -31,6 +32,13 @@ DEFAULTS = {"TPESampler": {"multivariate": False, "constant_liar": True}}
 NESTED = {"base_sampler": SAMPLERS, "wrapped_pruner": PRUNERS}
 EXHAUSTIVE = ("GridSampler", "BruteForceSampler")
 MOST_REHEARSED = 128
+PLAIN: dict[str, tuple[Any, str]] = {  # types of arguments that a file can have, and their names for messages
+    "bool": (bool, "true or false"),
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": (str, "text"),
+    "None": (type(None), "nothing"),
+}
 SCHEMES = ("sqlite", "postgresql", "mysql")
 
 
@@ -99,9 +107,13 @@ def _read(
     name = name_of(spec)
     if name not in known:
         raise SpecError(f"{path}: no class {name!r}; {nearest(name, known)}")
-    accepted = set(inspect.signature(known[name].__init__).parameters) - {"self"}
+    parameters = inspect.signature(known[name].__init__).parameters
+    accepted = set(parameters) - {"self"}
     if unknown := [k for k in given if k not in accepted]:
         raise SpecError(f"{path}.{unknown[0]}: {name} has no such argument; {nearest(unknown[0], accepted)}")
+    for key, value in given.items():  # Optuna takes 'no' for true
+        if key != "seed" and (needed := _needed(str(parameters[key].annotation), value)):
+            raise SpecError(f"{path}.{key}: needs {needed}, not {shown(value)}")
     if given.get("seed") is None:
         given.pop("seed", None)
     else:
@@ -111,6 +123,16 @@ def _read(
         kind, inner = _read(f"{path}.{key}", given[key], NESTED[key], more)
         arguments[key] = inner if kind.__name__ in EXHAUSTIVE else _built(f"{path}.{key}", kind, inner)
     return known[name], arguments
+
+
+def _needed(annotation: str, value: Any) -> str:
+    """What an argument of this type needs, such as `int | None`, if `value` is something else; else empty."""
+    names = annotation.split(" | ")
+    if not PLAIN.keys() >= {*names} or (isinstance(value, bool) and "bool" in names):
+        return ""
+    if not isinstance(value, bool) and any(isinstance(value, PLAIN[name][0]) for name in names):
+        return ""
+    return " or ".join(PLAIN[name][1] for name in names if name != "None")
 
 
 def _seed(value: Any, name: str, offset: int, path: str) -> int:

@@ -19,6 +19,7 @@ from ablate.config.recipe import Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.section import FileName, Section, read
+from ablate.core.typed import shown
 from ablate.planning import unreached
 from ablate.planning.cells import Cell, Row
 from ablate.planning.experiment import Experiment
@@ -127,6 +128,24 @@ class Plan:
         self._add_row(planned, "base", self.content.base, {})
         return planned
 
+    def ends(self) -> Experiment:
+        """The base recipe, and the recipes at the ends of each range, as an experiment.
+
+        Raises:
+            SpecError: every end whose recipe is invalid.
+        """
+        planned, problems = self.around(), Problems()
+        planned.notes = self.experiment.notes
+        for name, ends in space.ends(self.space).items():
+            for value in ends:
+                with problems:
+                    try:
+                        self._add_row(planned, "study", f"{name}={shown(value)}", {name: value})
+                    except SpecError as error:
+                        raise error.under(f"search.{name}: {value!r}") from None
+        problems.check()
+        return planned
+
     def _empty_experiment(self) -> Experiment:
         e = self.experiment
         return Experiment(e.name, e.file, e.summary, e.profile, e.seeds)
@@ -231,7 +250,7 @@ def _planned(
     pruning = content.pruner if plan.prunes else None
     optunas.rehearse(content.sampler, pruning, distributions, len(objective), content.rungs)
     plan.experiment.notes += unreached.notes([plan.base], planner.profile)
-    _check_ends(plan)
+    plan.ends()
     return plan
 
 
@@ -242,16 +261,3 @@ def _objective(value: str | list[str], most: int, problems: Problems) -> tuple[s
     if not names or len(set(names)) < len(names):
         problems.add(f"objective: {names}: one or more of {', '.join(known)}, each once")
     return tuple(names)
-
-
-def _check_ends(plan: Plan) -> None:
-    """Build the recipes at the ends of every range, to report invalid values before the search."""
-    problems = Problems()
-    for name, ends in space.ends(plan.space).items():
-        for value in ends:
-            with problems:
-                try:
-                    plan._add_row(plan._empty_experiment(), "study", "base", {name: value})
-                except SpecError as error:
-                    raise error.under(f"search.{name}: {value!r}") from None
-    problems.check()

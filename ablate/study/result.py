@@ -1,9 +1,10 @@
-"""reports/<study>/: the table of trials, Optuna's figures, and the best recipe as a file for `run`."""
+"""reports/<study>/: a page with the trials and Optuna's figures, and the best recipe as a file for `run`."""
 
 from __future__ import annotations
 
 import csv
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from ablate.core import yaml_files
 from ablate.core.files import atomic_write
 from ablate.core.formats import count
-from ablate.report import place, style
+from ablate.report import html, place, style
+from ablate.report.markdown import escape
+from ablate.report.markdown import table as written
 from ablate.study import optunas, space
 from ablate.study.plan import Plan
 from ablate.study.trials import REASON, counted, shortfall
@@ -52,7 +55,9 @@ def write(plan: Plan, study: optuna.Study, reports_dir: Path) -> Path:
         _text(folder / name, yaml_files.write(recipe(plan, objective, trial)))
     table = frame(plan, study, trials)
     _text(folder / "table.csv", table.to_csv(index=False))
-    _text(folder / "table.md", _page(plan, trials, best, table, drawn, list(recipes), shortfall(plan, study)))
+    page = _page(plan, trials, best, table, drawn, list(recipes), shortfall(plan, study))
+    _text(folder / "table.md", page)
+    _text(folder / "index.html", html.page(plan.content.name, page, folder))
     return folder
 
 
@@ -132,36 +137,69 @@ def _page(
 ) -> str:
     c, e = plan.content, plan.experiment
     ended = {s: sum(t.state.name.lower() == s for t in trials) for s in ("complete", "pruned", "fail")}
-    lines = [f"# {c.name}", "", *([c.summary, ""] if c.summary else [])]
-    lines += [
-        f"{len(trials)} of {c.trials} trials on {e.profile.name}, seeds {', '.join(map(str, e.seeds))}: "
-    ]
-    lines[-1] += ", ".join(f"{n} {s}" for s, n in ended.items() if n) + "."
-    lines += [f"Sampler {optunas.name_of(c.sampler)}, pruner {optunas.name_of(c.pruner)}.", ""]
-    if missing:
-        lines += [f"{'; '.join(missing)}.".capitalize(), ""]
-    for i, (name, trial) in enumerate(best.items()):
-        values = ", ".join(f"{k}={_short(v)}" for k, v in plan.params(trial).items())
-        lines.append(f"- Lowest {name}: {trial.values[i]:.4g} with {values} (trial {trial.number}).")
-        lines += [_against_base(plan, trials, trial, i)]
-    if recipes:
-        lines += ["", "As recipes: " + ", ".join(f"[{r}]({r})" for r in recipes) + "."]
-    lines += ["", *(f"![{Path(n).stem}]({n})" for n in drawn), ""]
+    counts = ", ".join(f"{n} {s}" for s, n in ended.items() if n)
+    seeds = ", ".join(map(str, e.seeds))
+    sampled = f"Sampler {optunas.name_of(c.sampler)}, pruner {optunas.name_of(c.pruner)}."
+    chosen = ", ".join(f"--set {name}={value}" for name, value in e.origin.overrides.items())
     order = [k for k in plan.objective if k in table]
     shown = table.sort_values(order[0], na_position="last", kind="stable") if order else table
-    return "\n".join(lines) + shown.to_markdown(index=False, floatfmt=".4g") + "\n"
+    cells = [
+        ["" if v != v or v is None else escape(_short(v)) for v in row]
+        for row in shown.to_numpy(dtype=object)
+    ]
+    first = [n for n in drawn if n.startswith(("history", "importance"))]
+    parts = [f"# {escape(c.name)}", _lead(plan, trials, best)]
+    parts += [f"{'; '.join(missing)}.".capitalize()] if missing else []
+    parts += [escape(c.summary)] if c.summary else []
+    on = f"{len(trials)} of {c.trials} trials on {escape(e.profile.name)}, seeds {seeds}"
+    chosen = f" With {escape(chosen)}." if chosen else ""
+    parts += [f"{on}: {counts or 'none has ended'}. {sampled}{chosen}"]
+    parts += ["As recipes: " + ", ".join(f"[{r}]({r})" for r in recipes) + "."] if recipes else []
+    parts += ["## Trials", written([escape(str(k)) for k in shown.columns], cells, left=2)] if cells else []
+    parts += (
+        ["## Figures", *(f"![{Path(n).stem}]({n})" for n in sorted(drawn, key=lambda n: n not in first))]
+        if drawn
+        else []
+    )
+    words = ["python", "-m", "ablate", "study", os.path.relpath(plan.planner.file)]
+    words += [] if e.origin.own else ["--profile", e.origin.profile or e.profile.name]
+    words += [word for name, value in e.origin.overrides.items() for word in ("--set", f"{name}={value}")]
+    parts += [
+        "## How to continue",
+        "The same command goes on with the trials that are here; `--trials` is how many the study has in all:",
+        f"```bash\n{shlex.join(words)} --trials {max(c.trials, len(trials)) + 10}\n```",
+    ]
+    if recipes:
+        parts += [
+            f"`base: {recipes[0]}` in an experiment file starts from the best trial. Repeat it over seeds first."
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _lead(plan: Plan, trials: list[FrozenTrial], best: dict[str, FrozenTrial]) -> str:
+    """The best trial in a sentence, and how it compares with the base recipe."""
+    if not best:
+        return f"No trial is complete, of {count(len(trials), 'trial')}."
+    found = []
+    for i, (name, trial) in enumerate(best.items()):
+        values = ", ".join(f"{k}={_short(v)}" for k, v in plan.params(trial).items())
+        found.append(
+            f"The lowest {escape(name)} is {trial.values[i]:.4g}, with {escape(values)} (trial {trial.number}). "
+            f"{_against_base(plan, trials, trial, i)}"
+        )
+    return "\n\n".join(found)
 
 
 def _against_base(plan: Plan, trials: list[FrozenTrial], best: FrozenTrial, i: int) -> str:
     """A sentence that compares the best trial with the base recipe; single trials show no significance."""
-    own = plan.at_base()
+    own, base = plan.at_base(), escape(str(plan.content.base))
     same = [t for t in trials if t.state == TrialState.COMPLETE and own and t.params == own]
     if not same:
-        return f"  The values of {plan.content.base} are not among the complete trials."
+        return f"The values of {base} are not among the complete trials."
     there, here = same[0].values[i], best.values[i]
     if same[0].number == best.number:
-        return f"  These are the values of {plan.content.base}: nothing that was tried is better."
-    return f"  {plan.content.base} itself has {there:.4g} (trial {same[0].number}), {there / here:.2f} times as much."
+        return f"These are the values of {base}: nothing that was tried is better."
+    return f"{base} itself has {there:.4g} (trial {same[0].number}), {there / here:.2f} times as much."
 
 
 def _short(value: Any) -> str:

@@ -166,8 +166,12 @@ def _consume(
             progress.start(folder, plan.experiment.cells[folder.key])
         follow(folder, running)
 
+    def begin(row: Row, cells: list[Cell]) -> None:
+        progress.name(row.label, row.keys)
+        on_trial(row, cells)
+
     scheduler = make_scheduler(store, show, cells)
-    trials = Trials(plan, study, store, scheduler, on_trial)
+    trials = Trials(plan, study, store, scheduler, begin)
     try:
         while True:
             while scheduler.has_capacity and trials.needs_more():

@@ -146,3 +146,15 @@ def test_a_page_lists_all_that_an_option_can_answer():
     asked = {base for axis in AXES.values() for base in axis.base.__mro__[:-1]}
     names = {n for base in asked for n in {**vars(base)} if not n.startswith("__")}
     assert not {name for name in names if f"`{name}`" not in page}
+
+
+@pytest.mark.parametrize("name", ["", "my metric", "a=b", ".a", "a\nb", "a/b"])
+def test_an_option_has_a_name_that_can_be_typed(name):
+    @dataclass(frozen=True)
+    class Odd:
+        def __call__(self):
+            return None
+
+    with pytest.raises(ValueError, match="an option's name is"):
+        AXES["metric"](name)(Odd)
+    assert name not in AXES["metric"].options

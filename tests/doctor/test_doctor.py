@@ -271,6 +271,41 @@ def test_doctor_prints_json_and_exits_with_1_where_a_recipe_fails(file):
     assert [(r["recipe"], r["defect"]) for r in rows if not r["ok"]] == [("wrong", "D8")]
 
 
+@pytest.mark.parametrize(
+    ("searched", "failing"),
+    [
+        ({"metric.c": {"low": 0.01, "high": 1.0}}, set()),
+        ({"input_precond": ["cm", "unscaled"]}, {"input_precond='unscaled'"}),
+        ({"optimizer.lr": {"low": 1e-4, "high": 1e-3}, "teacher": ["none", "adaptive"]}, set()),
+    ],
+)
+def test_doctor_checks_a_study_at_the_ends_of_its_ranges(file, searched, failing):
+    content = {"name": "search", "imports": ["unscaled_option"], "set": SMALL, "search": searched}
+    (file.parent / "study.yaml").write_text(yaml_files.write(content))
+    done = call("doctor", "study.yaml", "--json", cwd=file.parent)
+    rows = json.loads(done.stdout)
+    assert done.returncode == int(bool(failing)), done.stderr
+    assert {r["recipe"] for r in rows if not r["ok"] and r["verdict"] == "failed"} == failing
+    examined = {r["recipe"] for r in rows}
+    assert "ict" in examined
+    assert all(any(e.startswith(name) for e in examined) for name in searched)
+
+
+@pytest.mark.parametrize(
+    ("searched", "message"),
+    [
+        ({"metric.c": {"low": -1.0, "high": 1.0}}, "search.metric.c: -1.0"),
+        ({"metrc.c": {"low": 0.1, "high": 1.0}}, "did you mean 'metric"),
+        ({"teacher": ["none", "adaptve"]}, "did you mean 'adaptive'"),
+    ],
+)
+def test_doctor_says_what_is_wrong_with_a_study(tmp_path, searched, message):
+    (tmp_path / "study.yaml").write_text(yaml_files.write({"name": "search", "search": searched}))
+    done = call("doctor", "study.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 def test_run_stops_at_a_failing_check(file):
     done = call("run", file.name, cwd=file.parent)
     assert done.returncode == 2

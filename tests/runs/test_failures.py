@@ -92,6 +92,18 @@ def test_the_machines_failures_leave_cells_open_and_the_recipes_own_is_a_result(
     assert len(again["computed"]) == 4
 
 
+def test_a_cell_whose_record_was_cut_off_is_computed_again(tmp_path, warmed):
+    place = warmed(tmp_path)
+    (place / "one.yaml").write_text("name: one\nplan: [{list: [{label: a}]}]\n")
+    (key,) = json.loads(call("run", "one.yaml", *SMALL, "--json", cwd=place).stdout)["states"]
+    record = place / "runs" / key / "record.json"
+    whole = json.loads(record.read_text())
+    record.write_text(record.read_text()[:200])
+    again = json.loads(call("run", "one.yaml", *SMALL, "--json", cwd=place).stdout)
+    assert (again["states"], again["computed"]) == ({key: "finished"}, [key])
+    assert json.loads(record.read_text())["fid"] == whole["fid"]
+
+
 MACHINE = [
     FileNotFoundError(errno.ENOENT, "No such file or directory", "vgg.pt"),
     PermissionError(errno.EACCES, "Permission denied", "/data"),

@@ -14,8 +14,25 @@ from PIL import Image
 from ablate.cli.computation import Computation
 from ablate.core.errors import SpecError
 from ablate.planning import planner
+from ablate.planning.cells import Cell
 from ablate.runs import worker
-from ablate.runs.store import Store
+from ablate.runs.store import Store, restore
+
+
+@pytest.mark.parametrize(
+    "change", ["{embedding: positional}", "{network: ddpmpp, embedding: positional}", "{metric.c: 1}"]
+)
+def test_a_cell_keeps_its_key_in_the_worker(change, tmp_path):
+    """A default may be a whole number where the field takes any: a key tells 1 from 1.0."""
+    (tmp_path / "it.yaml").write_text(
+        f"name: it\nseeds: [0]\nplan: [{{list: [{{label: a, set: {change}}}]}}]\n"
+    )
+    (cell,) = planner.load(tmp_path / "it.yaml").cells.values()
+    folder = Store(tmp_path / "runs").prepare(cell)
+    found = restore(json.loads(folder.config.read_text()))
+    assert found.recipe == cell.recipe
+    assert Cell.of(found.recipe, found.profile, found.seed, found.fingerprint).key == cell.key
+
 
 FILE = """
 name: own

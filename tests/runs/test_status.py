@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 from typer.testing import CliRunner
 
 from ablate.cli import app
@@ -30,23 +33,23 @@ def by_key(place):
 
 def test_every_state_is_told(place):
     experiment, store = place
-    finished, diverged, crashed, waiting = experiment.cells.values()
+    finished, diverged, crashed, untouched = experiment.cells.values()
     for cell, state in ((finished, "finished"), (diverged, "diverged")):
         record = blank(describe(cell), state, None if state == "finished" else "not finite")
         record |= {"images": 160, "fid": [{"nfe": 1, "value": 3.5}] if state == "finished" else []}
         write_json(store.prepare(cell).record, record)
     heartbeat.note_crash(store.prepare(crashed), "signal 9")
     found = by_key(place)
-    assert [found[c.key]["state"] for c in (finished, diverged, crashed, waiting)] == [
+    assert [found[c.key]["state"] for c in (finished, diverged, crashed, untouched)] == [
         "finished",
         "diverged",
         "crashed",
-        "waiting",
+        "open",
     ]
     assert (found[finished.key]["step"], found[finished.key]["fid"]) == (10, {"1": 3.5})
     assert (found[crashed.key]["reason"], found[diverged.key]["reason"]) == ("signal 9", "not finite")
     assert status.totals(list(found.values())) == {
-        "states": {"finished": 1, "diverged": 1, "crashed": 1, "waiting": 1},
+        "states": {"finished": 1, "diverged": 1, "crashed": 1, "open": 1},
         "eta_s": None,
     }
 
@@ -71,7 +74,7 @@ def test_it_writes_nothing_and_speaks_json(tmp_path):
     (tmp_path / "some.yaml").write_text(FILE)
     arguments = ["status", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "runs")]
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
-    assert told["states"] == {"waiting": 4}
+    assert told["states"] == {"open": 4}
     shown = CliRunner().invoke(app, arguments).stdout
     assert all(c["key"] in shown for c in told["cells"])
     assert not (tmp_path / "runs").exists()
@@ -83,8 +86,62 @@ def test_many_cells_are_read_quickly_and_what_runs_stands_first(tmp_path):
     heartbeat.note_crash(store.prepare(list(experiment.cells.values())[-1]), "signal 9")
     found = status.cells(experiment, store.path)
     assert len(found) == 600
-    assert "560 cells are not shown" in status.table("some", found).caption
+    assert "560 cells are not shown" in str(status.table("some", found).caption)
     assert status.table("some", found).row_count == 40
+
+
+def test_what_a_stopped_run_leaves_is_stopped_and_what_the_machine_lacked_is_open(place):
+    experiment, store = place
+    asked, killed, lacking, begun = map(store.prepare, experiment.cells.values())
+    with pytest.raises(KeyboardInterrupt), Heartbeat(asked):
+        raise KeyboardInterrupt
+    write_json(killed.state, {"state": "running", "time": 0, "step": 5})
+    heartbeat.note_open(lacking, "no weights")
+    assert begun.config.exists()  # prepared, never started
+    found = by_key(place)
+    states = [found[folder.key]["state"] for folder in (asked, killed, lacking, begun)]
+    assert states == ["stopped", "stopped", "open", "open"]
+    assert (found[lacking.key]["reason"], heartbeat.crash_count(lacking)) == ("no weights", 0)
+
+
+def test_the_phase_of_a_running_cell_is_known_from_its_first_heartbeat(place):
+    experiment, store = place
+    cell = next(iter(experiment.cells.values()))
+    folder, steps = store.prepare(cell), cell.profile.steps
+
+    def seen(heart, step):
+        heart.at(step, step * 16)
+        heart._write("running")
+        return by_key(place)[cell.key]["phase"]
+
+    with folder.lock().acquire():
+        assert by_key(place)[cell.key]["phase"] == "starting"
+        with Heartbeat(folder) as heart:
+            assert [seen(heart, step) for step in (0, 1, steps - 1, steps)] == [
+                "data",
+                "training",
+                "training",
+                "measuring",
+            ]
+    assert by_key(place)[cell.key]["phase"] is None
+
+
+@pytest.mark.parametrize("label", ["word " * 30, "x" * 300, "😀" * 60, "[red]a[/]", "metric.c=0.03"])
+def test_80_columns_are_enough_for_any_label(place, label):
+    experiment, store = place
+    write_json(store.prepare(next(iter(experiment.cells.values()))).state, {"state": "running", "time": 0})
+    found = [
+        c | {"row": label, "fid": {"1": 1234.567, "2": 1000.123}}
+        for c in status.cells(experiment, store.path)
+    ]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(status.table(label, found))
+    shown = console.export_text()
+    assert max(map(cell_len, shown.splitlines())) <= 80
+    assert all(c["key"] in shown for c in found)
+    assert "stopped" in shown
+    assert "1235, 1000" in shown
+    assert label.replace(" ", "") in "".join(shown.split()).replace("...", "") or len(label) > 20
 
 
 def test_a_runs_directory_that_is_none_is_told(tmp_path):

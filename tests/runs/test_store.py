@@ -69,16 +69,17 @@ def test_a_torn_line_of_metrics_is_passed_over_and_a_repeated_step_counts_once(c
     assert folder.last()["metrics"]["loss"] == 2.0
 
 
-def test_a_record_of_another_cell_or_half_a_record_is_none(cell, tmp_path):
+@pytest.mark.parametrize("left", [b"", b'{"key": ', b"[]", b"null", b'{"key": "other"}', b"\xff\xfe\0"])
+def test_a_record_that_cannot_be_read_is_none(cell, tmp_path, left):
     store = Store(tmp_path / "runs")
     folder = store.prepare(cell)
-    assert store.record(cell.key) is None
-    folder.record.write_text('{"key": "other"}')
-    assert store.record(cell.key) is None
-    folder.record.write_text('{"key": ')
-    assert store.record(cell.key) is None
+    assert (store.record(cell.key), folder.recorded) == (None, False)
+    folder.record.write_bytes(left)
+    assert (store.record(cell.key), folder.recorded) == (None, False)
+    folder.config.unlink()
+    assert store.prepare(cell).config.exists()
     write_json(folder.record, {"key": cell.key})
-    assert store.record(cell.key) == {"key": cell.key}
+    assert (store.record(cell.key), folder.recorded) == ({"key": cell.key}, True)
 
 
 def test_a_directory_that_can_not_be_made_is_told(tmp_path):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import matplotlib
 import optuna
@@ -193,13 +196,53 @@ def test_the_report_has_figures_a_table_and_a_recipe_that_runs(place):
         folder = result.write(plan, study, place / "reports")
         assert matplotlib.rcParams["text.usetex"]
     names = {"history.png", "importance.png", "contour.png", "slice.png", "parallel.png"}
-    assert {p.name for p in folder.iterdir()} == names | {"table.md", "table.csv", "best.yaml", "of.json"}
+    assert {p.name for p in folder.iterdir()} == names | {
+        "table.md",
+        "index.html",
+        "table.csv",
+        "best.yaml",
+        "of.json",
+    }
     best = ablate.load_recipe(folder / "best.yaml")
     assert best.metric.c == study.best_params["metric.c"]
     assert best.noise.p_mean == study.best_params["noise.p_mean"]
     text = (folder / "table.md").read_text()
     assert "12 of 12 trials" in text
     assert "times as much" in text or "nothing that was tried is better" in text
+    parts = text.split("\n\n")
+    assert parts[1].startswith(f"The lowest fid_1step is {study.best_value:.4g}, with metric.c=")
+    assert [part[3:] for part in parts if part.startswith("## ")] == ["Trials", "Figures", "How to continue"]
+    assert {part[2:9] for part in parts if part.startswith("![")} >= {"history", "importa"}
+    assert parts.index("## Figures") + 2 >= next(i for i, p in enumerate(parts) if p.startswith("![history"))
+    page = (folder / "index.html").read_text()
+    assert page.count("<tr>") == 1 + 12
+    assert page.count("data:image/png;base64,") == len(names)
+    (command,) = (line for line in text.splitlines() if line.startswith("python -m ablate study "))
+    assert Path(shlex.split(command)[4]).resolve() == place / "some.yaml"
+
+
+@pytest.mark.parametrize(
+    ("objective", "states", "words"),
+    [
+        ("", dict.fromkeys(range(40), "failed"), ["No trial is complete, of 3 trials."]),
+        ("", {1: "diverged"}, ["The lowest fid_1step is "]),
+        ("objective: [fid_1step, fid_2step]\n", {}, ["The lowest fid_1step is ", "The lowest fid_2step is "]),
+    ],
+)
+def test_the_page_of_any_study_begins_with_a_sentence(place, objective, states, words):
+    plan, study, _ = search(place, FILE + objective, Instant(states=states), trials=3)
+    folder = result.write(plan, study, place / "reports")
+    parts = (folder / "table.md").read_text().split("\n\n")
+    assert [part[: len(word)] for part, word in zip(parts[1:], words, strict=False)] == words
+    assert not re.search(r"\b(nan|None)\b", "".join(parts))
+    assert "<h1" in (folder / "index.html").read_text()
+
+
+def test_what_the_command_line_set_is_on_the_page(place):
+    plan, study, _ = search(place, trials=2, **{"optimizer.lr": 0.002})
+    text = (result.write(plan, study, place / "reports") / "table.md").read_text()
+    assert "With --set optimizer.lr=0.002." in text
+    assert "some.yaml --set optimizer.lr=0.002 --trials 12\n" in text
 
 
 def test_a_recipe_of_a_study_makes_the_same_cell(place):

@@ -18,6 +18,13 @@ from safetensors import SafetensorError
 from ablate.core.errors import SpecError
 from ablate.core.typed import LONGEST
 
+WRITERS = (
+    "inline_container",
+    "PytorchStreamWriter",
+    "IoError",
+    "I/O error",
+)  # in messages of torch and safetensors
+
 
 def typed_path(text: str | Path, where: str) -> Path:
     """A path as the user typed it, with `~` and `~user` replaced by that home.
@@ -63,9 +70,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except (RuntimeError, SafetensorError) as error:  # how torch and safetensors report a full disk
-        if shutil.disk_usage(path.parent).free < 2**20:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    except (
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # how torch and safetensors report what they cannot write
+        full = shutil.disk_usage(path.parent).free < 2**20
+        if full or any(
+            word in str(error) for word in WRITERS
+        ):  # the latter: a quota, or a limit of file sizes
+            number = errno.ENOSPC if full else errno.EDQUOT
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

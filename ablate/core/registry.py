@@ -138,6 +138,10 @@ class Axis:
             known = self.options.get(name)
             if known and (known.__module__, known.__qualname__) != (option.__module__, option.__qualname__):
                 raise ValueError(f"{self.name}.{name} is registered already, by {known.__module__}")
+            try:
+                json.dumps([d for d in configurable(option).values() if d is not dataclasses.MISSING])
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"{self.name}.{name}: a field's default is no plain value: {error}") from None
             option.axis, option.name = self.name, name  # type: ignore[attr-defined]
             self._complete(option)
             self.options[name] = option

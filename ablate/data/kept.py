@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -154,13 +155,14 @@ def _write(place: Path, encoded: Encoded, on_images: OnImages) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def tenths(say: Callable[[str], Any]) -> OnImages:
-    """Progress as a line whenever another tenth of the images is decoded."""
-    said = 0
+def tenths(say: Callable[[str], Any], patience_s: float = 2.0) -> OnImages:
+    """Progress as a line whenever another tenth is decoded; none of what takes less than `patience_s` altogether."""
+    said, began = 0, time.monotonic()
 
     def on_images(done: int, total: int) -> None:
         nonlocal said
-        if (share := 10 * done // total) > said:
+        share = 10 * done // total
+        if share > said and time.monotonic() - began >= patience_s:
             said = share
             say(f"decoded {done:,} of {total:,} images")
 

@@ -16,6 +16,7 @@ from ablate.core.registry import AXES, depends_on, values
 from ablate.data.datasets import Images
 from ablate.ingredients.network import Network
 from ablate.networks import Dropout
+from ablate.networks.layers import Encoding
 from ablate.training.trainer import Trainer
 
 LARGEST = 5_000_000  # most parameters of a network that is examined at its own size
@@ -39,7 +40,7 @@ class Small(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], embedding: Any, dropout: float):
         super().__init__()
-        self.embedding, self.dropout = embedding, Dropout(dropout)
+        self.embedding, self.dropout = Encoding(embedding), Dropout(dropout)
         width = embedding(torch.zeros(1)).shape[1]
         self.first, self.last = (nn.Conv2d(a, b, 3, padding=1) for a, b in ((shape[0], 4), (4, shape[0])))
         self.condition = nn.Linear(width, 4)

@@ -161,7 +161,7 @@ def _hash(parts: list[Any]) -> str:
 
 
 def trained(recipe: Recipe, bench: Bench) -> State:
-    """The outcome of steps spread over the schedule: weights of network, teacher and average, samples, GPU modes."""
+    """The outcome of steps over the schedule: weights of network, teacher and average, names, samples, GPU modes."""
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
     kept = matmul.allow_tf32, convolution.allow_tf32
     try:
@@ -175,7 +175,8 @@ def trained(recipe: Recipe, bench: Bench) -> State:
         matmul.allow_tf32, convolution.allow_tf32 = kept
     functions = (trainer.f, trainer.teacher, trainer.average)
     sampled = trainer.average(noise(2, *bench.shape), torch.tensor([0.1, 2.0], dtype=torch.float64))
-    return _hash([flags, sampled, *(p for f in functions for p in f.network.parameters())])
+    stored = _shapes(trainer.f.network)
+    return _hash([flags, sampled, *stored, *(p for f in functions for p in f.network.parameters())])
 
 
 def passed(recipe: Recipe, shape: tuple[int, int, int]) -> State:

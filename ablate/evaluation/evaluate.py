@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import ValidationError
 
+from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.lazy import torch
 from ablate.data.datasets import Images
@@ -150,10 +152,15 @@ def entries(
         "reference": against.label,
         "sigmas": [float(s) for s in sigmas],
     }
-    return {
-        name: Entry(nfe=nfe, n=measured.n, weights="ema", **how, **fields)
-        for name, fields in measured.metrics.items()
-    }
+    found = {}
+    for name, fields in measured.metrics.items():
+        try:
+            found[name] = Entry(nfe=nfe, n=measured.n, weights="ema", **how, **fields)
+        except (ValidationError, TypeError) as error:  # TypeError: not a mapping, or it sets what is set here
+            raise SpecError(
+                f"metric {name!r} returned {fields!r:.80}: {' '.join(str(error).split())[:200]}"
+            ) from None
+    return found
 
 
 def _hash(x: torch.Tensor) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ablate.core.errors import SpecError
 from ablate.data import datasets, kept, sources
 from ablate.planning.cells import Cell
 
@@ -17,14 +18,12 @@ from ablate.planning.cells import Cell
 def decode(cells: Iterable[Cell], cache: Path) -> None:
     """Decode the images of cells unless the cache has them; without a terminal, show a line for every tenth.
 
-    Raises:
-        SpecError: they are missing or damaged.
-        OSError: the disk has no room for them.
+    What stands in the way stops the cells' workers too, and they say of which cells.
     """
     known = {cell.fingerprint: cell.profile.data for cell in cells}
     for mark, spec in known.items():
         if sources.find(spec).kept and not kept.folder(cache, mark).exists():
-            with ExitStack() as shown:
+            with suppress(SpecError, OSError), ExitStack() as shown:
                 datasets.decode(spec, cache, mark, _bar(shown))
 
 

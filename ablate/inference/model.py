@@ -66,7 +66,7 @@ def find(store: Store, key: str) -> Folder:
         SpecError: no such cell, more than one, or one without weights.
     """
     keys = store.keys()
-    matches = [k for k in keys if k.startswith(key)]
+    matches = [k for k in keys if key and k.startswith(key)]
     if not matches:
         reason = nearest(key, keys) if keys else "there are no cells"
         raise SpecError(f"no cell {key!r} in {store.path}: {reason}")
@@ -90,9 +90,12 @@ def load(store: Store, key: str, device: str = "cpu") -> Model:
     folder = find(store, key)
     config = read_json(folder.config)
     with code.kept(folder.code):
-        cell = restore(config)
-        # cells of older versions do not have the shape of an image
-        shape = _shape(config["image_shape"]) if "image_shape" in config else image_shape(cell.profile)
+        try:
+            cell = restore(config)
+            # cells of older versions do not have the shape of an image
+            shape = _shape(config["image_shape"]) if "image_shape" in config else image_shape(cell.profile)
+        except (LookupError, TypeError) as error:  # cut off by a full disk, or edited
+            raise SpecError(f"{folder.config}: not the config of a cell: {error!r:.100}") from None
         return _model(cell, shape, folder.model, device)
 
 

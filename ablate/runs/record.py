@@ -27,7 +27,7 @@ RESULTS = "finished", "diverged"  # states of a record that has a result
 # this machine lacks something that the cell needs
 BUSY, INTERRUPTED, NO_DISK, UNAVAILABLE = 75, 130, 74, 69
 # errors of the disk, not of the cell: it is full or read-only, or the folder is gone
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 UNWRITABLE = FULL | {errno.ENOENT, errno.EACCES, errno.EIO}
 
 

@@ -172,7 +172,7 @@ def compute(
         Interrupted: `stop` became non-empty; a checkpoint was written.
         SpecError: the images, the code or the files that the cell depends on are not those that its key names.
     """
-    with failures.outside_recipe(Interrupted):
+    with failures.outside_recipe(Interrupted, SpecError):
         images = _images(cell, folder, device, stop or [])
     _require_named_by_key(cell, images.fingerprint)
     ranks.on_first_rank(lambda: complete(folder, cell, images.shape))

@@ -112,7 +112,7 @@ def _read(
     if unknown := [k for k in given if k not in accepted]:
         raise SpecError(f"{path}.{unknown[0]}: {name} has no such argument; {nearest(unknown[0], accepted)}")
     for key, value in given.items():  # Optuna takes 'no' for true
-        if key != "seed" and (needed := _needed(str(parameters[key].annotation), value)):
+        if key != "seed" and (needed := _needed(parameters[key].annotation, value)):
             raise SpecError(f"{path}.{key}: needs {needed}, not {shown(value)}")
     if given.get("seed") is None:
         given.pop("seed", None)
@@ -125,9 +125,9 @@ def _read(
     return known[name], arguments
 
 
-def _needed(annotation: str, value: Any) -> str:
+def _needed(annotation: Any, value: Any) -> str:
     """What an argument of this type needs, such as `int | None`, if `value` is something else; else empty."""
-    names = annotation.split(" | ")
+    names = getattr(annotation, "__name__", str(annotation)).split(" | ")
     if not PLAIN.keys() >= {*names} or (isinstance(value, bool) and "bool" in names):
         return ""
     if not isinstance(value, bool) and any(isinstance(value, PLAIN[name][0]) for name in names):

@@ -100,6 +100,37 @@ def test_a_number_is_refused_with_the_word_that_was_typed(word, place):
         planned(place, f"noise.p_mean={word}")
 
 
+@pytest.mark.parametrize("word", ["1_0", "\u0663", "0-3", "1e1", "+1", "", ",", "0x1"])
+def test_seeds_are_whole_numbers_as_people_write_them(word, place):
+    done = call("run", "one.yaml", "--dry-run", "--seeds", word, cwd=place)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, "--seeds" in line, "needs whole numbers" in line) == (2, True, True)
+
+
+def test_a_wrong_value_is_said_where_it_was_typed(place):
+    for pair in (
+        "profile.batch=x",
+        "profile.data.holdout=0",
+        "profile.evaluation.nfe=[1]",
+        "profile.adapt=3",
+    ):
+        with pytest.raises(SpecError, match=f"--set: {pair.split('=')[0]}: "):
+            planned(place, pair)
+    with pytest.raises(SpecError, match="profile: adapt: x: no such axis"):
+        planned(place, "profile.adapt.x=1")
+    assert planned(place, "profile.adapt.metric.c=0.2").rows[0].recipe.metric.c == 0.2
+
+
+def test_a_dry_run_as_json_shows_every_recipe(place):
+    pairs = ["metric.c=0.25", "noise.p_mean=-0.5", "teacher=adaptive"]
+    sets = [word for pair in pairs for word in ("--set", pair)]
+    done = call("run", "one.yaml", "--dry-run", "--json", "--seeds", "3,4", *sets, cwd=place)
+    found = json.loads(done.stdout)
+    (row,) = found["rows"]
+    assert (found["seeds"], len(row["keys"]), found["cells"]) == ([3, 4], 2, 2)
+    assert [row["recipe"][k] for k in ("metric.c", "noise.p_mean", "teacher")] == [0.25, -0.5, "adaptive"]
+
+
 @pytest.mark.parametrize("word", ["yes", "on", "1", "y", "'true'", "No"])
 def test_a_truth_value_is_true_or_false(word, place):
     with pytest.raises(SpecError, match=f"flip: '{word.strip(chr(39))}': needs true or false"):

@@ -6,10 +6,11 @@ import pwd
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from ablate.config.profile import Data, placed
 from ablate.core.errors import SpecError
-from ablate.core.files import typed_path
+from ablate.core.files import atomic_write, typed_path
 from ablate.data import datasets
 from ablate.ingredients import lpips
 from ablate.ingredients.init_from import File, Run
@@ -92,3 +93,24 @@ def test_a_home_is_asked_for_only_where_it_is_needed(homeless, monkeypatch):
     assert "HOME" in environment()  # MLflow cannot be imported without one
     monkeypatch.setenv("HOME", "/somewhere")
     assert "HOME" not in environment()
+
+
+def _refuse(text, kind):
+    raise kind(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("[enforce fail at inline_container.cc:671] . unexpected pos 40576 vs 40470", RuntimeError),
+        ("PytorchStreamWriter failed writing file data/3: file write failed", RuntimeError),
+        ("Error while serializing: I/O error: File too large (os error 27)", SafetensorError),
+    ],
+)
+def test_what_a_quota_refuses_is_the_disks_failure(text, kind, tmp_path):
+    with pytest.raises(OSError, match="quota") as caught, atomic_write(tmp_path / "weights.pt"):
+        _refuse(text, kind)
+    assert caught.value.filename == str(tmp_path / "weights.pt")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(kind, match="shape"), atomic_write(tmp_path / "weights.pt"):
+        _refuse("shape of a tensor", kind)

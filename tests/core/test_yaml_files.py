@@ -59,6 +59,11 @@ def test_a_large_file_and_bytes_that_are_no_text(tmp_path):
             yaml_files.read(tmp_path / name)
 
 
+def test_a_device_without_an_end_is_too_large():
+    with pytest.raises(SpecError, match="at most"):
+        yaml_files.read("/dev/zero")
+
+
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(SpecError, match="directory"):
         yaml_files.read(tmp_path)

@@ -199,16 +199,18 @@ def test_only_some_images_are_decoded_ahead_of_those_that_are_written(monkeypatc
 
 def test_progress_is_told_by_tenths():
     lines: list[str] = []
-    on_images = kept.tenths(lines.append)
+    on_images = kept.tenths(lines.append, 0)
     for done in range(0, 1001, 30):
         on_images(min(done, 1000), 1000)
     on_images(1000, 1000)
     assert len(lines) == 10
     assert lines[-1] == "decoded 1,000 of 1,000 images"
+    kept.tenths(lines.append, 60)(5, 5)
+    assert len(lines) == 10
 
 
 def test_a_second_cell_trains_without_the_files_of_the_first(tmp_path, spec, cache, decodings):
-    fields = {"data.name": "folder", "data.path": spec.path, "data.device_mb": 1}
+    fields = {"data.name": "folder", "data.path": spec.path, "data.holdout": 8}
     fields |= {"images": 160, "evaluation.samples": 16}
     overrides = {f"profile.{k}": v for k, v in fields.items()} | {f"{k}": v for k, v in SMALL.items()}
     (tmp_path / "one.yaml").write_text("name: one\nseeds: [0, 1]\nplan: [{list: [{label: ict}]}]\n")

@@ -37,7 +37,7 @@ def moved(known, scale):
 
 def test_shipped_files_are_named_by_their_content_and_small():
     assert sum(file.stat().st_size for file in SHIPPED) < 4e6
-    assert len({ruler.header(file).shape for file in SHIPPED}) == len(SHIPPED) >= 3
+    assert len({ruler.header(file).shape for file in SHIPPED}) == len(SHIPPED) == 4
     for file in SHIPPED:
         assert ruler.read(file).label == file.stem == ruler.header(file).label
         assert "epochs by torch" in ruler.header(file).origin
@@ -173,13 +173,13 @@ def test_a_file_of_other_images_is_refused(known, digits, tmp_path):
 
 
 def test_features_of_another_processor_are_in_the_same_column(known, digits, tmp_path, monkeypatch):
-    """docs/rulers.md: with one file, features differ by about 1e-6 between instruction sets."""
+    """docs/rulers.md: with one file, features differ by up to 5e-5 between instruction sets, FIDs by 1e-6."""
     by = classifier.train(digits, tmp_path / "a")
     before = classifier.features
 
     def elsewhere(net, x):
         found = before(net, x)
-        return found * (1 + 1e-5 * torch.randn(found.shape, generator=torch.Generator().manual_seed(1)))
+        return found + 5e-5 * torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
 
     samples = noisy(digits.train[:300], 20)
     one = evaluate.extractor("classifier", digits, tmp_path / "a")

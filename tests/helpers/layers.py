@@ -38,6 +38,7 @@ OUTSIDE = {  # a library, and the only folder that imports it
     "optuna": "study",
     "ray": "execution",
     "submitit": "execution",
+    "datasets": "data",
     "huggingface_hub": "checkpoints",
 }
 

@@ -136,7 +136,7 @@ def test_every_shipped_experiment_plans(file):
         return
     if file.stem == "from_edm":
         with pytest.raises(
-            SpecError, match="'converted/edm-cifar10'.*`ablate convert CHECKPOINT --out FOLDER`"
+            SpecError, match=r"'converted/edm-cifar10'.*`ablate convert CHECKPOINT --out FOLDER`"
         ):
             planner.load(file)
         return

@@ -181,7 +181,7 @@ def test_an_evaluation_that_breaks_costs_no_training(part, tmp_path, monkeypatch
 
     monkeypatch.setattr(evaluate, part, breaks)
     if part != "extractor":
-        monkeypatch.setattr(evaluate, "extractor", lambda *_: None)
+        monkeypatch.setattr(evaluate, "extractor", lambda *_: evaluate.Extractor("any", "any", None, "64"))
     for earlier in ("reference", "measure", "entries"):
         if part == "of_real_images" or (part == "measure" and earlier == "reference"):
             monkeypatch.setattr(evaluate, earlier, lambda *_: {} if _ else None)

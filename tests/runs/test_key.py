@@ -157,6 +157,7 @@ def test_weights_that_are_replaced_after_planning_are_refused(place):
     weights = specs((3, 8, 8)).state_dict()
     save_file(weights, "start.safetensors")
     start = {"init_from": {"name": "file", "path": "start.safetensors"}}
+    start["network"] = planned()[0].recipe.specs()["network"]  # in every row, because the weights must fit
     cell = next(iter(planner.load("own.yaml", overrides=start).cells.values()))
     save_file({k: v + 1 for k, v in weights.items()}, "start.safetensors")
     with pytest.raises(SpecError, match="code or weights"):

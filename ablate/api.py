@@ -66,13 +66,13 @@ def load(
     """
     from ablate.core.errors import SpecError, nearest
     from ablate.inference import model
-    from ablate.runs.store import Store
+    from ablate.runs.store import Store, beginning
 
     store, text = Store(Path(runs)), str(key)
     if re.fullmatch("[0-9a-f]{32}", text) and not Path(key).exists():
         return _of_run(store, text, device, tracking_uri)
     keys = [] if isinstance(key, Path) or os.sep in text else store.keys()
-    if any(known.startswith(text) for known in keys):
+    if not text or beginning(keys, text):
         return model.load(store, text, device)
     if Path(key).is_dir():
         return model.load_export(key, device)

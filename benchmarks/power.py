@@ -13,18 +13,19 @@ import math
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 from support.command import parser
 
 from ablate.runs import records_file
 from ablate.statistics.effect import Effect, Sample, compare
 from ablate.statistics.significance import ALPHA, holm
+from ablate.statistics.spread import compare_spread
 
 REPORTS, PROFILE, FEWEST = "reports/cifar10-8px", "cifar10-8px", 10
 CLAIMS, TABLES, CHANGE = 10, 4000, 0.8
 SEEDS = (2, 3, 4, 6)
 STABLE = 0.09  # standard deviation of log FID below which a pool counts as stable
-TESTS = ("this test", "paired t", "z, spread known")
+TESTS = ("this test", "paired t", "moderated t", "z, spread known")
 
 
 def pools(reports: Path) -> list[np.ndarray]:
@@ -74,20 +75,43 @@ def judged(
     """Corrected p of every comparison by every test, and what the package says of each."""
     table = {(i, 1): {"": dict(enumerate(np.exp(row).tolist()))} for i, row in enumerate(rows)}
     found = [compare([(Sample(a, 1), Sample(b, 1))], table) for a, b in pairs]
-    p = {TESTS[0]: [e.p for e in found], TESTS[1]: [], TESTS[2]: []}
+    p = {TESTS[0]: [e.p for e in found], TESTS[1]: [], TESTS[2]: moderated(rows, pairs), TESTS[3]: []}
     for a, b in pairs:
         gaps = rows[a] - rows[b]
         error = math.hypot(spreads[a], spreads[b]) / math.sqrt(len(gaps))
         p[TESTS[1]].append(float(2 * stats.t.sf(abs(gaps.mean() / stats.sem(gaps)), len(gaps) - 1)))
-        p[TESTS[2]].append(float(2 * stats.norm.sf(abs(gaps.mean()) / error)))
+        p[TESTS[3]].append(float(2 * stats.norm.sf(abs(gaps.mean()) / error)))
     return {test: holm(values) for test, values in p.items()}, found
+
+
+def moderated(rows: list[np.ndarray], pairs: list[tuple[int, int]]) -> list[float]:
+    """p of limma's moderated t (Smyth 2004): each variance is shrunk towards a prior that is fitted to all of them."""
+    d = len(rows[0]) - 1
+    logs = np.log(np.maximum([row.var(ddof=1) for row in rows], 1e-12))
+    centred = logs - special.digamma(d / 2) + math.log(d / 2)
+    spread = centred.var(ddof=1) - special.polygamma(1, d / 2)
+    d0 = 1e6 if spread <= 1e-4 else 2 * optimize.brentq(lambda y: special.polygamma(1, y) - spread, 1e-3, 1e6)
+    s0 = math.exp(centred.mean() + special.digamma(d0 / 2) - math.log(d0 / 2))
+    shrunk = (d0 * s0 + d * np.exp(logs)) / (d0 + d)
+    found = []
+    for a, b in pairs:
+        error = math.sqrt((shrunk[a] + shrunk[b]) / (d + 1))
+        df = (d0 + d) * (shrunk[a] + shrunk[b]) ** 2 / (shrunk[a] ** 2 + shrunk[b] ** 2)
+        found.append(float(2 * stats.t.sf(abs(rows[a].mean() - rows[b].mean()) / error, df)))
+    return found
+
+
+def spreads_differ(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the F-test at 5 %, uncorrected, tells the spreads of two rows apart."""
+    found = compare_spread(*(dict(enumerate(np.exp(row).tolist())) for row in (a, b)))
+    return found is not None and 2 * min(found.less, found.greater) <= ALPHA
 
 
 def measured(pools: list[np.ndarray], n: int, tables: int) -> dict[str, dict[str, float]]:
     """Test -> share of tables with a false verdict, power, power between stable rows; coverage of the intervals."""
     simulation = Simulation(pools, n)
     hits = {test: dict.fromkeys(("disjoint", "base", "power", "stable"), 0.0) for test in TESTS}
-    stable, covered = 0, {"disjoint": 0, "base": 0}
+    stable, unlike, covered = 0, 0, {"disjoint": 0, "base": 0}
     against_base = [(i, 0) for i in range(1, CLAIMS + 1)]
     in_pairs = [(2 * i, 2 * i + 1) for i in range(CLAIMS)]
     for _ in range(tables):
@@ -96,6 +120,8 @@ def measured(pools: list[np.ndarray], n: int, tables: int) -> dict[str, dict[str
             ("base", simulation.base(), against_base),
         ):
             p, effects = judged(*drawn, pairs)
+            if kind == "disjoint":
+                unlike += sum(spreads_differ(drawn[0][a], drawn[0][b]) for a, b in pairs)
             covered[kind] += sum(e.low <= 1 <= e.high for e in effects)
             for test in TESTS:
                 hits[test][kind] += min(p[test]) <= ALPHA
@@ -109,6 +135,7 @@ def measured(pools: list[np.ndarray], n: int, tables: int) -> dict[str, dict[str
     for shares in hits.values():
         for key in shares:
             shares[key] /= stable if key == "stable" else tables
+    hits[TESTS[0]]["unlike"] = unlike / tables / CLAIMS
     for kind, times in covered.items():
         hits[TESTS[0]][f"covered {kind}"] = times / tables / CLAIMS
     return hits
@@ -125,15 +152,17 @@ def main(folder: Path, tables: int) -> None:
     spreads = ", ".join(f"{100 * pool.std(ddof=1):.0f} %" for pool in sorted(known, key=np.std))
     print(f"{len(known)} pools of {min(map(len, known))} to {max(map(len, known))} seeds; spread {spreads}\n")
     print(
-        "| seeds | test | false verdict, disjoint | base | -20 % found | between stable rows | 95 % intervals |"
+        "| seeds | test | false verdict, disjoint | base | -20 % found | between stable rows | 95 % intervals "
+        "| F-test of equal spreads |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---" * 8 + "|")
     tidy = list[tuple[int, str, float]]()
     for n in SEEDS:
         for test, got in measured(known, n, tables).items():
             cover = [f"{100 * got[key]:.1f} %" for key in ("covered disjoint", "covered base") if key in got]
             shares = [f"{100 * got[key]:.1f} %" for key in ("disjoint", "base", "power", "stable")]
-            print(f"| {n} | {test} | {' | '.join(shares)} | {' and '.join(cover)} |", flush=True)
+            unlike = f"{100 * got['unlike']:.1f} %" if "unlike" in got else ""
+            print(f"| {n} | {test} | {' | '.join(shares)} | {' and '.join(cover)} | {unlike} |", flush=True)
             tidy.append((n, test, got["stable"]))
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)

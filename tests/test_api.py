@@ -119,12 +119,14 @@ def test_a_run_without_a_store_is_one_line(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_readme_of_an_export_works_from_another_folder(store, key, tmp_path, monkeypatch):
+def test_the_readme_of_an_export_works_beside_it_wherever_that_is(store, key, tmp_path, monkeypatch):
     (tmp_path / "else where").mkdir()
     call("export", key, "--out", "a folder", cwd=tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "a folder" / "README.md").read_text(), re.DOTALL)
     assert len([line for line in code.splitlines() if line]) == 5
+    assert str(tmp_path) not in code
     shutil.rmtree(store.path)
+    shutil.move(tmp_path / "a folder", tmp_path / "else where")
     monkeypatch.chdir(tmp_path / "else where")
     shown = {}
     exec(code, shown)

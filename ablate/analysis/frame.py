@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ablate.evaluation.metrics import METRICS
+from ablate.evaluation.metrics import FACTS, METRICS, of_training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ablate.runs.store import Store
 
 Records = Mapping[str, dict[str, Any] | None]
-# values that differ in one of these were measured differently, and get separate columns
-FACTS = ("extractor", "n", "reference", "weights", "sigmas")
 CELL = ("index", "row", "section", "seed", "key", "state", "reason", "images", "wall_s", "parameters")
 
 
@@ -48,9 +46,9 @@ class Column:
         return f"FID {self.nfe} step{'s' if self.nfe > 1 else ''}" + (f" ({facts})" if facts else "")
 
 
-def records(experiment: Experiment, store: Store) -> dict[str, dict[str, Any] | None]:
-    """The record of every cell by key, None where it has none yet."""
-    return {key: store.record(key) for row in experiment.rows for key in row.keys}
+def records(experiment: Experiment, store: Store, extractor: str = "") -> dict[str, dict[str, Any] | None]:
+    """The record of every cell by key, with the entries that `chosen` leaves; None where it has none yet."""
+    return chosen({key: store.record(key) for row in experiment.rows for key in row.keys}, extractor)
 
 
 def chosen(known: Records, extractor: str = "") -> dict[str, dict[str, Any] | None]:
@@ -71,7 +69,7 @@ def _entries(record: dict[str, Any], extractor: str) -> dict[str, list[dict[str,
             }
             entries = [e for e in by if (e.get("n") or 0) == most[e["nfe"]]]
         else:
-            entries = [e for e in entries if not e.get("again")]
+            entries = of_training(record, metric)
         found[metric] = entries
     return found
 

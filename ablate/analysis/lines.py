@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.analysis.frame import Column
 from ablate.evaluation.metrics import METRICS
-from ablate.statistics.effect import floor, not_significant
+from ablate.statistics.effect import Table, floor, not_significant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def _stats(table: pd.DataFrame, metric: str) -> dict[tuple[int, int, str], Stat]
     return {key: Stat(mean, std, count, values[key]) for key, mean, std, count in by.itertuples(name=None)}
 
 
-def best(lines: Sequence[Line], column: Column) -> tuple[set[int], set[int]]:
+def best(lines: Sequence[Line], column: Column, table: Table) -> tuple[set[int], set[int]]:
     """Indices of lines with the lowest mean FID, and of those that are not significantly different from it.
 
     A line that lost a seed is left out. A line with a single seed is not among the second: no test is possible.
@@ -100,8 +100,7 @@ def best(lines: Sequence[Line], column: Column) -> tuple[set[int], set[int]]:
         return set(), set()
     first = min(measured, key=lambda i: measured[i].mean)
     lowest = measured[first].by_seed
-    table = {(i, 1): {"": stat.by_seed} for i, stat in measured.items()}
-    least = floor(table, [(1, 1.0)])
+    least = floor(table, [(column.nfe, 1.0)], column.unlike)
     others = {i: stat.by_seed for i, stat in measured.items() if stat.by_seed != lowest}
     return measured.keys() - others.keys(), {
         i for i, by_seed in others.items() if not_significant(by_seed, lowest, least)

@@ -32,7 +32,7 @@ class Results:
     @cached_property
     def records(self) -> Records:
         """The record of every cell by key, None where it has none yet."""
-        return frames.chosen(frames.records(self.experiment, self.store), self.extractor)
+        return frames.records(self.experiment, self.store, self.extractor)
 
     @cached_property
     def frame(self) -> pd.DataFrame:

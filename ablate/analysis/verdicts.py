@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ablate.planning.experiment import Experiment
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
-UNDECIDED, UNTESTED = "undecided", "not run"  # tested without an answer; no seed has all of its rows
+UNDECIDED, UNTESTED = "undecided", "not run"  # tested without an answer; a row has no result
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def scores(table: pd.DataFrame) -> Table:
 
 
 def versus(experiment: Experiment, table: Table, nfe: int = 1) -> list[Versus | None]:
-    """Every row against the row that it is a diff of, None where it has none or no seed has both."""
+    """Every row against the row that it is a diff of, None where it has none or a row has no result."""
     rows = experiment.rows
     found: dict[int, tuple[int, Effect, Spread | None]] = {}
     for i, base in enumerate(bases(rows, [row.recipe.flat() for row in rows])):

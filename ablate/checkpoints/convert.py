@@ -82,11 +82,13 @@ def convert(source: Path, out: Path, resolution: int | None = None, predicts: st
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with atomic_write(out / WEIGHTS) as temporary:
-            save_file(found.tensors, temporary, {"classes": str(found.network.classes)})
+        write_json(out / CONVERTED, record)
         with atomic_write(out / "README.md") as temporary:
             temporary.write_text(readme(record, out), encoding="utf-8", errors="backslashreplace")
-        write_json(out / CONVERTED, record)
+        with atomic_write(
+            out / WEIGHTS
+        ) as temporary:  # last: weights without their description are no conversion
+            save_file(found.tensors, temporary, {"classes": str(found.network.classes)})
     except OSError as error:
         raise SpecError(f"--out {out}: {(error.strerror or str(error)).lower()}") from None
     return found
@@ -200,7 +202,8 @@ def _require_free(out: Path, digest: str) -> None:
     if not (out / WEIGHTS).exists():
         return
     known = read_json(out / CONVERTED)
-    if not isinstance(known, dict) or known.get("source", {}).get("sha256") != digest:
+    source = known.get("source") if isinstance(known, dict) else None
+    if not isinstance(source, dict) or source.get("sha256") != digest:
         raise SpecError(f"--out {out}: there is a {WEIGHTS} of another source in it; name another folder")
 
 

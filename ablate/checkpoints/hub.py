@@ -15,7 +15,7 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
     """Upload a folder that `export` or `convert` wrote; its address.
 
     Raises:
-        SpecError: no such folder, no such name of a repository, or no token.
+        SpecError: no such folder, no such name of a repository, no token, or `private` for a repository that is public.
         OSError: what the hub or the network refuses.
     """
     if absent := [name for name in NEEDED if not (folder / name).is_file()]:
@@ -26,7 +26,7 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
         raise missing_extra("push", "huggingface")
     import huggingface_hub as hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repository)
@@ -39,6 +39,10 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
     api = hub.HfApi(token=token, library_name="ablate")
     try:
         name = api.create_repo(repository, private=private, exist_ok=True).repo_id
+        if private and not api.repo_info(name).private:
+            raise SpecError(
+                f"push --private: {name} exists and is public: name another one, or make it private"
+            )
         commit = api.upload_folder(
             repo_id=name, folder_path=folder, commit_message=f"Upload {folder.resolve().name}"
         )

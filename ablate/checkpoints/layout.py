@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -151,7 +152,7 @@ class Layout:
         }
 
 
-class Family:
+class Family(ABC):
     """A project whose networks are converted; its modules are `edm`, `consistency_models` and `diffusers`."""
 
     name: str  # as people say it
@@ -163,17 +164,17 @@ class Family:
         """The specs of the axes that decide what the network gets, and what its output becomes."""
         return self.inputs
 
+    @abstractmethod
     def recognizes(self, tensors: Tensors, config: Mapping[str, Any]) -> bool:
         """Whether these are the names of a network of the project."""
-        raise NotImplementedError
 
+    @abstractmethod
     def described(self, tensors: Tensors, config: Mapping[str, Any], resolution: int | None) -> Architecture:
         """The network, from the names and shapes of its tensors; SpecError if we have none like it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def layout(self, network: Architecture) -> Layout:
         """The names of a network's tensors."""
-        raise NotImplementedError
 
     def reduced(
         self, tensors: Tensors, network: Architecture, config: Mapping[str, Any]

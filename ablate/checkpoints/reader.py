@@ -7,7 +7,7 @@ import pickle
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,11 @@ def read(path: Path) -> Checkpoint:
 
 def _folder(folder: Path) -> Checkpoint:
     config = read_json(folder / "config.json")
-    tensors, dropped = _plain(_shards(folder))
-    return Checkpoint(tensors, config=config if isinstance(config, dict) else {}, dropped=dropped)
+    return replace(_shards(folder), config=config if isinstance(config, dict) else {})
 
 
-def _shards(folder: Path) -> Tensors:
-    """The tensors of a folder with one file of weights, or with an index of several."""
+def _shards(folder: Path) -> Checkpoint:
+    """The network of a folder with one file of weights, or with an index of several."""
     if indexes := sorted(folder.glob(INDEX)):
         index = read_json(indexes[0])
         weight_map = index.get("weight_map") if isinstance(index, dict) else None
@@ -88,14 +87,15 @@ def _shards(folder: Path) -> Tensors:
         }
         if missing := sorted(set(weight_map) - set(found)):
             raise SpecError(f"{folder}: the shards have no tensor {missing[0]!r}{others(missing)}")
-        return found
+        tensors, dropped = _plain(found)
+        return Checkpoint(tensors, dropped=dropped)
     for pattern in SINGLE:
         files = sorted(folder.glob(pattern))
         if len(files) > 1:
             names = ", ".join(f.name for f in files[:4])
             raise SpecError(f"{folder}: has several files of weights and no index: name one of {names}")
         if files:
-            return _safetensors(files[0]) if pattern == SINGLE[0] else dict(read(files[0]).tensors)
+            return read(files[0])
     raise SpecError(f"{folder}: has no weights: no *.safetensors and no *.bin")
 
 
@@ -121,10 +121,10 @@ def _chosen(content: Any, path: Path) -> Checkpoint:
     """The network of a file that may hold several things: an average rather than the trained weights."""
     entries: dict[Any, Any] = content if isinstance(content, dict) and not _is_network(content) else {}
     name = next((n for n in ENTRIES if n in entries and _is_network(entries[n])), None)
-    rest = tuple(f"{n} (another entry of the file)" for n in entries if n != name)
+    rest = tuple(f"{_name(n)} (another entry of the file)" for n in entries if n != name)
     network = content if name is None else entries[name]
     if not _is_network(network):
-        listed = ", ".join(map(str, list(entries)[:6])) or type(content).__name__
+        listed = ", ".join(_name(n) for n in list(entries)[:6]) or type(content).__name__
         raise SpecError(f"{path}: has no network: neither a state dict nor a pickled module, but {listed}")
     if isinstance(network, Inert):
         try:
@@ -137,11 +137,15 @@ def _chosen(content: Any, path: Path) -> Checkpoint:
 
 def _plain(state: Mapping[Any, Any]) -> tuple[Tensors, tuple[str, ...]]:
     """A state dict without the prefixes that wrappers add, and its entries that are no tensors."""
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {str(n): _bare(v) for n, v in state.items() if isinstance(v, Tensor)}
     for prefix in PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors, tuple(f"{n} (not a tensor)" for n, v in state.items() if not isinstance(v, Tensor))
+    return tensors, tuple(f"{_name(n)} (not a tensor)" for n, v in state.items() if not isinstance(v, Tensor))
+
+
+def _bare(tensor: Tensor) -> Tensor:
+    return tensor.detach().as_subclass(Tensor)
 
 
 def _is_network(value: Any) -> bool:
@@ -154,12 +158,19 @@ def _weights(module: Inert, prefix: str = "") -> Tensors:
     """The state dict of a pickled module."""
     found: Tensors = {}
     for kind in ("_parameters", "_buffers"):
-        tensors = module.state.get(kind) or {}
-        found |= {prefix + name: t for name, t in tensors.items() if isinstance(t, Tensor)}
-    for name, child in (module.state.get("_modules") or {}).items():
+        tensors = _entries(module, kind)
+        found |= {prefix + n: _bare(t) for n, t in tensors.items() if isinstance(t, Tensor)}
+    for name, child in _entries(module, "_modules").items():
         if isinstance(child, Inert):
             found |= _weights(child, f"{prefix}{name}.")
     return found
+
+
+def _entries(module: Inert, kind: str) -> dict[Any, Any]:
+    entries = module.state.get(kind)
+    if entries is not None and not isinstance(entries, dict):
+        raise TypeError(f"{kind} is a {type(entries).__name__}")
+    return entries or {}
 
 
 class Refuses(type):
@@ -189,13 +200,36 @@ def _inert(kind: str, state: Any = None) -> Inert:
 
 def _persistent(meta: Mapping[str, Any]) -> Inert:
     """A module pickled by EDM's `torch_utils.persistence`, which adds its own source code; that stays text."""
-    return _inert(str(meta["class_name"]), meta["state"])
+    return _inert(_name(meta["class_name"]), meta["state"])
 
 
 def _reconstructed(kind: Any, *_: Any) -> Any:
     if not isinstance(kind, Refuses):
-        raise SpecError(f"it rebuilds {getattr(kind, '__name__', kind)}")
+        raise SpecError(f"it rebuilds a {type(kind).__name__}")
     return dict.__new__(kind)  # type: ignore[arg-type]
+
+
+def _refuse_state(_self: Any, _state: Any) -> None:
+    raise SpecError("it sets the state of what is no module")
+
+
+class Rebuilt(Tensor):
+    """A tensor of a pickle; `Tensor` itself would let the pickle replace its storage."""
+
+    __setstate__ = _refuse_state
+
+
+class Callee:
+    """A function that a pickle may call, but not change."""
+
+    __slots__ = ("function",)
+    __setstate__ = _refuse_state
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
 
 
 def _storage(data: bytes) -> Tensor:
@@ -205,11 +239,12 @@ def _storage(data: bytes) -> Tensor:
         storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         raw, dtype = storage.untyped(), storage.dtype
     count = raw.nbytes() // dtype.itemsize
-    return torch.empty(0, dtype=dtype).set_(raw, 0, (count,), (1,))  # type: ignore[call-overload, no-any-return]
+    numbers = torch.empty(0, dtype=dtype).set_(raw, 0, (count,), (1,))  # type: ignore[call-overload]
+    return numbers.as_subclass(Rebuilt)  # type: ignore[no-any-return]
 
 
 def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
-    return storage.as_strided(size, stride, offset)  # raises outside of the storage
+    return storage.as_strided(size, stride, offset)  # Rebuilt too; raises outside of the storage
 
 
 # all that a pickle may call
@@ -226,7 +261,8 @@ CALLED: dict[str, Callable[..., Any]] = {
     "copyreg._reconstructor": _reconstructed,
     "copy_reg._reconstructor": _reconstructed,
     "torch.device": lambda *_: _inert("torch.device"),
-    "_codecs.encode": lambda *_: b"",
+    "_codecs.encode": lambda text, *_: text.encode("latin1"),  # bytes, before protocol 3
+    "__builtin__.bytes": lambda: b"",
     **{
         f"{module}.{name}": lambda *_: _inert("numpy")
         for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
@@ -241,7 +277,9 @@ class Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name in the pickle."""
         kind = f"{module}.{name}"
-        return CALLED.get(kind) or Refuses(name, (Inert,), {"kind": kind})
+        if kind in CALLED:
+            return Callee(CALLED[kind])
+        return Refuses(_name(name), (Inert,), {"kind": _name(kind)})
 
 
 def _pickle(path: Path) -> Any:
@@ -256,6 +294,11 @@ def _pickle(path: Path) -> Any:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _name(text: object) -> str:
+    """A name from a file, on one line."""
+    return repr(str(text))[1:-1][:120]
 
 
 def others(names: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ class Computation:
         """Stop here if samples could not be measured after training; say what a user should know about the data."""
         from ablate.evaluation.preflight import preflight
 
-        for note in preflight(profile):
+        for note in preflight(profile, self.runs_dir / "cache"):
             self.say(f"note: {note}")
 
     def place(self, experiment: Experiment) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ablate.cli.options import AS_JSON, Source, source, takes
+from ablate.cli.options import AS_JSON, RUNS, Source, source, takes
 
 app = typer.Typer()
 
@@ -17,6 +18,7 @@ app = typer.Typer()
 def doctor(
     chosen: Source,
     compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for check 4.")] = False,
+    runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
 ) -> None:
     """Check the recipes of an experiment in seconds, or a study's base recipe and the ends of its ranges.
@@ -33,6 +35,6 @@ def doctor(
         experiment = plan.load(chosen.file, chosen.profile, chosen.overrides, chosen.seeds).ends()
     else:
         experiment = chosen.experiment()
-    for note in preflight(experiment.profile):
+    for note in preflight(experiment.profile, runs_dir / "cache"):
         print(f"note: {note}", file=sys.stderr)
     sys.exit(gate.command(experiment, as_json, compiled))

@@ -43,6 +43,7 @@ def evaluate(
     from ablate.core.formats import count
     from ablate.evaluation import extractors
     from ablate.inference import measure_again
+    from ablate.runs import failures
     from ablate.runs.store import Store
 
     wanted = measure_again.Wanted(extractor or "", samples, tuple(levels(sigmas)))
@@ -50,9 +51,8 @@ def evaluate(
     if not file and (profile or set_ or seeds):
         raise SpecError(f"{target}: --profile, --set and --seeds belong to an experiment file, not to a cell")
     store = Store(runs_dir)
-    if extractor:
-        extractors.check(extractor, "--extractor")
-        extractors.require(extractor, store.path / "cache", "--extractor")
+    if extractor and not extractors.of_file(extractor, store.path / "cache", "--extractor"):
+        extractors.require(extractor)
     if file:
         experiment = source(Path(target), profile, set_, seeds).recorded(runs_dir)
         keys, data = [*experiment.cells], experiment.profile.data
@@ -65,15 +65,22 @@ def evaluate(
             lacking if without else f"{target}: no finished cell of it in {store.path}; run it first"
         )
     found: dict[str, Any] = {}
+    failed: dict[str, Exception] = {}
     for again in measure_again.measure(Store.writable(runs_dir), here, wanted, data):
+        if again.failed:
+            failed[again.key] = again.failed
+            print(f"{again.key}: {failures.line(again.failed)}", file=sys.stderr, flush=True)
+            continue
         found[again.key] = again.entries
         if not as_json:
             print(_line(again.key, again.entries), flush=True)
     if as_json:
-        print(json.dumps({"measured": found, "without_weights": without}, indent=1))
+        why = {key: failures.line(error) for key, error in failed.items()}
+        print(json.dumps({"measured": found, "failed": why, "without_weights": without}, indent=1))
     if without:
         print(lacking, file=sys.stderr)
-    sys.exit(1 if without else 0)
+    mistake = any(isinstance(error, SpecError) for error in failed.values())
+    sys.exit(2 if mistake else 1 if failed or without else 0)
 
 
 def _key(store: Store, text: str) -> str:

@@ -41,6 +41,7 @@ def sync(
 ) -> None:
     """Bring MLflow up to date with the records, after a server was out of reach or a store was lost."""
     from ablate.report import place
+    from ablate.report.merged import merged
     from ablate.runs.store import Store
     from ablate.tracking import backend, live
 
@@ -51,7 +52,7 @@ def sync(
     for line in backend.ignored(experiment.name):
         print(f"note: {line}", file=sys.stderr)
     store, report = Store(runs_dir), place.find(experiment, reports_dir).folder
-    cells, problems = live.sync(experiment, store, tracking_uri, report, models)
+    cells, problems = live.sync(merged(experiment, store, report), tracking_uri, report, models)
     print(f"{cells} cells are up to date in MLflow")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)

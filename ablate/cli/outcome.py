@@ -25,7 +25,11 @@ def of(experiment: Experiment, store: Store, folder: Path) -> str:
     """The table and the verdicts of the report in a folder."""
     from ablate.report.merged import merged
 
-    results = merged(experiment, store, folder)
+    return text(merged(experiment, store, folder))
+
+
+def text(results: Results) -> str:
+    """The table and the verdicts."""
     return "\n".join(filter(None, [table(results), verdicts(results)]))
 
 

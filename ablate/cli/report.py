@@ -102,7 +102,7 @@ def _by(experiment: Experiment, store: Store, extractor: str) -> str:
     from ablate.evaluation import ruler
 
     name = Path(extractor).stem if ruler.named(extractor) else extractor
-    known = frame.records(experiment, store)
+    known = {key: store.record(key) for key in experiment.cells}
     if not any(record and record.get("fid") for record in frame.chosen(known, name).values()):
         measured = {e.get("extractor") for r in known.values() if r for e in r.get("fid") or []}
         by = f"by {' and '.join(sorted(filter(None, measured)))} only" if measured else "yet"

@@ -38,11 +38,11 @@ def run(
 ) -> None:
     """Compute the missing cells of an experiment, then write its report."""
     from ablate.analysis import sequential
-    from ablate.analysis.results import Results
     from ablate.cli import costs
     from ablate.cli import outcome as shown
     from ablate.execution import runner
     from ablate.report import place, writer
+    from ablate.report.merged import merged
     from ablate.runs.store import Store
 
     experiment = c.source.experiment()
@@ -66,9 +66,9 @@ def run(
         c.decode(experiment, store)
         outcome = _compute(c, experiment, store, live, failed, max_hours)
         folder = writer.write(experiment, store, c.reports_dir)
-        results, state = Results(experiment, store), "failed" if outcome.failed else "finished"
+        results, state = merged(experiment, store, folder), "failed" if outcome.failed else "finished"
         live.close([folder], outcome.counts() | results.metrics(), state, results)
-    c.say(shown.of(experiment, store, folder))
+    c.say(shown.text(results))
     if outcome.computed and (link := live.link()):
         c.say(link)
     plain = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}

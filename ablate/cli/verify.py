@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -31,9 +30,12 @@ def verify(
     set_: SET = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Compute some cells of a report again, and say whether their numbers are the same here; exit code 1 if not."""
+    """Compute some cells of a report again, and say whether their FIDs are the same here; exit code 1 if one differs.
+
+    A difference that is known between processors is none.
+    """
     from ablate.evaluation import ruler
-    from ablate.runs import records_file, verify
+    from ablate.runs import failures, records_file, verify
     from ablate.runs.store import Store, restore
 
     given = overrides(set_)
@@ -49,20 +51,27 @@ def verify(
     moved = {key.rpartition(".")[2]: value for key, value in given.items()}
     todo = verify.chosen(lines, keys or [], cells)
     planned = {key: verify.here(restore(lines[key]["config"]), moved) for key in todo}
-    found = []
+    found: list[Verified] = []
+    failed: dict[str, Exception] = {}
     with tempfile.TemporaryDirectory(prefix="ablate-verify-") as place:
         store = Store.writable(place)
-        for file in ruler.files(report if report.is_dir() else report.parent).values():
-            if (said := ruler.header(file)) and said.data:
-                shutil.copy(file, store.cache / f"classifier-{said.data}{ruler.SUFFIX}")
+        wanted = ruler.labels(line["record"] for line in lines.values())
+        ruler.install(report if report.is_dir() else report.parent, wanted, store.cache)
         for key, data in planned.items():
-            one = verify.again(lines[key]["config"], lines[key]["record"], store, data)
+            try:
+                one = verify.again(lines[key]["config"], lines[key]["record"], store, data)
+            except Exception as error:
+                failed[key] = failures.of_one_cell(error, store.path)
+                print(f"{key}: {failures.line(failed[key])}", file=sys.stderr, flush=True)
+                continue
             found.append(one)
             if not as_json:
                 print(_text(one), flush=True)
     if as_json:
         print(json.dumps([one.plain() for one in found], indent=1))
-    sys.exit(1 if any(one.state == verify.DIFFERENT for one in found) else 0)
+    mistake = any(isinstance(error, SpecError) for error in failed.values())
+    different = any(one.state == verify.DIFFERENT for one in found)
+    sys.exit(2 if mistake else 1 if failed or different else 0)
 
 
 def _text(one: Verified) -> str:

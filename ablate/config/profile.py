@@ -141,10 +141,11 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None, beside: Pat
     try:
         profile = read(Profile, data, str(file), as_json=True)
     except SpecError as error:  # names the option where that has the value
-        found = [
-            (p, next((k for k in overrides or {} if p.startswith(f"{file}.{k}")), "")) for p in error.problems
+        typed = tuple(f"{file}.{key}{end}" for key in overrides or {} for end in ":.")
+        lines = [
+            f"--set: profile.{p.removeprefix(f'{file}.')}" if p.startswith(typed) else p
+            for p in error.problems
         ]
-        lines = [f"--set: profile.{p.removeprefix(f'{file}.')}" if key else p for p, key in found]
         raise SpecError(*lines) from None
     return profile.model_copy(update={"data": placed(profile.data)})
 

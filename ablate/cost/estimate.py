@@ -218,7 +218,8 @@ def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
     now = clock(device)
     began = now()
     cell = restore(dict(config))
-    e, images = cell.profile.evaluation, datasets.load(cell.profile.data, device, cache)
+    e = cell.profile.evaluation
+    images = datasets.load(cell.profile.data, device, cache, cell.fingerprint)
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
     started = now()
     steps = step_times(trainer.step, trainer.K, now)

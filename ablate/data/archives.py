@@ -8,9 +8,9 @@ import json
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ablate.core.errors import SpecError
 
@@ -18,13 +18,16 @@ KEY = "profile.data"  # the place of the spec, for error messages
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LABELS = "dataset.json"
 LARGEST_LABELS = 512 * 2**20  # bytes of dataset.json
+CLASSES = 10**6  # more than any class number
+
+State = tuple[str, int, int]  # of a file: path, size, time of the last change
 
 
 class File(NamedTuple):
     """A file of an archive or a folder.
 
     name: its path below the root, with slashes. `encoded` turns it into the bytes that the disk has, under any locale.
-    changed: differs after every change of its content.
+    changed: differs after every change of its content; 0 if that is not known.
     """
 
     name: str
@@ -72,9 +75,55 @@ def walk(path: Path) -> Walked:
     return _walk_folder(path) if path.is_dir() else _walk_archive(path)
 
 
-def hidden(part: str) -> bool:
+def hidden(name: str) -> bool:
     """Whether a part of a path is one that tools leave behind."""
-    return part.startswith(".") or part == "__MACOSX"
+    parts = (part for part in name.split("/") if part not in (".", ".."))
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def state(path: Path) -> State:
+    """What differs after every change of a file."""
+    about = path.stat()
+    return str(path), about.st_size, about.st_ctime_ns
+
+
+def is_class(value: Any) -> TypeGuard[int]:
+    """Whether a value is a class number."""
+    return type(value) is int and 0 <= value < CLASSES
+
+
+def only(
+    key: str,
+    named: str | None,
+    fitting: Sequence[str],
+    kinds: Mapping[str, str],
+    what: str,
+    place: str = "",
+) -> str:
+    """The column or array that a key of `Data` names, else the only fitting one; of the labels, '' if none fits.
+
+    Args:
+        kinds: of all that there are, in words.
+        what, place: what they are and where, for messages: "column of the images".
+    Raises:
+        SpecError: there is none of this name, or it must be named.
+    """
+    listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+    if named is not None and named not in kinds:
+        raise SpecError(f"{KEY}.{key}: {named!r}: no such {what.split()[0]}{place}; there are: {listed}")
+    if named is None and (len(fitting) > 1 or (key == "image" and not fitting)):
+        raise SpecError(f"{KEY}.{key}: name the {what}: {listed}")
+    return named or next(iter(fitting), "")
+
+
+def require_once(names: Iterable[str], where: str) -> None:
+    """Require that no name is there twice.
+
+    Raises:
+        SpecError: one is.
+    """
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise SpecError(f"{where}: {shown(twice[0])!r} is in it twice")
 
 
 def _walk_archive(path: Path) -> Walked:
@@ -87,13 +136,12 @@ def _walk_archive(path: Path) -> Walked:
     files = [
         File(name, i.file_size, i.CRC, functools.partial(archive.read, i))
         for name, i in named
-        if not name.endswith("/") and not any(hidden(p) for p in name.split("/") if p not in (".", ".."))
+        if not name.endswith("/") and not hidden(name)
     ]
     where = f"{KEY}: {shown(str(path))!r}"
     if out := [f.name for f in files if f.name.startswith("/") or ".." in f.name.split("/")]:
         raise SpecError(f"{where}: {shown(out[0])!r} leads out of the archive")
-    if twice := [name for name, n in Counter(f.name for f in files).items() if n > 1]:
-        raise SpecError(f"{where}: {shown(twice[0])!r} is in it twice")
+    require_once((f.name for f in files), where)
     return Walked(files, sorted(f"{i.filename} {i.file_size} {i.CRC}" for i in archive.infolist()))
 
 
@@ -217,7 +265,7 @@ def _read_labels(file: File, path: Path) -> dict[str, int]:
         raise SpecError(f"{where}: no {{'labels': [[name, class], ...]}}: {error!r:.80}") from None
     if unlike:
         raise SpecError(f"{where}: {shown(unlike[0])} has two different labels")
-    if wrong := [k for k, v in labels.items() if type(v) is not int or not 0 <= v < 10**6]:
+    if wrong := [k for k, v in labels.items() if not is_class(v)]:
         raise SpecError(f"{where}: {shown(wrong[0])}: {labels[wrong[0]]!r:.40} is not a class number")
     return labels
 

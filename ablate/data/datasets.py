@@ -66,21 +66,22 @@ def load(
 
     Args:
         cache: a folder that keeps decoded images; without one they are decoded into memory.
-        mark: their fingerprint, if it is known: images in the cache are then used without a look at their files.
+        mark: the fingerprint that they must have, if a cell names it: images in the cache are then used without a look
+            at their files.
         on_images: called with the number of images decoded so far and of all; may raise.
     Raises:
         SpecError: a file is missing or damaged, sizes differ without `resolution`, there are too few images, or files
             change while they are read.
         OSError: the cache has no room.
     """
-    source = sources.find(spec)
+    mark, source = mark or fingerprint(spec), sources.find(spec)
     if cache is None or not source.kept:
-        encoded = _encoded(spec, mark := fingerprint(spec))
+        encoded = _encoded(spec, mark)
         pixels = pictures.stack(encoded.items, encoded.fit, encoded.shape)
+        source.release()
         _require_unchanged(spec, mark)
         decoded = Decoded(pixels, encoded.labels(), encoded.train, encoded.source)
     else:
-        mark = mark or fingerprint(spec)
         decoded = decode(spec, cache, mark, on_images)
     return _images(spec, decoded, mark, torch.device(device))
 
@@ -91,6 +92,7 @@ def decode(spec: Data, cache: Path, mark: str, on_images: OnImages = quiet) -> D
     def checked(done: int, total: int) -> None:
         on_images(done, total)
         if done == total:
+            sources.find(spec).release()
             _require_unchanged(spec, mark)
 
     return kept.in_cache(cache, mark, lambda: _encoded(spec, mark), checked)

@@ -2,7 +2,7 @@
 
 `CACHE/images-FINGERPRINT/` has pixels.npy (uint8, n x C x H x W), labels.npy and about.json with their checksums. It is
 written to another name and renamed, so it is there whole or not at all. A process that reads it keeps its pages, also
-after the folder was removed.
+after the folder was removed. checked.json has the state in which the files were found to have these checksums.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ablate.core.files import checksum, read_json, write_json
 from ablate.data import pictures
 from ablate.data.archives import Item
 from ablate.data.pictures import Fit
+from ablate.data.survey import YOUNG_NS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # raise it when decoding changes: kept images of another format are decoded anew
 PREFIX = "images-"
 FILES = "pixels.npy", "labels.npy"
+CHECKED = "checked.json"
 OnImages = Callable[[int, int], Any]  # images decoded so far, all
 
 
@@ -116,13 +118,27 @@ def _read(place: Path) -> Decoded | None:
 
     about = read_json(place / "about.json")
     try:
-        if about["format"] != FORMAT or about["checksums"] != [checksum(place / name) for name in FILES]:
+        if about["format"] != FORMAT or not _whole(place, about["checksums"]):
             return None
         # mode c: pages are read when they are used, and torch may have an array that it could write to
         pixels, labels = (np.load(place / name, mmap_mode="c", allow_pickle=False) for name in FILES)
         return Decoded(pixels, labels, about["train"], about["source"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _whole(place: Path, checksums: list[str]) -> bool:
+    """Whether the files have these checksums. They are read only if they changed since they were found to have them."""
+    about = [(place / name).stat() for name in FILES]
+    state = {"checksums": checksums, "files": [[a.st_ino, a.st_size, a.st_ctime_ns] for a in about]}
+    if read_json(place / CHECKED) == state:
+        return True
+    if checksums != [checksum(place / name) for name in FILES]:
+        return False
+    if time.time_ns() - max(a.st_ctime_ns for a in about) > YOUNG_NS:
+        with suppress(OSError):  # a cache that cannot be written is checked every time
+            write_json(place / CHECKED, state)
+    return True
 
 
 def _write(place: Path, encoded: Encoded, on_images: OnImages) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from ablate.config.profile import CACHED
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write
 from ablate.data import archives
@@ -22,7 +23,7 @@ LARGEST = 64 * 2**20  # bytes of a file, or as many as `max_pixels` pixels have
 LISTED = 3  # of the files with a problem, in a message
 YOUNG_NS = 10**9  # a file may change again within one tick of the disk's clock, and nobody would see it
 KEPT = 8  # surveys of this process
-CACHE = "~/.cache/ablate/headers"  # what the headers of large sets say, for later commands
+CACHE = f"{CACHED}/headers"  # what the headers of large sets say, for later commands
 MANY = 2000  # images from which on it is worth a file
 FILES = 20  # of the cache
 FORMAT = 1  # raise it when headers are read in another way
@@ -69,8 +70,8 @@ def survey(path: Path, max_pixels: int) -> Survey:
     state = hash((tuple((f.name, f.size, f.changed) for f in walked.files), walked.broken))
     if path in _kept and _kept[path][0] == state:
         return _kept[path][1]
-    settled = time.time_ns() - max((f.changed for f in walked.files), default=0) > YOUNG_NS
-    found = _survey(path, walked, settled)
+    settled, labelled = _settled(walked.files), archives.labelled(walked, path)
+    found = examined(labelled, path, walked.members, archives.reading(labelled, walked))
     if settled:
         while len(_kept) >= KEPT:
             _kept.pop(next(iter(_kept)))
@@ -78,19 +79,21 @@ def survey(path: Path, max_pixels: int) -> Survey:
     return found
 
 
-def _survey(path: Path, walked: archives.Walked, settled: bool) -> Survey:
-    found = archives.labelled(walked, path)
-    seen = _seen(found.images, path) if settled and len(found.images) >= MANY else None
-    return examined(found, path, walked.members, archives.reading(found, walked), seen)
+def _settled(files: Sequence[archives.File]) -> bool:
+    """Whether no file can change any more without another time of its last change."""
+    return time.time_ns() - max((f.changed for f in files), default=0) > YOUNG_NS
 
 
-def _seen(images: Sequence[archives.File], path: Path) -> list[Seen]:
+def _seen(images: Sequence[archives.File], path: str | Path, part: str) -> list[Seen]:
     """Header and content of each image: from the cache if no name, size or time of change differs, else from the files.
 
-    A cache that is damaged or cannot be written is as good as none. What cannot be read is looked at every time.
+    A cache that is damaged or cannot be written is as good as none. What cannot be read is looked at every time, and so
+    is what may change unseen, and what are few.
     """
+    if len(images) < MANY or not _settled(images) or not all(f.changed for f in images):
+        return list(headers(images))
     listed = "\n".join(f"{f.name} {f.size} {f.changed}" for f in images)
-    listing = digest([f"{FORMAT} {version('pillow')} {path.resolve()}", listed])
+    listing = digest([f"{FORMAT} {version('pillow')} {Path(path).resolve()}{part}", listed])
     with contextlib.suppress(OSError, RuntimeError, ValueError, LookupError, TypeError):
         file = Path(CACHE).expanduser() / f"{listing[:32]}.json"
         about, _, text = file.read_bytes().partition(b"\n")
@@ -121,7 +124,7 @@ def examined(
     path: str | Path,
     members: Sequence[str] = (),
     reading: Sequence[str] = (),
-    seen: Sequence[Seen] | None = None,
+    part: str = "",
 ) -> Survey:
     """A survey of labelled images, from their headers.
 
@@ -129,7 +132,7 @@ def examined(
         path: what the images are in, for messages.
         members: what identifies the content instead of the images' names, sizes and checksums.
         reading: what the content is hashed with besides.
-        seen: header and content of each image, if they are known.
+        part: which of the images with these names in `path` they are, if there are several.
     Raises:
         SpecError: there are no images.
     """
@@ -137,7 +140,7 @@ def examined(
     if not found.images:
         more = f"; {left_out}" if left_out else ""
         raise SpecError(f"{KEY}: {shown(str(path))!r}: no images ({', '.join(FORMATS)}) in it{more}")
-    seen = seen if seen is not None else list(headers(found.images))
+    seen = _seen(found.images, path, part)
     pairs = list(zip(found.images, seen, strict=True))
     lines = [*members] or [f"{file.name} {content}" for file, (_, content) in pairs]
     lines += reading

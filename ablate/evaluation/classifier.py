@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from ablate.core.errors import SpecError
 from ablate.core.hardware import processor
 from ablate.core.lazy import torch
 from ablate.data.datasets import Images
 from ablate.evaluation import ruler
-from ablate.evaluation.ruler import ARCHITECTURE, SUFFIX, Ruler
+from ablate.evaluation.ruler import ARCHITECTURE, Ruler
 
 FEATURES = 64
 WIDEST = 128
@@ -37,12 +35,11 @@ SAME = 0.03  # difference of held-out accuracies up to which a shipped extractor
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier: file, label that identifies its content, held-out accuracy in [0, 1], origin for people."""
+    """A trained classifier: file, label that identifies its content, origin for people."""
 
     weights: Path
     label: str
-    accuracy: float
-    origin: str = ""
+    origin: str
 
 
 def train(images: Images, cache: Path) -> Classifier:
@@ -55,17 +52,17 @@ def train(images: Images, cache: Path) -> Classifier:
         raise SpecError(one_class("classifier"))
     file = cached(images, cache)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
+    with ruler.locked(file):
         known = ruler.read(file)
         if known is None:
             known = ruler.read(file.with_suffix(".pt")) or _shipped(images) or made(images)
             ruler.write(dataclasses.replace(known, data=_key(images)), file)
-    return Classifier(file, known.label, known.accuracy, known.origin)
+    return Classifier(file, known.label, known.origin)
 
 
 def cached(images: Images, cache: Path) -> Path:
     """The file of a data set's classifier in a cache."""
-    return Path(cache) / f"classifier-{_key(images)}{SUFFIX}"
+    return ruler.of_data(_key(images), cache)
 
 
 def made(images: Images, seen: int = SEEN) -> Ruler:
@@ -75,7 +72,7 @@ def made(images: Images, seen: int = SEEN) -> Ruler:
     accuracy = _accuracy(net.to(images.device), images)
     share, torch_version = min(EPOCHS, seen / len(images.train)), torch.__version__.split("+")[0]
     origin = f"trained for {share:.3g} epochs by torch {torch_version} on {processor()}"
-    return Ruler(images.shape, images.classes, accuracy, state, origin)
+    return Ruler(images.shape, images.classes, accuracy, state, origin=origin)
 
 
 def _shipped(images: Images) -> Ruler | None:

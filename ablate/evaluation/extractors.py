@@ -19,6 +19,7 @@ from ablate.core.files import typed_path
 from ablate.core.lazy import LazyModule, torch
 from ablate.data.datasets import Images
 from ablate.evaluation import classifier, ruler
+from ablate.evaluation.ruler import Ruler
 
 torch_fidelity: Any = LazyModule("torch_fidelity")
 
@@ -57,16 +58,28 @@ def check(name: str, where: str = KEY) -> None:
         raise SpecError(f"{where}: no extractor {name!r}; {nearest(name, {*SHORT, *known} - {OURS})}")
 
 
+def of_file(name: str, cache: Path | None, where: str = KEY) -> Ruler | None:
+    """The extractor in the file `name`, or in its copy in `cache`; None if `name` is an extractor but no file.
+
+    Raises:
+        SpecError: there is no such extractor, or the file is missing or not named by its content.
+    """
+    if ruler.named(name):
+        return ruler.find(name, cache, where)
+    check(name, where)
+    return None
+
+
 def extractor(name: str, images: Images, cache: Path) -> Extractor:
     """The extractor `name`; `classifier` is trained on `images` unless `cache` has it.
 
     Raises:
         SpecError: unknown name, or weights that are missing and cannot be downloaded.
     """
-    check(name)
+    if by := of_file(name, cache):
+        ruler.fits(by, name, images.shape, KEY)
+        return _kept(by, cache)
     known = SHORT.get(name, name)
-    if ruler.named(name):
-        return _of_file(name, images, cache)
     if known == OURS:
         ours = classifier.train(images, cache)
         return Extractor(OURS, ours.label, ours.weights, str(classifier.FEATURES), ours.origin)
@@ -77,13 +90,8 @@ def extractor(name: str, images: Images, cache: Path) -> Extractor:
     return Extractor(known, f"inception-{_file_hash(weights, weights.stat().st_mtime_ns)}", weights, layer)
 
 
-def _of_file(name: str, images: Images, cache: Path) -> Extractor:
-    """The extractor of a file, which it keeps a copy of in `cache`, where reports find it."""
-    file = ruler.find(name, cache, KEY)
-    known = ruler.read(file)
-    if known is None:
-        raise SpecError(f"{KEY}: {name!r}: it was removed or damaged meanwhile")
-    ruler.fits(file, images.shape, KEY)
+def _kept(known: Ruler, cache: Path) -> Extractor:
+    """The extractor of a file, with a copy in `cache`, where reports find it."""
     kept = Path(cache) / f"{known.label}{ruler.SUFFIX}"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -91,16 +99,14 @@ def _of_file(name: str, images: Images, cache: Path) -> Extractor:
     return Extractor(OURS, known.label, kept, str(classifier.FEATURES), known.origin)
 
 
-def require(name: str, cache: Path | None = None, where: str = KEY) -> None:
-    """Make sure that the extractor's weights are here, and download them if not.
+def require(name: str) -> None:
+    """Make sure that the weights of an extractor that is no file are here, and download them if not.
 
     Raises:
         SpecError: they are damaged, or cannot be downloaded.
     """
     known = SHORT.get(name, name)
-    if ruler.named(name):
-        ruler.find(name, cache, where)
-    elif known == INCEPTION:
+    if known == INCEPTION:
         _inception_weights()
     elif known != OURS:
         from torch_fidelity.utils import create_feature_extractor

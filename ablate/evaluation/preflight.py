@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from ablate.config.profile import Data, Profile
 from ablate.core.errors import Problems
@@ -16,9 +17,11 @@ LARGE = 2**28  # bytes of decoded images; fewer fit on every device
 FEATURES = {extractors.OURS: classifier.FEATURES, extractors.INCEPTION: 2048}
 
 
-def preflight(profile: Profile) -> list[str]:
+def preflight(profile: Profile, cache: Path | None = None) -> list[str]:
     """Check that samples can be measured, and download weights that are missing.
 
+    Args:
+        cache: the cells' one, which may have the extractor's file; it need not exist.
     Returns:
         What a user should know about the data, a line each.
     Raises:
@@ -26,15 +29,16 @@ def preflight(profile: Profile) -> list[str]:
     """
     problems, name = Problems(), profile.evaluation.extractor
     with problems:
-        extractors.check(name)
+        by = extractors.of_file(name, cache)
         counts, notes = datasets.counts(profile.data), datasets.remarks(profile.data)
         if counts:
             problems.add(*_too_few(counts, name))
             notes += [*_few(counts, name), *_large(profile.data, counts)]
         problems.check()  # no download for data that cannot be used
-        extractors.require(name)
-        if ruler.named(name):
-            ruler.fits(ruler.find(name, None, extractors.KEY), datasets.shape(profile.data), extractors.KEY)
+        if by:
+            ruler.fits(by, name, datasets.shape(profile.data), extractors.KEY)
+        else:
+            extractors.require(name)
     problems.check()
     return notes
 

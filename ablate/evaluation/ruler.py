@@ -9,9 +9,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, typed_path
@@ -31,8 +33,8 @@ PARAMETERS = (
 
 
 @dataclass(frozen=True)
-class Ruler:
-    """A trained classifier: images' shape (C, H, W), number of classes, held-out accuracy, numpy arrays by name.
+class Facts:
+    """What is known of a trained classifier: images' shape (C, H, W), number of classes, held-out accuracy.
 
     origin: how it was made. data: the data set that it is of, as `classifier` identifies it; empty if unknown.
     """
@@ -40,9 +42,15 @@ class Ruler:
     shape: tuple[int, int, int]
     classes: int
     accuracy: float
+    origin: str = field(default="", kw_only=True)
+    data: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Ruler(Facts):
+    """A trained classifier: its state is numpy arrays by name."""
+
     state: Mapping[str, Any]
-    origin: str = ""
-    data: str = ""
 
     @property
     def label(self) -> str:
@@ -54,15 +62,10 @@ class Ruler:
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a file says of itself; `label` and `data` are '' if it does not."""
+class Header(Facts):
+    """What a file says of itself; what it does not say is ''."""
 
-    shape: tuple[int, int, int]
-    classes: int
-    accuracy: float
     label: str = ""
-    origin: str = ""
-    data: str = ""
 
 
 def _place(name: str) -> tuple[str, int, int]:
@@ -93,7 +96,8 @@ def read(file: Path) -> Ruler | None:
     with suppress(Exception):  # whatever a damaged file raises
         state, said = load_file(file), header(file)
         if said and {_place(name)[0] for name in state} == {"body", "head", "whiten"}:
-            return Ruler(said.shape, said.classes, said.accuracy, state, said.origin, said.data)
+            more = {"origin": said.origin, "data": said.data}
+            return Ruler(said.shape, said.classes, said.accuracy, state, **more)
     return None
 
 
@@ -122,49 +126,51 @@ def named(text: str) -> bool:
     return text.endswith(SUFFIX)
 
 
-def check(text: str, where: str) -> None:
-    """Check that a file is named by its content; one that is not on this machine by its name alone.
+def check(text: str, where: str) -> Ruler | None:
+    """The extractor in a file; None if it is not on this machine, but may be elsewhere under this name.
 
     Raises:
-        SpecError: it is not, or it is no extractor's.
+        SpecError: the file is no extractor's, or is not named by its content.
     """
     file = typed_path(text, where)
-    found = read(file) if file.is_file() else None
-    if file.is_file() and not found:
+    if not file.is_file():
+        if not LABEL.fullmatch(file.stem):
+            raise SpecError(f"{where}: {text!r}: no such file")
+        return None
+    if (known := read(file)) is None:
         raise SpecError(f"{where}: {text!r}: not a file of an extractor that this package trained")
-    if found and found.label != file.stem:
-        raise SpecError(
-            f"{where}: {text!r}: its content is that of {found.label}: name it {found.label}{SUFFIX}"
-        )
-    if not LABEL.fullmatch(file.stem):
-        raise SpecError(f"{where}: {text!r}: no such file")
+    if known.label != file.stem:
+        right = f"{known.label}{SUFFIX}"
+        raise SpecError(f"{where}: {text!r}: its content is that of {known.label}: name it {right}")
+    return known
 
 
-def find(text: str, cache: Path | None, where: str) -> Path:
-    """The file that `text` names: as it is, or a copy in `cache` or among the shipped ones.
+def find(text: str, cache: Path | None, where: str) -> Ruler:
+    """The extractor that `text` names: in this file, or in a copy in `cache` or among the shipped ones.
 
     Raises:
-        SpecError: there is none on this machine.
+        SpecError: as `check`, or there is none on this machine.
     """
-    check(text, where)
-    file = typed_path(text, where)
-    kept = {**files(SHIPPED), **(files(cache) if cache else {})}
-    if not file.is_file() and file.stem not in kept:
+    if known := check(text, where):
+        return known
+    label = typed_path(text, where).stem
+    copy = {**files(SHIPPED), **(files(cache) if cache else {})}.get(label)
+    if copy is None or (known := read(copy)) is None or known.label != label:
         raise SpecError(
             f"{where}: {text!r}: no such file; reports have the extractors of their numbers beside them"
         )
-    return file if file.is_file() else kept[file.stem]
+    return known
 
 
-def fits(file: Path, shape: tuple[int, int, int], where: str) -> None:
-    """Check that an extractor is of images of this shape (C, H, W).
+def fits(known: Ruler, text: str, shape: tuple[int, int, int], where: str) -> None:
+    """Check that the extractor that `text` names is of images of this shape (C, H, W).
 
     Raises:
         SpecError: it is not.
     """
-    if (said := header(file)) and said.shape != shape:
-        made, given = (" x ".join(map(str, s)) for s in (said.shape, shape))
-        raise SpecError(f"{where}: {str(file)!r}: made for images of {made}, but these are {given}")
+    if known.shape != shape:
+        made, given = (" x ".join(map(str, s)) for s in (known.shape, shape))
+        raise SpecError(f"{where}: {text!r}: made for images of {made}, but these are {given}")
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -187,6 +193,16 @@ def labels(records: Iterable[Mapping[str, Any] | None]) -> set[str]:
     return {label for entry in entries if LABEL.fullmatch(label := entry.get("extractor") or "")}
 
 
+def of_data(data: str, cache: Path) -> Path:
+    """The file of a data set's own extractor in a cache; `data` identifies the set."""
+    return Path(cache) / f"classifier-{data}{SUFFIX}"
+
+
+def locked(file: Path) -> FileLock:
+    """Held by the process that makes or installs an extractor; others wait for it."""
+    return FileLock(f"{file}.lock")
+
+
 def install(folder: Path, wanted: set[str], cache: Path) -> list[str]:
     """Copy extractors from a folder into a cache; a data set that has none there is measured by its own from now on.
 
@@ -200,10 +216,11 @@ def install(folder: Path, wanted: set[str], cache: Path) -> list[str]:
         write(known, cache / f"{label}{SUFFIX}")
         if not re.fullmatch("[0-9a-f]{12}", known.data):  # it becomes the name of a file
             continue
-        own = cache / f"classifier-{known.data}{SUFFIX}"
-        if (here := read(own) or read(own.with_suffix(".pt"))) is None:
-            write(known, own)
-        elif here.label != label:
+        own = of_data(known.data, cache)
+        with locked(own):
+            if (here := read(own) or read(own.with_suffix(".pt"))) is None:
+                write(known, own)
+        if here and here.label != label:
             lines.append(
                 f"these cells were measured by {label}, cells of this machine by {here.label}: for one column, "
                 f"evaluate those with --extractor {cache / f'{label}{SUFFIX}'}"

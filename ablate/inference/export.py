@@ -54,27 +54,27 @@ def export(
             with atomic_write(out / EDM_FILE) as temporary:
                 torch.save(foreign, temporary)
         with atomic_write(out / "README.md") as temporary:
-            text = card.write(model, store.record(folder.key), readme(model, out.resolve()), license)
+            text = card.write(model, store.record(folder.key), readme(model, out.resolve().name), license)
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise SpecError(f"--out {out}: {(error.strerror or str(error)).lower()}") from None
     return out
 
 
-def readme(model: Model, folder: Path) -> str:
-    """The content of an export's `README.md`; its code works from any folder."""
+def readme(model: Model, folder: str) -> str:
+    """The content of an export's `README.md`; its code works where the folder of this name is."""
     shape, classes, levels = ", ".join(map(str, model.shape)), model.f.classes, schedules(model.cell)[-1][1:]
     options = f", sigmas={levels}" if levels else ""
     options += f", classes=[0, {classes - 1}]" if classes else ""
     return f"""# Consistency model {model.cell.key}
 
-Written by ablate {__version__}. Install that, then run this:
+Written by ablate {__version__}. Install that, then run this beside the folder that has this file:
 
 ```python
 import ablate
 from torchvision.utils import save_image
 
-model = ablate.load({str(folder)!r})  # this folder: change the path if you move it
+model = ablate.load({f"./{folder}"!r})  # the folder that has this file
 images = model.sample(16{options})  # (16, {shape}), about -1 to 1; steps: {1 + len(levels)}
 save_image(images.clamp(-1, 1) / 2 + 0.5, "samples.png", nrow=4)
 ```
@@ -97,10 +97,12 @@ def edm_state_dict(model: Model) -> dict[str, torch.Tensor]:
 def exported_config(model: Model) -> dict[str, Any]:
     """The content of `config.json`: the cell, and the shapes and noise levels to sample with.
 
-    Paths of data sets are left out, since they differ between machines.
+    Paths differ between machines: those of data sets are left out, other files stand there by their names.
     """
     levels, plain = model.cell.recipe.levels, describe(model.cell)
+    plain["specs"] = card.portable(model.cell.recipe)
     plain["profile"]["data"] |= {"path": None, "test_path": None}
+    plain["profile"]["evaluation"]["extractor"] = Path(model.cell.profile.evaluation.extractor).name
     return plain | {
         "ablate": __version__,
         "image_shape": list(model.shape),
@@ -147,7 +149,7 @@ def requirements(recipe: Recipe, shape: tuple[int, int, int]) -> list[Requiremen
 def require_supported(recipe: Recipe, shape: tuple[int, int, int]) -> None:
     """Raise SpecError with every unmet requirement, in one line."""
     if unmet := [r for r in requirements(recipe, shape) if r.actual != r.required]:
-        raise SpecError(f"--diffusers: {'; '.join(map(str, unmet))}")
+        raise SpecError(f"--format diffusers: {'; '.join(map(str, unmet))}")
 
 
 def pipeline(model: Model) -> Any:
@@ -162,7 +164,7 @@ def pipeline(model: Model) -> Any:
     recipe = model.f.recipe  # with the coefficients used for sampling
     if model.f.classes:
         raise SpecError(
-            f"--diffusers: profile.data.labels must be false, but there are {model.f.classes} classes"
+            f"--format diffusers: profile.data.labels must be false, but there are {model.f.classes} classes"
         )
     require_supported(recipe, model.shape)
     library: Any = import_module("diffusers")

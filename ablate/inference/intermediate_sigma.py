@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from ablate.core.errors import SpecError
 from ablate.core.files import write_json
 from ablate.core.hardware import devices
 from ablate.data import datasets
 from ablate.evaluation import evaluate
-from ablate.inference.model import LADDER, Model, find, load
+from ablate.inference.model import LADDER, Model, find, finite_pixels, load
 from ablate.report import style as figures
 from ablate.runs.store import Store
 from ablate.training.denoiser import Denoiser
@@ -84,9 +83,7 @@ class TwoStepFid:
 
     def __init__(self, model: Model, n: int, cache: Path, device: str = "cpu"):
         e = model.cell.profile.evaluation
-        images = datasets.load(model.cell.profile.data, device, cache)
-        if images.fingerprint != model.cell.fingerprint:
-            raise SpecError(f"cell {model.cell.key}: its images have changed since it was trained")
+        images = datasets.load(model.cell.profile.data, device, cache, model.cell.fingerprint)
         self.model, self.n, self.cache, self.device, self.batch = model, n, cache, device, e.batch
         self.extractor = evaluate.extractor(e.extractor, images, cache)
         self.reference = evaluate.reference(images, e.samples)
@@ -104,10 +101,7 @@ class TwoStepFid:
         Raises:
             SpecError: x is not finite.
         """
-        try:
-            samples = evaluate.to_uint8(x)
-        except evaluate.NotFinite as error:
-            raise SpecError(f"cell {self.model.cell.key}: {error}") from None
+        samples = finite_pixels(self.model.cell, x)
         return evaluate.measure(samples, self.reference, self.extractor, self.cache, self.device)["fid"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ablate.core.errors import SpecError
@@ -12,15 +11,15 @@ from ablate.core.files import write_json
 from ablate.core.hardware import cores, devices, use
 from ablate.data import datasets
 from ablate.data.datasets import Images
-from ablate.evaluation import evaluate
-from ablate.evaluation.metrics import METRICS
-from ablate.inference.model import Model, load
+from ablate.evaluation.metrics import FACTS, METRICS
+from ablate.inference.model import Model, finite_pixels, load
 from ablate.planning.cells import Cell
+from ablate.runs import failures
 from ablate.runs.assess import Ruled, schedules
 from ablate.runs.store import Folder, Store
 from ablate.training.sampling import generate
 
-HOW = "nfe", "n", "extractor", "reference", "weights", "sigmas"  # entries that agree in these say the same
+HOW = "nfe", *FACTS  # entries that agree in these say the same
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Again:
-    """A cell that was measured again: the entries that its record got, by metric; empty if it had them all."""
+    """A cell that was measured again: the entries that its record got, by metric; empty if it had them all.
+
+    failed: why it could not be measured; other cells can be.
+    """
 
     key: str
     entries: dict[str, list[dict[str, Any]]]
+    failed: Exception | None = None
 
 
 def split(store: Store, keys: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -71,23 +74,23 @@ def measure(store: Store, keys: Iterable[str], wanted: Wanted, data: Any = None)
     Args:
         data: where the images are; as the cells have it by default.
     Raises:
-        SpecError: data or weights are missing, or the images are not those that a cell was trained on.
+        SpecError: the images are missing, or not those that a cell was trained on.
     """
     device, known = devices()[0], dict[str, Images]()
     for key in keys:
-        model = load(store, key, device)
-        if model.cell.fingerprint not in known:
-            known = {model.cell.fingerprint: _images(model.cell, data, device, store.cache)}
+        try:
+            model = load(store, key, device)
+        except Exception as error:
+            yield Again(key, {}, failures.of_one_cell(error, store.path))
+            continue
+        if (mark := model.cell.fingerprint) not in known:
+            known = {mark: datasets.load(data or model.cell.profile.data, device, store.cache, mark)}
         use(model.cell.profile.threads or cores())
-        yield Again(key, _measure(store, model, wanted, known[model.cell.fingerprint], device))
-
-
-def _images(cell: Cell, data: Any, device: str, cache: Path) -> Images:
-    images = datasets.load(data or cell.profile.data, device, cache)
-    if images.fingerprint != cell.fingerprint:
-        reason = f"the images have the fingerprint {images.fingerprint}, but cell {cell.key} was trained on"
-        raise SpecError(f"profile.data: {reason} {cell.fingerprint}")
-    return images
+        try:
+            again = Again(key, _measure(store, model, wanted, known[mark], device))
+        except Exception as error:
+            again = Again(key, {}, failures.of_one_cell(error, store.path))
+        yield again
 
 
 def _measure(
@@ -104,7 +107,7 @@ def _measure(
             continue
         e, low = cell.profile.evaluation, cell.recipe.levels.sigma_min
         x = generate(model.f, model.shape, by.n, sigmas, low, cell.seed, e.batch, device)
-        for name, entry in by.entries(evaluate.to_uint8(x), sigmas).items():
+        for name, entry in by.entries(finite_pixels(cell, x), sigmas).items():
             if not _has(had.get(name), entry):
                 found[name].append({**entry, "again": True})
     if any(found.values()):

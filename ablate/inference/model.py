@@ -16,11 +16,11 @@ from ablate.core import code
 from ablate.core.errors import SpecError, nearest
 from ablate.core.files import read_json
 from ablate.data.archives import shown
-from ablate.evaluation.evaluate import to_uint8
+from ablate.evaluation import evaluate
 from ablate.planning.cells import Cell
 from ablate.planning.planner import image_shape
 from ablate.runs.assess import save_grid
-from ablate.runs.store import FORMAT, Folder, Store, restore
+from ablate.runs.store import FORMAT, Folder, Store, beginning, restore
 from ablate.training.denoiser import Denoiser
 from ablate.training.sampling import generate
 
@@ -66,7 +66,7 @@ def find(store: Store, key: str) -> Folder:
         SpecError: no such cell, more than one, or one without weights.
     """
     keys = store.keys()
-    matches = [k for k in keys if key and k.startswith(key)]
+    matches = beginning(keys, key)
     if not matches:
         reason = nearest(key, keys) if keys else "there are no cells"
         raise SpecError(f"no cell {key!r} in {store.path}: {reason}")
@@ -138,6 +138,14 @@ def _model(cell: Cell, shape: tuple[int, int, int], weights: Path, device: str) 
     return Model(cell, Denoiser(cell.recipe, network, classes).for_sampling(), shape)
 
 
+def finite_pixels(cell: Cell, x: torch.Tensor) -> torch.Tensor:
+    """Samples of a cell as uint8 images; SpecError if a value is not finite."""
+    try:
+        return evaluate.to_uint8(x)
+    except evaluate.NotFinite as error:
+        raise SpecError(f"cell {cell.key}: {error}") from None
+
+
 def draw(
     store: Store, key: str, n: int, sigmas: Sequence[float], seed: int, out: Path, classes: Sequence[int] = ()
 ) -> Path:
@@ -146,13 +154,14 @@ def draw(
     Args:
         out: a file if it ends like one of an image, else a folder, which must be new or empty.
     Raises:
-        SpecError: no such cell or class, or a file or folder that cannot be written.
+        SpecError: no such cell or class, samples that are not finite, or a file or folder that cannot be written.
     """
     grid = out.suffix.lower() in Image.registered_extensions()
     try:
         if not grid and out.is_dir() and (there := sorted(file.name for file in out.iterdir())):
             raise SpecError(f"--out {out}: {shown(there[0])} is in this folder; name a new or an empty one")
-        images = to_uint8(load(store, key).sample(n, sigmas, seed, classes))
+        model = load(store, key)
+        images = finite_pixels(model.cell, model.sample(n, sigmas, seed, classes))
         (out.parent if grid else out).mkdir(parents=True, exist_ok=True)
         if grid:
             save_grid(images, out)

@@ -13,9 +13,8 @@ from ablate.core.errors import SpecError, nearest
 from ablate.core.hardware import devices
 from ablate.data import datasets, pictures
 from ablate.data.archives import shown
-from ablate.evaluation.evaluate import to_uint8
 from ablate.inference import editing
-from ablate.inference.model import Model, load
+from ablate.inference.model import Model, finite_pixels, load
 from ablate.runs.assess import save_grid
 from ablate.runs.store import Store
 from ablate.training.sampling import noise
@@ -123,7 +122,8 @@ def write(
         sigmas: descending noise levels of the edit, or the one level of `denoise`; each task has its own default.
         out: the PNG.
     Raises:
-        SpecError: no such task or cell, images that cannot be read, or gray images for `colorize`.
+        SpecError: no such task or cell, images that cannot be read, gray images for `colorize`, or results that are
+            not finite.
     """
     if task not in TASKS:
         raise SpecError(f"--task {task}: no such task; {nearest(task, TASKS)}")
@@ -131,7 +131,7 @@ def write(
     model = load(store, key, device)
     y = originals(model, files, 2 if task == "interpolate" else 1).to(device)
     rows = TASKS[task](model, y, sigmas, seed)
-    pixels = to_uint8(rows.flatten(0, 1))
+    pixels = finite_pixels(model.cell, rows.flatten(0, 1))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_grid(pixels, out, columns=rows.shape[1])

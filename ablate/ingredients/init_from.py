@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"  # of a finished cell's folder, of an export and of a converted checkpoint
 CONVERTED = "converted.json"  # beside the weights that `convert` wrote
 FED = ("noise_precond", "input_precond")  # what a converted network gets must be what it was trained on
-UNSEEN = {"head_channels", "attention_head_dim", "norm_num_groups"}  # fields of a network that no shape shows
-FREE = {"dropout", "checkpointing"}  # fields that hold for any weights
 
 
 class InitFrom(Option):
@@ -180,8 +178,8 @@ def _differing(spec: Any, part: Any, everything: bool) -> list[str]:
     if name != part.name:
         return [f"{axis} must be {name}, but is {part.name}"]
     own, theirs = values(part), {**AXES[axis].fields(part.name), **spec}
-    free = FREE | ({"scale"} if own.get("stored") and theirs.get("stored") else set())
-    compared = [f for f in own if f not in free and (everything or f in UNSEEN)]
+    free = {*getattr(part, "free", ()), *(("scale",) if own.get("stored") and theirs.get("stored") else ())}
+    compared = [f for f in own if f not in free and (everything or f in part.unseen)]
     texts = [(f, json.dumps(theirs[f]), json.dumps(own[f])) for f in compared]  # tuples and lists alike
     return [f"{axis}.{f} must be {there}, but is {here}" for f, there, here in texts if there != here]
 

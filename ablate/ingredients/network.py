@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 
 class Network(Option):
-    """A network also states its dropout rate and may transform its output."""
+    """A network also states its dropout rate and which fields its weights depend on, and may transform its output."""
 
     dropout: float = 0.0  # share of activations set to zero in training
+    # fields that hold for any weights
+    free: ClassVar[tuple[str, ...]] = ("dropout", "checkpointing")
+    # other fields that change what the weights compute, but not their names or shapes: `init_from` compares them
+    unseen: ClassVar[tuple[str, ...]] = ()
 
     def output(self, F: Tensor, sigma: Tensor) -> Tensor:
         """The output that f uses, from the network's output F (B, C, H, W) at sigma (B,)."""
@@ -82,6 +86,7 @@ class NCSNpp:
     checkpointing: bool = False
     divide_by_sigma: bool = False
     embedding: Any = depends_on("embedding")
+    unseen = ("divide_by_sigma",)
 
     @property
     def replays(self) -> tuple[str, ...]:
@@ -150,6 +155,7 @@ class ADM:
     deep: bool = False
     checkpointing: bool = False
     embedding: Any = depends_on("embedding")
+    unseen = ("head_channels",)
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images of `shape` (C, H, W); SpecError if H, W or the heads do not divide evenly."""
@@ -183,6 +189,7 @@ class UNet2D:
     norm_num_groups: Count = 32
     dropout: Rate = 0.0
     embedding: Any = depends_on("embedding")
+    unseen = ("attention_head_dim", "norm_num_groups")
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("diffusers") is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ablate.analysis import frame
 from ablate.analysis.results import Results
 from ablate.core.errors import SpecError
 from ablate.core.formats import count, number
@@ -29,7 +30,9 @@ def beside(results: Results, folder: Path) -> str:
     Raises:
         SpecError: it has none, or none of these cells.
     """
-    there = {key: line["record"] for key, line in records_file.read(folder / records_file.FILE).items()}
+    lines = records_file.read(folder / records_file.FILE)
+    chosen = frame.chosen({key: line["record"] for key, line in lines.items()}, results.extractor)
+    there = {key: record for key, record in chosen.items() if record}
     here = {key: record for key, record in results.records.items() if record and key in there}
     if not here:
         raise SpecError(f"--beside {folder}: {records_file.FILE} has no cells with a result here")

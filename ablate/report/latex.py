@@ -27,7 +27,7 @@ def _table(results: Results, group: Sequence[int], at: int) -> str:
 
     experiment, shown = results.experiment, columns(results.frame)
     lines = [results.lines[i] for i in group]
-    lowest = {c: best(lines, c) for c in shown}
+    lowest = {c: best(lines, c, results.scores) for c in shown}
     rows = [
         {"Row": _cell(line.row.label)}
         | {_heading(c, shown): _fid(line, c, *lowest[c]) for c in shown}

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from ablate.analysis.frame import Column
 from ablate.analysis.lines import Line, distinct
-from ablate.analysis.lines import best as same_as_best
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED, UNTESTED, Verdict
 from ablate.core.formats import count, number
 from ablate.report.markdown import escape
+from ablate.statistics.effect import Sample, compare
+from ablate.statistics.significance import ALPHA
 
 NAMED = 3  # rows of equal FID that are named, not counted
 TIMES = 10  # a factor from which on `82 times lower` is easier to read than `98.8 % below`
@@ -72,7 +73,10 @@ def _against(results: Results, best: Sequence[Line], column: Column) -> str:
     factor, share = there.mean / here.mean, 100 * (1 - here.mean / there.mean)
     digits = 0 if share >= 1 else 2
     far = f"{factor:.3g} times lower than" if factor >= TIMES else f"{share:.{digits}f} % below"
-    unsure = " (not significant)" if first.index in same_as_best(results.lines, column)[1] else ""
+    pair = Sample(best[0].index, column.nfe), Sample(first.index, column.nfe)
+    scores = {s: {column.unlike: results.scores[s].get(column.unlike, {})} for s in results.scores}
+    tested = compare([pair], scores)
+    unsure = " (not significant)" if tested is None or tested.p > ALPHA else ""
     unsure = " (one seed)" if min(here.n, there.n) == 1 else unsure
     return f", {far} {escape(first.row.label)}{unsure}"
 

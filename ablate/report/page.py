@@ -35,8 +35,8 @@ never bold. Statements about all rows of a section, and the bands of sweeps, hav
 runs, stratified by rows. "A run beats the base's" is the share of all pairs of runs, one of the row and one of its
 base, in which the row's FID is lower."""
 CLAIMED = """A claim is supported or contradicted if its test says so at 5 % over all claims on this page, with Holm's
-correction. Otherwise it is undecided, which does not mean that it is false; it is not run while no seed has all of
-its rows."""
+correction. Otherwise it is undecided, which does not mean that it is false; it is not run while one of its rows has no
+result."""
 
 
 def page(results: Results, drawn: Sequence[str], kept: Collection[str] = ()) -> str:
@@ -132,13 +132,16 @@ def _because(verdict: Verdict) -> str:
 
 def _pairing(results: Results) -> str:
     """Which share of the variance would go if rows were compared seed by seed."""
-    table = {
-        tuple(sorted(how.items()))
-        for (_, nfe), hows in results.scores.items()
-        if nfe == 1
-        for how in hows.values()
-    }
-    share = removed_by_pairing(map(dict, table))
+    one_step = [hows for (_, nfe), hows in results.scores.items() if nfe == 1]
+    alike = max(
+        {how for hows in one_step for how in hows},
+        key=lambda how: sum(how in h for h in one_step),
+        default="",
+    )
+    columns = {
+        tuple(sorted(hows[alike].items())) for hows in one_step if alike in hows
+    }  # equal rows count once
+    share = removed_by_pairing(map(dict, columns))
     if share is None:
         return ""
     return f""" Rows are compared as independent groups: comparing them seed by seed would remove {100 * share:.0f} % of

@@ -34,7 +34,7 @@ class Sections:
         self, results: Results, columns: Sequence[Column], methods: Methods | None, notes: Footnotes
     ):
         self.experiment, self.lines, self.versus = results.experiment, results.lines, results.versus
-        self.columns, self.notes = columns, notes
+        self.columns, self.notes, self.scores = columns, notes, results.scores
         self.protocol = methods.reference.protocol if methods else None
         self.published = [methods.of(row) if methods else {} for row in self.experiment.rows]
 
@@ -43,7 +43,8 @@ class Sections:
 
         Published numbers have a column where the table measures as the paper does, else a footnote.
         """
-        lowest = {column: best([self.lines[i] for i in group], column) for column in self.columns}
+        shown = [self.lines[i] for i in group]
+        lowest = {column: best(shown, column, self.scores) for column in self.columns}
         paper = any(self._alike(i) for i in group)
         headings = [
             "row",

@@ -147,7 +147,7 @@ def _old(file: Path) -> str:
 def _cells(table: str) -> list[tuple[str | None, ...]]:
     """What `table.csv` is of: label, keys and results of each row."""
     lines = csv.DictReader(io.StringIO(table))
-    return [tuple(line.get(name) for name in ("row", "keys", "n", "diverged")) for line in lines]
+    return [tuple(line.get(name) for name in ("row", "keys", "n", "diverged", "extractor")) for line in lines]
 
 
 def _count(table: str) -> int:

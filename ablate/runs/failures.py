@@ -63,6 +63,13 @@ def of_machine(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and (_memory(error) or device)
 
 
+def of_one_cell(error: Exception, runs: Path) -> Exception:
+    """What ended one cell, for a command that computes others next; raises a bug, and what would end those too."""
+    if unwritable(error, runs) or not of_machine(error):
+        raise error
+    return error.__cause__ if isinstance(error.__cause__, SpecError) else error
+
+
 def unwritable(error: BaseException, runs: Path | None = None) -> bool:
     """Whether a disk is full or read-only, or a file in `runs` cannot be written; every further cell would end so."""
     if not isinstance(error, OSError) or error.errno not in UNWRITABLE:

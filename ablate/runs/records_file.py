@@ -168,7 +168,7 @@ def install(made: Folder, folder: Folder) -> bool:
         return True
     try:
         with folder.lock().acquire(timeout=0):
-            if folder.record.exists():
+            if folder.recorded:
                 return False
             folder.clear()
             return _fill(made, folder)

@@ -20,7 +20,7 @@ from ablate.core.files import read_json
 from ablate.data import kept
 from ablate.planning.experiment import Experiment
 from ablate.runs import heartbeat
-from ablate.runs.store import NAMED, Folder, Store
+from ablate.runs.store import NAMED, Folder, Store, beginning
 
 TRASH = ".trash"  # in the runs directory: what was taken out of it and is being deleted
 TABLES = "table.csv"
@@ -94,14 +94,16 @@ def _size(path: Path) -> tuple[int, float]:
 def prunable(store: Store, found: Iterable[Held], experiments: Iterable[Experiment]) -> list[Held]:
     """What may go: unfinished cells, what the cache can compute again and, if you name experiments, cells of no other.
 
-    While a cell is computed, the cache stays as it is.
+    A finished cell of which no experiment is known stays, because a study may have it. While a cell is computed, the
+    cache stays as it is.
     """
     found, experiments = list(found), list(experiments)
     named = {key for e in experiments for key in e.cells}
     starts = {str(c.recipe.flat().get("init_from.key") or "-") for e in experiments for c in e.cells.values()}
     chosen = list[Held]()
     for held in found:
-        needed = not experiments or held.key in named or held.key.startswith(tuple(starts))
+        known = bool(experiments and held.experiment)
+        needed = not known or held.key in named or held.key.startswith(tuple(starts))
         why = (
             "unfinished"
             if held.state in ("open", "stopped", "crashed")
@@ -145,7 +147,7 @@ def named(store: Store, found: Iterable[Held], keys: Iterable[str]) -> list[Held
     """
     by_key, chosen, problems = {held.key: held for held in found}, dict[str, Held](), list[str]()
     for typed in keys:
-        fits = [key for key in by_key if key.startswith(typed)] if typed else []
+        fits = beginning(by_key, typed)
         if len(fits) != 1:
             how = f"{len(fits)} cells have keys that begin so" if fits else f"no such cell in {store.path}"
             problems.append(f"{typed!r}: {how}; `ablate runs list` shows all")

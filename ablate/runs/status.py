@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ablate.core.files import read_json
 from ablate.core.formats import duration
+from ablate.evaluation.metrics import of_training
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs import heartbeat
@@ -58,7 +59,7 @@ def _cell(row: str, cell: Cell, folder: Folder) -> dict[str, Any]:
     if isinstance(record, dict):
         status |= {"state": record["state"], "step": record["images"] // profile.batch}
         status |= {"device": record["provenance"]["device"], "reason": record.get("reason")}
-        status["fid"] = {str(f["nfe"]): f["value"] for f in record["fid"]}
+        status["fid"] = {str(f["nfe"]): f["value"] for f in of_training(record, "fid")}
         return status
     beat = heartbeat.last(folder)
     status |= {"state": heartbeat.state(folder), "reason": beat.get("reason")}

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,11 @@ class Store:
     def keys(self) -> list[str]:
         """The keys of all cells that have a folder."""
         return sorted(p.parent.name for p in self.path.glob("*/config.json"))
+
+
+def beginning(keys: Iterable[str], typed: str) -> list[str]:
+    """The keys that begin with what somebody typed; none for nothing."""
+    return [key for key in keys if typed and key.startswith(typed)]
 
 
 def describe(cell: Cell) -> dict[str, Any]:

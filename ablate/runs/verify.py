@@ -13,15 +13,14 @@ from typing import Any
 from ablate.config.profile import Data, placed
 from ablate.core.errors import SpecError
 from ablate.core.hardware import cores, devices, use
-from ablate.evaluation.metrics import METRICS
+from ablate.evaluation.metrics import FACTS, METRICS
 from ablate.planning.cells import Cell
 from ablate.runs import worker
-from ablate.runs.store import Store, restore
+from ablate.runs.store import Store, beginning, restore
 
 EQUAL, CLOSE, DIFFERENT = "equal", "within the bound", "different"
 OPEN = "not equal, no bound is known"  # decides nothing
 BOUND = 0.04  # of the difference of log FIDs between processors, see docs/rulers.md
-HOW = "nfe", "n", "reference", "weights", "sigmas"
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def compare(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Verified:
 
 
 def _compared(metric: str, entry: Mapping[str, Any], others: list[Any]) -> Compared:
-    same = [o for o in others if all(o.get(f) == entry.get(f) for f in (*HOW, "extractor"))]
+    same = [o for o in others if all(o.get(f) == entry.get(f) for f in ("nfe", *FACTS))]
     if not same:
         return Compared(metric, entry["nfe"], entry["value"], None, DIFFERENT)
     a, b = entry["value"], same[0]["value"]
@@ -130,8 +129,8 @@ def chosen(lines: Mapping[str, Any], keys: list[str], count: int) -> list[str]:
     """
     found = []
     for key in keys:
-        matches = [known for known in lines if known.startswith(key)]
+        matches = beginning(lines, key)
         if len(matches) != 1:
-            raise SpecError(f"{key}: {len(matches)} cells of the report begin with this")
+            raise SpecError(f"{key or repr(key)}: {len(matches)} cells of the report begin with this")
         found += matches
     return found or sorted(lines)[:count]

@@ -174,7 +174,7 @@ def compute(
     """
     with failures.outside_recipe(Interrupted, SpecError):
         images = _images(cell, folder, device, stop or [])
-    _require_named_by_key(cell, images.fingerprint)
+    _require_named_by_key(cell)
     ranks.on_first_rank(lambda: complete(folder, cell, images.shape))
     trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device, ranks)
     run = Run(cell, folder, trainer, images, stop if stop is not None else [], on_step)
@@ -212,12 +212,9 @@ def _images(cell: Cell, folder: Folder, device: str, stop: list[int]) -> dataset
     return datasets.load(cell.profile.data, device, cache, cell.fingerprint, on_images)
 
 
-def _require_named_by_key(cell: Cell, fingerprint: str) -> None:
-    """Require that what this process has read has the key of the cell."""
-    if fingerprint != cell.fingerprint:
-        change = f"fingerprint {cell.fingerprint} became {fingerprint}"
-        raise SpecError(f"profile.data: the images changed after this cell was planned: {change}")
-    if Cell.of(cell.recipe, cell.profile, cell.seed, fingerprint, cell.imports).key != cell.key:
+def _require_named_by_key(cell: Cell) -> None:
+    """Require that the code and the weights that this process has read have the key of the cell."""
+    if Cell.of(cell.recipe, cell.profile, cell.seed, cell.fingerprint, cell.imports).key != cell.key:
         raise SpecError("code or weights that the recipe uses changed after this cell was planned")
 
 

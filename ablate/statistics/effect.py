@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ablate.statistics.significance import ALPHA, mean, ranks, variance
 
 SMALLEST, LARGEST = 1e-6, 1e150  # of a finite FID that is compared; the smallest under a logarithm
+SAME = 1e-9  # a sum of weights that is zero but for rounding
 QUARTILE, SHARE = 0.25, 0.5  # the floor: this share of this quantile of the variances of a table's rows
 
 Scores = Mapping[int, float]  # seed -> FID; infinite where training diverged
@@ -91,6 +92,11 @@ class Part:
     by_seed: Mapping[int, float]
 
     @property
+    def total(self) -> float:
+        """The sum of its weights: positive on the first side of a comparison, zero if it stands on both."""
+        return sum(weight for _, weight in self.weights)
+
+    @property
     def finite(self) -> list[float]:
         """The sums that are finite."""
         return [value for value in self.by_seed.values() if math.isfinite(value)]
@@ -119,7 +125,7 @@ def _part(weights: Mapping[int, float], scores: Mapping[int, Scores]) -> Part:
         if seed in lost
         else sum(w * values[nfe] for nfe, w in weights.items())
         for seed, values in logs.items()
-        if seed not in lost or abs(total) > 1e-9
+        if seed not in lost or abs(total) > SAME
     }
     return Part(tuple(sorted(weights.items())), sums)
 
@@ -213,7 +219,8 @@ def _by_rank(parts: Sequence[Part], margin: float) -> tuple[float, float]:
     """One-sided p where runs diverged and only their order is known: that of the two rows for which it is larger."""
     sides: tuple[list[Part], list[Part]] = [], []
     for part in parts:
-        sides[sum(w for _, w in part.weights) < 0].append(part)
+        if abs(part.total) > SAME:  # else its row stands on both sides
+            sides[part.total < 0].append(part)
     found = [
         ranks(
             [_scaled(v, a) + math.log(margin) for v in a.by_seed.values()],
@@ -226,7 +233,7 @@ def _by_rank(parts: Sequence[Part], margin: float) -> tuple[float, float]:
 
 def _scaled(value: float, part: Part) -> float:
     """A weighted sum of log FIDs as their weighted mean."""
-    return value / sum(w for _, w in part.weights)
+    return value / part.total
 
 
 def _over(center: float, error: float) -> float:

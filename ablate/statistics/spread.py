@@ -1,6 +1,7 @@
 """How much two rows spread over seeds: the F-test of their variances of log FID.
 
-The F-test needs normal values; on the log FIDs of real runs it keeps its level (`benchmarks/power.py`).
+The F-test needs normal values. On the log FIDs of real runs it keeps its level at two to six seeds
+(`benchmarks/power.py`).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from ablate.core.errors import SpecError
+from ablate.evaluation.metrics import of_training
 from ablate.study import optunas
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _finished(experiments: Sequence[Experiment], store: Store, nfe: int) -> list
     results, measures = list[tuple["Cell", float]](), set[str]()
     for key, cell in cells.items():
         record = store.record(key)
-        for entry in (record or {}).get("fid") or []:
+        for entry in of_training(record or {}, "fid"):
             if entry["nfe"] == nfe:
                 results.append((cell, entry["value"]))
                 measures.add(f"{cell.profile.name}, {entry['extractor']}, n={entry['n']}")

@@ -163,6 +163,7 @@ def _page(
     )
     words = ["python", "-m", "ablate", "study", os.path.relpath(plan.planner.file)]
     words += [] if e.origin.own else ["--profile", e.origin.profile or e.profile.name]
+    words += [] if list(e.seeds) == c.seeds else ["--seeds", ",".join(map(str, e.seeds))]
     words += [word for name, value in e.origin.overrides.items() for word in ("--set", f"{name}={value}")]
     parts += [
         "## How to continue",

@@ -105,9 +105,7 @@ class Live:
                 self.tracker.update(folder.path, self.tags[folder.key], running)
 
 
-def sync(
-    experiment: Experiment, store: Store, uri: str | None, report: Path, models: bool = False
-) -> tuple[int, list[str]]:
+def sync(results: Results, uri: str | None, report: Path, models: bool = False) -> tuple[int, list[str]]:
     """Bring an experiment's cells up to date in MLflow now.
 
     It stops at the first error of MLflow. A network that cannot become a model does not stop the others.
@@ -118,7 +116,8 @@ def sync(
     Returns:
         How many cells are up to date, and the problems, one line each.
     """
-    tracker, results = Tracker(store.path, uri, check=True), Results(experiment, store)
+    experiment, store = results.experiment, results.store
+    tracker = Tracker(store.path, uri, check=True)
     means = summary.over_seeds(results)
     tags = {key: tags | means.get(key, {}) for key, tags in cell_tags(experiment).items()}
     tracker.open(experiment.name, {"ablate.file": experiment.file.name}, [experiment.file])

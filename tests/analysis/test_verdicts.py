@@ -127,3 +127,40 @@ def test_one_seed_and_no_seed_decide_nothing(planned):
     claims.append(claim(monotone="metric.c"))
     assert set(states(planned, claims, table)) == {verdicts.UNDECIDED}
     assert set(states(planned, claims, {})) == {verdicts.UNTESTED}
+
+
+def spreading(*deviations, seeds=8):
+    """Rows of one mean whose log FIDs have these standard deviations over seeds, exactly."""
+    rng, table = np.random.default_rng(7), {}
+    for i, deviation in enumerate(deviations):
+        z = rng.standard_normal(seeds)
+        logs = 3 + deviation * (z - z.mean()) / z.std(ddof=1)
+        table[i, 1] = {"": dict(enumerate(np.exp(logs).tolist()))}
+    return table
+
+
+def test_steadier_is_supported_contradicted_or_open(planned):
+    first, second = {"metric.c": C[0]}, {"metric.c": C[1]}
+    claims = [claim(steadier=first, than=second), claim(steadier=second, than=first)]
+    assert states(planned, claims, spreading(0.05, 0.5)) == [verdicts.SUPPORTED, verdicts.CONTRADICTED]
+    assert states(planned, claims, spreading(0.1, 0.12)) == [verdicts.UNDECIDED] * 2
+    assert states(planned, claims, spreading(0.05, 0.5, seeds=2)) == [verdicts.UNDECIDED] * 2
+
+
+def test_steadier_is_open_without_two_finite_values_and_not_run_without_any(planned):
+    asked = [claim(steadier={"metric.c": C[0]}, than={"metric.c": C[1]})]
+    lost = {(0, 1): {"": {0: 9.0, 1: math.inf}}, (1, 1): {"": {0: 9.0, 1: 10.0}}}
+    assert states(planned, asked, lost) == [verdicts.UNDECIDED]
+    assert states(planned, asked, {}) == [verdicts.UNTESTED]
+
+
+def test_a_row_on_both_sides_of_a_comparison_is_no_mistake(planned):
+    """In a grid of two fields one row has the better value of one and the worse value of the other."""
+    table = {(i, 1): {"": {0: 9.0 + i, 1: 10.0 + i, 2: 11.0}} for i in range(3)}
+    table[2, 1][""][1] = math.inf
+    found = verdicts.compare(
+        [(verdicts.Sample(0, 1), verdicts.Sample(1, 1)), (verdicts.Sample(1, 1), verdicts.Sample(2, 1))],
+        table,
+    )
+    assert found.lost == 1
+    assert 0 < found.p <= 1

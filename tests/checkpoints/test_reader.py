@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _codecs
 import io
 import json
 import os
 import pickle
 import shutil
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -48,6 +50,22 @@ def legacy(function, *arguments):
     return Calls(torch._utils._rebuild_tensor_v2, storage, 0, (1,), (1,), False, None)
 
 
+def with_state(made):
+    """A network, and beside it a thing of which the pickle sets the state."""
+    weights = pickle.dumps({"w": Whole(4)}, 2)[2:-1]
+    thing = pickle.dumps(made(), 2)[2:-1]
+    return b"\x80\x02}(U\x03ema" + weights + b"U\x01a" + thing + b"}U\x01bU\x01csbu."
+
+
+STATELESS = {
+    "a function": lambda: torch._utils._rebuild_tensor_v2,
+    "a lambda": lambda: _codecs.encode,
+    "a class": lambda: OrderedDict,
+    "a tensor": lambda: Calls(torch._utils._rebuild_tensor_v2, Whole(4), 0, (2,), (1,), False, None),
+    "a storage": lambda: Whole(4),
+    "a parameter": lambda: Calls(torch._utils._rebuild_parameter, Whole(4), False, None),
+}
+
 HOSTILE = {
     "a shell": lambda: pickle.dumps({"ema": Calls(os.system, "touch owned")}),
     "eval": lambda: pickle.dumps(Calls(eval, "open('owned', 'w')")),
@@ -61,6 +79,8 @@ HOSTILE = {
     ),
     "an extension": lambda: b"\x80\x02\x82\x01.",
     "a persistent id": lambda: b"\x80\x02U\x01aQ.",
+    "a name of two lines": lambda: pickle.dumps(None)[:2] + b"\x8c\x02os\x8c\x08sys\ntem\x1b\x93)R.",
+    **{f"the state of {kind}": (lambda made=made: with_state(made)) for kind, made in STATELESS.items()},
 }
 
 
@@ -87,6 +107,14 @@ def test_nothing_of_a_pickle_runs(kind, tmp_path, monkeypatch):
     assert done.stderr.startswith("error: evil.pkl: ")
     assert done.stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["evil.pkl"]
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage")
+@pytest.mark.parametrize("kind", STATELESS)
+def test_only_modules_have_a_state(kind, tmp_path):
+    (tmp_path / "evil.pkl").write_bytes(with_state(STATELESS[kind]))
+    with pytest.raises(SpecError, match="refused: it sets the state of what is no module"):
+        read(tmp_path / "evil.pkl")
 
 
 @pytest.mark.parametrize("archive", [True, False])
@@ -118,6 +146,49 @@ def test_source_code_and_unknown_classes_in_a_network_stay_data(tmp_path, theirs
     assert found.tensors.keys() == theirs.keys()
     assert all(torch.equal(found.tensors[name], t) for name, t in theirs.items())
     assert [line.split()[0] for line in found.dropped] == ["loss_fn", "augment", "dataset_kwargs"]
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage")
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_has_all_bytes(protocol, tmp_path, theirs):
+    modules = foreign.modules(theirs)
+    (tmp_path / "n.pkl").write_bytes(pickle.dumps({"ema": modules, "note": b"", "hash": b"\xff"}, protocol))
+    found = read(tmp_path / "n.pkl")
+    assert found.tensors.keys() == theirs.keys()
+    assert all(torch.equal(found.tensors[name], t) for name, t in theirs.items())
+    assert {type(t) for t in found.tensors.values()} == {torch.Tensor}
+
+
+@pytest.mark.parametrize("kind", ["_parameters", "_buffers", "_modules"])
+@pytest.mark.parametrize("content", [torch.zeros(3), [1], "text"], ids=["tensor", "list", "text"])
+def test_a_module_of_unknown_structure_is_one_line(kind, content, tmp_path):
+    module = torch.nn.Linear(2, 2)
+    module.__dict__[kind] = content
+    (tmp_path / "n.pkl").write_bytes(pickle.dumps({"ema": module}))
+    with pytest.raises(SpecError, match=f"a pickled module of unknown structure: {kind} is a "):
+        read(tmp_path / "n.pkl")
+
+
+def test_names_of_several_lines_stay_on_one(tmp_path, theirs):
+    torch.save({"a\nb\x1b": 1, "ema": {**theirs, "c\nd": 2}}, tmp_path / "net.pt")
+    assert read(tmp_path / "net.pt").dropped == (
+        r"a\nb\x1b (another entry of the file)",
+        r"c\nd (not a tensor)",
+    )
+
+
+@pytest.mark.parametrize("pickled", [True, False])
+def test_a_folder_says_what_its_file_says(pickled, tmp_path, theirs):
+    (tmp_path / "net").mkdir()
+    file = tmp_path / "net" / "weights.bin"
+    if pickled:
+        foreign.persistent(file, theirs, "ECMPrecond", loss_fn=1)
+    else:
+        torch.save({"ema": {**theirs, "step": 3}, "loss_fn": 1}, file)
+    alone, within = read(file), read(tmp_path / "net")
+    assert alone.dropped
+    assert (within.wrapper, within.dropped) == (alone.wrapper, alone.dropped)
+    assert within.tensors.keys() == theirs.keys()
 
 
 @pytest.mark.parametrize("wrapper", ["VPPrecond", "VEPrecond", "iDDPMPrecond"])

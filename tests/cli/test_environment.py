@@ -81,7 +81,7 @@ def test_sync_sends_to_the_server_of_the_environment(place, monkeypatch):
     (place / "runs").mkdir()
     monkeypatch.setenv(URI, "http://team:5000")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
-    monkeypatch.setattr(live, "sync", lambda *words: seen.append(words[2]) or (0, []))
+    monkeypatch.setattr(live, "sync", lambda *words: seen.append(words[1]) or (0, []))
     done = call("sync", "one.yaml", cwd=place)
     assert seen == ["http://team:5000"]
     assert done.stderr.startswith("note: MLFLOW_EXPERIMENT_NAME=other is not used: ")

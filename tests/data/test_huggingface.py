@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from pathlib import Path
@@ -194,6 +195,33 @@ def test_without_a_network_a_name_of_the_hub_says_what_to_do(monkeypatch):
         "datasets.load_dataset('user/pictures').save_to_disk('pictures'), copy that folder here, and name it in "
         "profile.data.path"
     )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        (None, ("huggingface.co", 443)),
+        ("", ("huggingface.co", 443)),
+        ("http://mirror", ("mirror", 80)),
+        ("http://mirror/hub/", ("mirror", 80)),
+        ("https://mirror:8443/hub", ("mirror", 8443)),
+        ("http://user:word@mirror:8080", ("mirror", 8080)),
+        ("http://[::1]", ("::1", 80)),
+        ("mirror", ("mirror", 443)),
+        ("http://mirror:x", None),
+    ],
+)
+def test_a_mirror_is_asked_at_the_port_of_its_address(endpoint, asked, monkeypatch):
+    called = []
+    monkeypatch.setattr(
+        "socket.create_connection", lambda address, patience: called.append(address) or io.BytesIO()
+    )
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    if endpoint is not None:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert huggingface._hub_answers() == (asked is not None)
+    assert called == [asked] * (asked is not None)
 
 
 def test_a_revision_of_the_hub_is_passed_on_and_told(monkeypatch):

@@ -17,7 +17,11 @@ from helpers.tiny_training import SMALL
 
 from ablate.config.profile import Data
 from ablate.core.errors import SpecError
+from ablate.core.files import write_json
 from ablate.data import datasets, kept, pictures
+from ablate.inference import measure_again
+from ablate.inference.intermediate_sigma import TwoStepFid
+from ablate.inference.model import load
 from ablate.planning import planner
 from ablate.runs.store import Store
 from ablate.runs.worker import compute
@@ -115,6 +119,50 @@ def test_damaged_images_are_decoded_anew_and_it_is_said(spec, cache, damage, cap
     assert torch.equal(second.train, before)
     assert "damaged: its images are decoded anew" in capsys.readouterr().out
     assert [p.name for p in cache.iterdir() if p.is_dir()] == [f"images-{first.fingerprint}"]
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """The files that are read for their checksum; every file is as old as if it were written long ago."""
+    seen, checksum = [], kept.checksum
+    monkeypatch.setattr(kept, "checksum", lambda path: seen.append(path.name) or checksum(path))
+    monkeypatch.setattr(kept, "YOUNG_NS", -(10**18))
+    return seen
+
+
+def test_kept_images_are_read_for_their_checksum_once(spec, cache, checks):
+    first = datasets.load(spec, cache=cache)
+    checks.clear()
+    assert same(first, datasets.load(spec, cache=cache))
+    assert checks == []
+    shutil.copytree(cache, cache.with_name("copy"))  # other files: nobody has looked at them
+    assert same(first, datasets.load(spec, cache=cache.with_name("copy")))
+    assert checks == [*kept.FILES]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_after_the_check_is_found_too(spec, cache, damage, checks, capsys):
+    first = datasets.load(spec, cache=cache)
+    before = first.train.clone()
+    time.sleep(0.02)  # a tick of the disk's clock
+    DAMAGES[damage](kept.folder(cache, first.fingerprint))
+    assert torch.equal(datasets.load(spec, cache=cache).train, before)
+    assert "damaged: its images are decoded anew" in capsys.readouterr().out
+
+
+def test_young_files_and_caches_that_cannot_be_written_are_checked_every_time(
+    spec, cache, checks, monkeypatch
+):
+    monkeypatch.setattr(kept, "YOUNG_NS", 10**18)
+    first = datasets.load(spec, cache=cache)
+    place = kept.folder(cache, first.fingerprint)
+    assert not (place / kept.CHECKED).exists()
+    monkeypatch.setattr(kept, "YOUNG_NS", -(10**18))
+    (place / kept.CHECKED).mkdir()
+    for _ in range(2):
+        checks.clear()
+        assert same(first, datasets.load(spec, cache=cache))
+        assert checks == [*kept.FILES]
 
 
 def test_of_several_cells_that_start_together_one_decodes(spec, cache, decodings):
@@ -220,4 +268,11 @@ def test_a_second_cell_trains_without_the_files_of_the_first(tmp_path, spec, cac
     shutil.rmtree(spec.path)
     states.append(compute(second, store.prepare(second))["state"])
     assert states == ["finished", "finished"]
+    assert len(decodings) == 1
+    for key, cell in ((first.key, first), (second.key, second)):
+        folder = store.folder(key)
+        write_json(folder.record, compute(cell, folder))
+        (again,) = measure_again.measure(store, [key], measure_again.Wanted(samples=20))
+        assert again.entries["fid"][0]["n"] == 20
+        assert len(TwoStepFid(load(store, key), 16, store.cache).reference.images) == 8
     assert len(decodings) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import pickle
@@ -88,6 +89,18 @@ def test_arrays_keep_pixels_and_labels(tmp_path, layout):
     assert found.classes == 3
 
 
+@pytest.mark.parametrize("way", ["into memory", "into the cache", "ahead of the workers"])
+def test_no_array_stays_in_memory_after_the_images_are_decoded(tmp_path, way):
+    from ablate.data.sources import npz
+
+    spec = Data(name="npz", path=str(saved(tmp_path / "a.npz", images=RGB, labels=LABELS)))
+    if way == "ahead of the workers":
+        datasets.decode(spec, tmp_path, datasets.fingerprint(spec))
+    else:
+        datasets.load(spec, cache=tmp_path if way == "into the cache" else None)
+    assert npz._array.cache_info().currsize == 0
+
+
 def test_parts_of_a_file_are_chosen_by_a_word_in_their_names(tmp_path):
     path = saved(tmp_path / "a.npz", x_train=RGB, y_train=LABELS, x_test=RGB[:9], y_test=LABELS[:9, None])
     found = planned_as_loaded(Data(name="npz", path=str(path), split="train", test_split="test"))
@@ -124,6 +137,9 @@ def test_arrays_that_cannot_be_read_are_one_line_each(tmp_path):
     )
     (tmp_path / "text.npz").write_text("no archive")
     assert "no readable file of arrays" in refused(Data(name="npz", path=str(tmp_path / "text.npz")))
+    whole = saved(tmp_path / "whole.npz", images=RGB)
+    held_out = refused(Data(name="npz", path=str(whole), test_path=str(tmp_path / "text.npz")))
+    assert held_out.startswith("profile.data.test_path: ")
     content = saved(tmp_path / "cut.npz", images=RGB).read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
     assert "no readable file of arrays" in refused(Data(name="npz", path=str(tmp_path / "cut.npz")))
@@ -237,10 +253,43 @@ def test_mnist_is_read_from_its_own_files(tmp_path, monkeypatch):
     assert datasets.shape(spec) == (1, 28, 28)
     assert "has 12 and 5 images, not 60,000 and 10,000" in str(refused_load(spec))
     monkeypatch.setattr(torchvision_sets.Mnist, "size", Known((1, 28, 28), 12, 5, 10))
+    assert "-ubyte: not the file of MNIST: its MD5 sum is " in refused_load(spec)
+    monkeypatch.setattr(torchvision_sets.Mnist, "sums", ())
     found = planned_as_loaded(spec)
     assert np.array_equal(found.train[:, 0].numpy(), digits)
     assert found.source == "torchvision's MNIST"
     assert datasets.load(spec.model_copy(update={"resolution": 14})).shape == (1, 14, 14)
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "says"),
+    [
+        ("mnist", "mnist", ""),
+        ("fashion_mnist", "fashion_mnist", ""),
+        ("kmnist", "kmnist", ""),
+        ("mnist", "fashion_mnist", "not the file of MNIST: it is that of FashionMNIST"),
+        ("fashion_mnist", "mnist", "not the file of FashionMNIST: it is that of MNIST"),
+        ("kmnist", "mnist", "not the file of KMNIST: it is that of MNIST"),
+        ("mnist", "kmnist", "not the file of MNIST: its MD5 sum is"),
+    ],
+)
+def test_files_of_another_set_with_the_same_names_are_refused(tmp_path, monkeypatch, name, of, says):
+    """The sums of made-up files stand for the sets' own, except for `kmnist`, whose sums nobody knows."""
+    files = dict[str, dict[str, bytes]]()
+    monkeypatch.setattr(torchvision_sets.Ubyte, "size", Known((1, 28, 28), 12, 12, 10))
+    for which in ("mnist", "fashion_mnist", "kmnist"):
+        images = np.full((12, 28, 28), len(files), np.uint8)
+        contents = [idx(images if "images" in n else images[:, 0, 0]) for n in torchvision_sets.UBYTE]
+        files[which] = dict(zip(torchvision_sets.UBYTE, contents, strict=True))
+        if which != "kmnist":
+            sums = tuple(hashlib.md5(content).hexdigest() for content in contents)
+            monkeypatch.setattr(type(SOURCES[which]), "sums", sums)
+    spread(tmp_path / SOURCES[name].title / "raw", files[of])
+    spec = Data(name=name, path=str(tmp_path))
+    if says:
+        assert says in refused_load(spec)
+    else:
+        assert len(datasets.load(spec).train) == 12
 
 
 def refused_load(spec: Data) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 import zipfile
 
 import pytest
 from PIL import Image
 
+from ablate.config.profile import Data
 from ablate.data import survey as module
+from ablate.data.sources import SOURCES, huggingface, webdataset
 
 N = 40
 
@@ -42,6 +46,7 @@ def read(monkeypatch):
         count[0] = 0
         return module.survey(path, 10**6), count[0]
 
+    later.count = count
     return later
 
 
@@ -70,6 +75,61 @@ def test_an_archive_too(pictures, read, tmp_path):
     again, m = read(tmp_path / "all.zip")
     assert (n, m) == (N, 0)
     assert plain(first) == plain(again)
+
+
+def shards(place, pixels):
+    """Two shards of webdataset."""
+    place.mkdir(exist_ok=True)
+    for k in range(2):
+        with tarfile.open(place / f"{k}.tar", "w") as out:
+            for i, content in list(enumerate(pixels))[k::2]:
+                for name, data in ((f"{i:03d}.png", content), (f"{i:03d}.cls", b"%d" % (i % 2))):
+                    about = tarfile.TarInfo(name)
+                    about.size = len(data)
+                    out.addfile(about, io.BytesIO(data))
+
+
+def table(place, pixels):
+    """A parquet file with two columns of images."""
+    import datasets as library
+
+    kinds = {"img": library.Image(), "other": library.Image(), "label": library.Value("int64")}
+    content = {
+        "img": [{"bytes": p, "path": None} for p in pixels],
+        "other": [{"bytes": p, "path": None} for p in pixels[::-1]],
+        "label": [i % 2 for i in range(len(pixels))],
+    }
+    place.mkdir(exist_ok=True)
+    made = library.Dataset.from_dict(content, features=library.Features(kinds))
+    made.to_parquet(place / "train.parquet")
+
+
+@pytest.mark.parametrize("name", ["webdataset", "huggingface"])
+def test_the_other_sources_of_files_are_read_once_too(pictures, read, tmp_path, name, monkeypatch):
+    if name == "huggingface":
+        library = pytest.importorskip("datasets", reason="needs the extra 'huggingface'")
+        monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+        library.disable_progress_bars()
+    write, source = (shards, webdataset) if name == "webdataset" else (table, huggingface)
+    pixels = [file.read_bytes() for file in sorted(pictures.rglob("*.png"))]
+    write(tmp_path / "set", pixels)
+    spec = Data(name=name, path=str(tmp_path / "set"), image="img" if name == "huggingface" else None)
+
+    def later(spec):
+        source._survey.cache_clear()
+        read.count[0] = 0
+        (found,) = SOURCES[name].surveys(spec)
+        return plain(found), read.count[0]
+
+    (first, n), (again, m) = later(spec), later(spec)
+    assert (n, m) == (N, 0)
+    assert first == again
+    if name == "huggingface":
+        assert later(spec.model_copy(update={"image": "other"}))[1] == N
+    write(tmp_path / "set", pixels[::-1])
+    after, n = later(spec)
+    assert n == N
+    assert after != first
 
 
 @pytest.mark.parametrize("change", ["content", "name", "more", "fewer", "same size", "touched"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 import urllib.error
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 
 from ablate.config.profile import load_profile
 from ablate.core.errors import SpecError
+from ablate.evaluation import ruler
 from ablate.evaluation.preflight import preflight
 
 FLAT = {f"{i}.png": encoded(x) for i, x in enumerate(colours(100))}
@@ -123,6 +126,29 @@ def test_every_command_refuses_weights_that_are_missing(place, command, monkeypa
     assert (done.returncode, done.stderr.count("error:")) == (2, 1)
     assert "/no/such.pth: no such file" in done.stderr
     assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("runs", ["runs", "elsewhere"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_finds_an_extractor_that_only_the_cache_has(place, command, runs, monkeypatch):
+    """`fetch` puts it there, and workers look there."""
+    from ablate.doctor import gate
+    from ablate.execution import runner
+    from ablate.study import search
+
+    known = next(ruler.candidates((1, 8, 8), 10))
+    other = dataclasses.replace(known, state={k: v + 1 if v.ndim else v for k, v in known.state.items()})
+    words = [*COMMANDS[command], "--set", f"profile.evaluation.extractor={other.label}.safetensors"]
+    assert "no such file; reports have" in cli.call(*words, "--runs-dir", runs, cwd=place).stderr
+    (place / runs / "cache").mkdir(parents=True)
+    ruler.write(other, place / runs / "cache" / f"{other.label}.safetensors")
+    read, here = [], ruler.read
+    monkeypatch.setattr(ruler, "read", lambda file: read.append(file) or here(file))
+    for module, name in ((gate, "command"), (gate, "admit"), (runner, "missing"), (search, "open_study")):
+        monkeypatch.setattr(module, name, lambda *_: sys.exit(0))  # they come after the check
+    done = cli.call(*words, "--runs-dir", runs, cwd=place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("name", ["inception", "clip-vit-b-32", "dinov2-vit-s-14", "vgg16"])

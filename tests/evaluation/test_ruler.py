@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,21 @@ def test_another_data_set_of_the_same_shape_does_not(other, digits, tmp_path, mo
     made = moved(next(ruler.candidates((1, 8, 8), 10)), 0.02)
     monkeypatch.setattr(classifier, "made", lambda *_: made)
     assert classifier.train(other(digits), tmp_path).label == made.label
+
+
+def test_an_extractor_is_installed_only_while_nobody_trains_one(known, tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "cache").mkdir()
+    ruler.write(dataclasses.replace(known, data="0" * 12), tmp_path / "report" / f"{known.label}.safetensors")
+    own = ruler.of_data("0" * 12, tmp_path / "cache")
+    arguments = (tmp_path / "report", {known.label}, tmp_path / "cache")
+    other = threading.Thread(target=ruler.install, args=arguments)
+    with ruler.locked(own):
+        other.start()
+        other.join(0.3)
+        assert not own.exists()
+    other.join()
+    assert ruler.read(own).label == known.label
 
 
 @pytest.mark.parametrize(

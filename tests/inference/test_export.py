@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 import torch
 from helpers import untrained
+from safetensors.torch import save_file
 
 import ablate
 from ablate.core.errors import SpecError
+from ablate.core.files import read_json, write_json
 from ablate.inference.export import export, scheduler
 from ablate.inference.intermediate_sigma import LADDER
 from ablate.inference.model import load, load_export
@@ -66,6 +69,49 @@ def test_the_config_says_what_sampling_needs(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        ({"name": "file", "path": "PLACE/start"}, {"path": "start"}),
+        ({"name": "file", "path": "PLACE/start/model.safetensors"}, {"path": "model.safetensors"}),
+        ({"name": "run", "key": "012", "runs": "PLACE/start"}, {"key": "012", "runs": "start"}),
+    ],
+)
+def test_no_path_of_this_machine_is_in_an_export(start, name, tmp_path):
+    weights = tmp_path / "start" / "0123" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    save_file({}, weights)
+    shutil.copy(weights, tmp_path / "start")
+    store = untrained.store(tmp_path)
+    config = read_json(store.folder("cell").config)
+    config["specs"]["init_from"] = {k: v.replace("PLACE", str(tmp_path)) for k, v in start.items()}
+    config["profile"]["data"] |= {"path": f"{tmp_path}/pictures", "test_path": f"{tmp_path}/others"}
+    config["profile"]["evaluation"]["extractor"] = f"{tmp_path}/classifier-1a2b3c4d.safetensors"
+    write_json(store.folder("cell").config, config)
+    out = export(store, "cell", tmp_path / "out")
+    for file in ("config.json", "README.md"):
+        assert str(tmp_path) not in (out / file).read_text()
+    exported = read_json(out / "config.json")
+    assert exported["specs"]["init_from"] == {"name": start["name"], **name}
+    assert exported["profile"]["evaluation"]["extractor"] == "classifier-1a2b3c4d.safetensors"
+    assert torch.equal(load_export(out).sample(2), load(store, "cell").sample(2))
+
+
+@pytest.mark.parametrize(
+    "data", ["torchvision's CIFAR-10", "Hugging Face's a/b, 9 and 1 images", "pics.zip, 9 and 1 images"]
+)
+def test_the_card_says_which_images_as_the_record_does(data, tmp_path):
+    store = untrained.store(tmp_path)
+    write_json(store.folder("cell").record, {"key": "cell", "provenance": {"data": data}})
+    assert (
+        f"\nData: {data}, fingerprint" in (export(store, "cell", tmp_path / "out") / "README.md").read_text()
+    )
+    write_json(store.folder("cell").record, {"key": "cell", "provenance": None})
+    assert (
+        "\nData: digits, fingerprint" in (export(store, "cell", tmp_path / "out") / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("config.json", "{}", "no config.json of an export"),
@@ -98,6 +144,7 @@ def test_a_recipe_that_the_pipeline_would_sample_otherwise_is_refused_whole(tmp_
     ):
         assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("--format diffusers: ")
     assert not (tmp_path / "out").exists()
 
 

@@ -93,5 +93,5 @@ def test_other_images_are_refused(tmp_path):
     store = untrained.store(tmp_path)
     model = load(store, "cell")
     object.__setattr__(model.cell, "fingerprint", "another")
-    with pytest.raises(SpecError, match="images have changed"):
+    with pytest.raises(SpecError, match="images changed"):
         TwoStepFid(model, 16, store.cache)

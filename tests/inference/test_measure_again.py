@@ -8,14 +8,19 @@ import shutil
 
 import pandas as pd
 import pytest
+import torch
 from evaluation.test_ruler import moved
 from helpers import cli
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ablate.config.profile import Data
+from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
 from ablate.data import datasets
 from ablate.evaluation import classifier, ruler
 from ablate.planning.planner import load
+from ablate.runs import failures, verify
 from ablate.runs.store import Store
 
 FILE = """
@@ -130,6 +135,72 @@ def test_mistakes_are_one_line(words, says, ran):
     done = cli.call("evaluate", *words, cwd=ran)
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]
+
+
+def spoiled(file, change):
+    """Change the tensors of a file of weights."""
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+    save_file({name: change(tensor) for name, tensor in load_file(file).items()}, file, about)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "says"),
+    [
+        (lambda file: spoiled(file, lambda t: t * torch.nan), 2, "values are not finite"),
+        (lambda file: spoiled(file, lambda t: t[:1]), 2, "size mismatch"),
+        (lambda file: file.write_bytes(b"damaged"), 2, "model.safetensors: "),
+        (lambda file: (file.parent / "config.json").write_text("{}"), 2, "not the config of a cell"),
+    ],
+    ids=["not finite", "another network", "damaged", "no config"],
+)
+def test_a_cell_that_cannot_be_measured_does_not_stop_the_others(spoil, code, says, place):
+    first, second = records(place)
+    spoil(place / "runs" / first / "model.safetensors")
+    done = cli.call("evaluate", "one.yaml", *TINY, "--samples", 40, cwd=place)
+    assert done.returncode == code
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{first}: ")
+    assert says in line
+    assert [e["n"] for e in records(place)[second]["fid"]] == [32, 32, 40, 40]
+
+
+def test_an_extractor_of_other_images_is_one_line_per_cell(ran):
+    (file,) = (f for f in ruler.SHIPPED.glob("*.safetensors") if ruler.header(f).shape[1:] == (32, 32))
+    done = cli.call("evaluate", "one.yaml", *TINY, "--extractor", file.name, "--json", cwd=ran)
+    assert done.returncode == 2
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [*records(ran)]
+    found = json.loads(done.stdout)
+    assert (found["measured"], [*found["failed"]]) == ({}, [*records(ran)])
+    assert len({*found["failed"].values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(failures.Unavailable("no extractor"), 1), (SpecError("no images"), 2), (MemoryError("no memory"), 1)],
+)
+def test_verify_computes_the_others_when_one_cannot_be(error, code, ran, monkeypatch):
+    def again(config, recorded, *_):
+        if config["key"] == first:
+            raise error
+        return verify.Verified(config["key"], verify.EQUAL, [], [])
+
+    first, second = records(ran)
+    monkeypatch.setattr(verify, "again", again)
+    done = cli.call("verify", "reports/one", first, second, "--json", cwd=ran)
+    assert done.returncode == code
+    assert done.stderr.startswith(f"{first}: ")
+    assert done.stderr.count("\n") == 1
+    assert [one["key"] for one in json.loads(done.stdout)] == [second]
+
+
+def test_samples_that_are_not_finite_are_one_line_everywhere(place):
+    key = next(iter(records(place)))
+    spoiled(place / "runs" / key / "model.safetensors", lambda t: t * torch.nan)
+    for words in (["sample", key], ["edit", key, "--task", "denoise"], ["midpoint", key]):
+        done = cli.call(*words, cwd=place)
+        assert done.returncode == 2, words
+        assert "not finite" in done.stderr.splitlines()[-1]
 
 
 def test_a_report_by_what_nobody_measured_is_refused(ran):

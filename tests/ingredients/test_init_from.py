@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 import ablate
 from ablate.config.recipe import key
+from ablate.core.files import write_json
+from ablate.core.registry import AXES, values
 from ablate.planning import planner
 
 FILE = """
@@ -91,6 +93,69 @@ def test_weights_of_another_network_are_one_line(tmp_path):
         trainer(init_from={"name": "file", "path": str(path)})
     assert "weights of another network" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SMALL = {
+    "unet2d": {
+        "block_out_channels": [16, 32],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    },
+    "": {"width": 32, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
+}
+OTHER = {  # than what the small networks have
+    "width": 64,
+    "multipliers": [1, 1],
+    "blocks": 3,
+    "attention": [],
+    "head_channels": 16,
+    "block_out_channels": [16, 16],
+    "layers_per_block": 2,
+    "down_block_types": ["DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D"],
+    "attention_head_dim": 4,
+    "norm_num_groups": 8,
+    "dropout": 0.5,
+}
+
+
+def tensors(name, **changes):
+    option = AXES["network"].build({"name": name, **SMALL.get(name, SMALL[""]), **changes})
+    with torch.device("meta"):
+        return {n: tuple(t.shape) for n, t in option((3, 8, 8), 0).state_dict().items()}
+
+
+@pytest.mark.parametrize("name", sorted({*AXES["network"].options} - {"module"}))
+def test_a_field_of_a_network_shows_in_its_tensors_or_is_declared(name):
+    if name == "unet2d":
+        pytest.importorskip("diffusers")
+    option = AXES["network"].option(name)
+    for field, value in AXES["network"].fields(name).items():
+        same = tensors(name) == tensors(name, **{field: OTHER.get(field, not value)})
+        assert same == (field in (*option.free, *option.unseen)), field
+    assert not {*option.unseen} & {*option.free}
+    assert {*option.unseen} <= {*AXES["network"].fields(name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [("ncsnpp", "divide_by_sigma", True), ("adm", "head_channels", 16), ("unet2d", "norm_num_groups", 8)],
+)
+def test_fields_that_no_tensor_shows_are_compared(name, field, value, tmp_path):
+    if name == "unet2d":
+        pytest.importorskip("diffusers")
+    small = SMALL.get(name, SMALL[""])
+    before = AXES["network"].build({"name": name, **small})
+    save_file(before((3, 8, 8), 0).state_dict(), tmp_path / "model.safetensors")
+    write_json(tmp_path / "config.json", {"specs": {"network": {"name": name, **values(before)}}})
+    start = on({"name": "file", "path": str(tmp_path)})
+    start = ablate.apply(start, {"network": {"name": name, **small}})
+    start.init_from.fits(start.parts(), (3, 8, 8), 0)
+    changed = ablate.apply(start, {f"network.{field}": value})
+    with pytest.raises(ablate.SpecError, match=f"weights of another network: network.{field} must be "):
+        changed.init_from.fits(changed.parts(), (3, 8, 8), 0)
 
 
 def test_doctor_examines_a_recipe_that_goes_on_without_its_weights(tmp_path):

@@ -111,6 +111,14 @@ def test_with_files_finished_cells_of_no_file_go_too_and_others_stay(place):
     }
 
 
+def test_a_finished_cell_that_may_be_of_a_study_stays(place):
+    (place[0] / "one.yaml").write_text("name: one\nplan: [{list: [{label: x, set: {metric: l1}}]}]\n")
+    finished = next(iter(place[2].cells))
+    (place[1].folder(finished).path / NAMED).unlink()
+    told = json.loads(runs(place, "prune", "one.yaml", "--json"))["entries"]
+    assert finished not in {e["key"] for e in told}
+
+
 def test_weights_that_a_named_cell_starts_from_stay(place):
     finished = next(iter(place[2].cells))
     held = space.cells(place[1], place[0])

@@ -134,11 +134,11 @@ def test_pairing_removes_what_the_rows_share():
 FIDS = st.dictionaries(st.integers(0, 6), st.floats(0), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(FIDS, FIDS, FIDS, st.floats(0.1, 10), st.floats(0, 10))
-def test_any_scores_give_probabilities_and_ordered_ends(a, b, c, margin, least):
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(FIDS, FIDS, FIDS, st.floats(0.1, 10), st.floats(0, 10), st.sampled_from([(A, C), (B, C), (C, B)]))
+def test_any_scores_give_probabilities_and_ordered_ends(a, b, c, margin, least, second):
     rows, floors = {A: a, B: b, C: c}, [least] * 3
-    found = effect(contrast([(A, B), (A, C)], rows), floors, margin)
+    found = effect(contrast([(A, B), second], rows), floors, margin)
     assert 0 <= found.less <= 1
     assert 0 <= found.greater <= 1
     assert 0 <= found.p <= 1
@@ -147,7 +147,7 @@ def test_any_scores_give_probabilities_and_ordered_ends(a, b, c, margin, least):
         assert found.low <= found.ratio * (1 + 1e-9)
         assert found.ratio <= found.high * (1 + 1e-9)
         assert 0 <= found.deviation < math.inf
-    swapped = effect(contrast([(B, A), (C, A)], rows), floors, 1 / margin)
+    swapped = effect(contrast([(B, A), second[::-1]], rows), floors, 1 / margin)
     assert (swapped.less, swapped.greater) == pytest.approx((found.greater, found.less), abs=1e-3)
 
 

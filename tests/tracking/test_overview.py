@@ -42,7 +42,7 @@ class Shown:
         self.sync()
 
     def sync(self):
-        assert live.sync(self.experiment, self.store, None, self.place / "reports") == (10, [])
+        assert live.sync(Results(self.experiment, self.store), None, self.place / "reports") == (10, [])
 
     @property
     def client(self):

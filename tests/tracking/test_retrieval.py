@@ -16,6 +16,7 @@ import pytest
 from helpers.recorded import decide
 
 from ablate.analysis import sequential
+from ablate.analysis.results import Results
 from ablate.core.errors import SpecError
 from ablate.evaluation import ruler
 from ablate.planning.planner import load
@@ -45,7 +46,7 @@ class Made:
 
     def shown(self, uri):
         """What `sync` does."""
-        assert live.sync(self.experiment, self.store, uri, self.folder) == (8, [])
+        assert live.sync(Results(self.experiment, self.store), uri, self.folder) == (8, [])
         return uri
 
     def check_report(self, uri):
@@ -148,9 +149,8 @@ def test_a_network_of_which_no_model_can_be_made_hinders_no_other(made, mlflow_d
         made.store.folder(key).model.write_bytes(b"weights")
     monkeypatch.setattr(tracker, "save_model", unlike)
     shutil.copy(mlflow_db, tmp_path)
-    cells, problems = live.sync(
-        made.experiment, made.store, f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "no", models=True
-    )
+    results = Results(made.experiment, made.store)
+    cells, problems = live.sync(results, f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "no", models=True)
     for key in made.experiment.cells:
         made.store.folder(key).model.unlink()
     assert (cells, len(problems)) == (8, 8)

@@ -76,6 +76,9 @@ class Source:
         lines = [line for s in self.surveys(spec) for line in (s.left_out, peculiar(s.headers.values()))]
         return list(dict.fromkeys(filter(None, lines)))
 
+    def release(self) -> None:
+        """Let go of what reading the images has put into memory; called when all are decoded."""
+
     def check(self, spec: Data) -> None:
         """Check that `spec` has the keys that this source needs, and no others.
 

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ablate.config.profile import Data
 from ablate.core.errors import SpecError, missing_extra, nearest
 from ablate.core.files import typed_path
-from ablate.data import survey
-from ablate.data.archives import KEY, File, Labelled, shown
+from ablate.data import archives, survey
+from ablate.data.archives import KEY, File, Labelled, State, shown
 from ablate.data.sources import Source
 from ablate.data.survey import Survey
 
@@ -23,7 +24,6 @@ OFFLINE = "HF_HUB_OFFLINE"  # the library reads it when it is imported
 PATIENCE_S = 5.0  # to wait for the hub, before the library's own copies are used without asking it
 FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 SAVED = "dataset_dict.json", "state.json"  # files of `save_to_disk`
-State = tuple[tuple[str, int, int], ...]  # of local files: name, size, time of the last change
 
 
 class HuggingFace(Source, name="huggingface"):
@@ -62,13 +62,11 @@ def _local(spec: Data) -> bool:
     return typed_path(str(spec.path), f"{KEY}.path").exists()
 
 
-def _identity(spec: Data) -> tuple[str, str | None, str | None, State]:
+def _identity(spec: Data) -> tuple[str, str | None, str | None, tuple[State, ...]]:
     """What decides which set is read; of local files, when they changed last."""
-    path, state = typed_path(str(spec.path), f"{KEY}.path"), list[tuple[str, int, int]]()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        about = file.stat()
-        state.append((str(file), about.st_size, about.st_ctime_ns))
-    return str(path if state else spec.path), spec.config, spec.revision, tuple(state)
+    path = typed_path(str(spec.path), f"{KEY}.path")
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return str(path if files else spec.path), spec.config, spec.revision, tuple(map(archives.state, files))
 
 
 def _parts(spec: Data) -> Mapping[str, Any]:
@@ -76,7 +74,9 @@ def _parts(spec: Data) -> Mapping[str, Any]:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(path: str, config: str | None, revision: str | None, state: State) -> Mapping[str, Any]:
+def _opened(
+    path: str, config: str | None, revision: str | None, state: tuple[State, ...]
+) -> Mapping[str, Any]:
     """The splits of a set by name. Nothing of the set is run: the library reads data files only.
 
     Raises:
@@ -130,10 +130,11 @@ def _library(online: bool) -> Any:
 def _hub_answers() -> bool:
     if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
         return True  # the library knows how to ask by way of it
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].split("/")[0]
-    name, _, port = host.partition(":")
+    given = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:
-        socket.create_connection((name, int(port or 443)), PATIENCE_S).close()
+        url = urlsplit(given if "//" in given else f"https://{given}")
+        port = url.port or (80 if url.scheme == "http" else 443)
+        socket.create_connection((url.hostname or "", port), PATIENCE_S).close()
     except (OSError, ValueError):
         return False
     return True
@@ -153,7 +154,7 @@ def _survey(
     path: str,
     config: str | None,
     revision: str | None,
-    state: State,
+    state: tuple[State, ...],
     split: str,
     image: str | None,
     label: str | None,
@@ -161,13 +162,14 @@ def _survey(
     part = _opened(path, config, revision, state)[split]
     image, label = _columns(part.features, image, label)
     images = part.data.column(image)
-    files = [
-        File(f"{split} {i:08d}", n, 0, functools.partial(_bytes, images, i))
+    changed = max((last for *_, last in state), default=0)
+    files = [  # an image without bytes here is in a file of its own, which may change unseen
+        File(f"{split} {i:08d}", n, changed if n else 0, functools.partial(_bytes, images, i))
         for i, n in enumerate(_sizes(images))
     ]
     labels, names = _classes(part, label)
     found = Labelled(files, labels, names, Counter())
-    return survey.examined(found, path, reading=[f"labels {labels}"])
+    return survey.examined(found, path, reading=[f"labels {labels}"], part=f" {config} {image}")
 
 
 def _columns(features: Mapping[str, Any], image: str | None, label: str | None) -> tuple[str, str | None]:
@@ -177,21 +179,13 @@ def _columns(features: Mapping[str, Any], image: str | None, label: str | None) 
         SpecError: there is no such column, or it is not the only one.
     """
     kinds = {name: _kind(feature) for name, feature in features.items()}
-    listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
-    for key, name in (("image", image), ("label", label)):
-        if name is not None and name not in kinds:
-            raise SpecError(f"{KEY}.{key}: {name!r}: no such column; there are: {listed}")
-    if image is None:
-        if len(fitting := [name for name, kind in kinds.items() if kind == "images"]) != 1:
-            raise SpecError(f"{KEY}.image: name the column of the images: {listed}")
-        image = fitting[0]
-    elif kinds[image] not in ("images", "binary"):
+    images = [name for name, kind in kinds.items() if kind == "images"]
+    image = archives.only("image", image, images, kinds, "column of the images")
+    if kinds[image] not in ("images", "binary"):
+        listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
         raise SpecError(f"{KEY}.image: {image!r}: holds no images; there are: {listed}")
-    if label is None:
-        if len(fitting := [name for name, kind in kinds.items() if kind.endswith("classes")]) > 1:
-            raise SpecError(f"{KEY}.label: name the column of the classes: {listed}")
-        label = next(iter(fitting), None)
-    return image, label
+    labels = [name for name, kind in kinds.items() if kind.endswith("classes")]
+    return image, archives.only("label", label, labels, kinds, "column of the classes") or None
 
 
 def _kind(feature: Any) -> str:
@@ -238,7 +232,7 @@ def _classes(part: Any, label: str | None) -> tuple[list[int], list[str]]:
         names = sorted(set(values))
         number = {name: i for i, name in enumerate(names)}
         return [number[v] for v in values], names
-    if wrong := [i for i, v in enumerate(values) if type(v) is not int or not 0 <= v < 10**6]:
+    if wrong := [i for i, v in enumerate(values) if not archives.is_class(v)]:
         value = values[wrong[0]]
         raise SpecError(
             f"{KEY}.label: {label!r}: image {wrong[0]} has {value!r:.40}, which is no class number"

@@ -10,7 +10,7 @@ from typing import Any
 from ablate.config.profile import Data
 from ablate.core.errors import SpecError
 from ablate.data import survey
-from ablate.data.archives import KEY, shown
+from ablate.data.archives import KEY, State, is_class, only, shown, state
 from ablate.data.pictures import Header
 from ablate.data.sources import Source, located
 from ablate.data.survey import Survey
@@ -25,37 +25,31 @@ class Npz(Source, name="npz"):
     takes = ("path", "test_path", "holdout", "split", "test_split", "image", "label")
 
     def surveys(self, spec: Data) -> list[Survey]:
-        path = located(spec, "path")
-        found = [_survey(*_identity(path), spec.split, spec.image, spec.label)]
+        found = [_survey(state(located(spec, "path")), "path", spec.split, spec.image, spec.label)]
         if spec.test_path is not None or spec.test_split is not None:
-            held_out = located(spec, "test_path") if spec.test_path is not None else path
-            split = spec.test_split or (spec.split if spec.test_path is None else None)
+            key = "path" if spec.test_path is None else "test_path"
             # names of arrays are those of the part to train on
             named = (spec.image, spec.label) if spec.test_split is None else (None, None)
-            found.append(_survey(*_identity(held_out), split, *named))
+            found.append(_survey(state(located(spec, key)), key, spec.test_split, *named))
         return found
+
+    def release(self) -> None:
+        _array.cache_clear()
 
     def describe(self, spec: Data, train: Any, held_out: Any) -> str:
         names = [shown(Path(p).name) for p in (spec.path, spec.test_path) if p]
         return f"{' and '.join(names)}, {len(train):,} and {len(held_out):,} images"
 
 
-def _identity(path: Path) -> tuple[Path, int, int]:
-    about = path.stat()
-    return path, about.st_size, about.st_ctime_ns
-
-
 @functools.lru_cache(maxsize=8)
-def _survey(
-    path: Path, size: int, changed: int, split: str | None, image: str | None, label: str | None
-) -> Survey:
+def _survey(file: State, key: str, split: str | None, image: str | None, label: str | None) -> Survey:
     import numpy as np
 
-    where = f"{KEY}.path: {shown(str(path))!r}"
+    path, where = file[0], f"{KEY}.{key}: {shown(file[0])!r}"
     try:
         with zipfile.ZipFile(path) as members, np.load(path, allow_pickle=False) as arrays:
             shapes = {name: _header(members, name) for name in arrays.files}
-            image, label = _chosen(shapes, split, image, label, where)
+            image, label = _chosen(shapes, split, image, label, f" in {shown(str(path))!r}")
             labels = [0] * shapes[image][0][0] if label is None else _labels(arrays[label], label)
             content = [
                 f"{i.filename} {i.file_size} {i.CRC}"
@@ -73,7 +67,7 @@ def _survey(
         raise SpecError(
             f"{where}: {image!r} has {shape[0]:,} images, but {label!r} has {len(labels):,} classes"
         )
-    read = functools.partial(_pixels, path, image, size, changed)
+    read = functools.partial(_pixels, file, image)
     names = [f"image {i:08d}" for i in range(shape[0])]
     items = [
         (name, functools.partial(read, i), k) for i, (name, k) in enumerate(zip(names, labels, strict=True))
@@ -109,56 +103,43 @@ def _chosen(
     split: str | None,
     image: str | None,
     label: str | None,
-    where: str,
+    place: str,
 ) -> tuple[str, str | None]:
     """The arrays of images and of classes: as named, else the only ones that can be."""
-    listed = ", ".join(
-        f"{name} ({kind} {'x'.join(map(str, shape))})" for name, (shape, kind) in shapes.items()
-    )
-    for key, name in (("image", image), ("label", label)):
-        if name is not None and name not in shapes:
-            raise SpecError(
-                f"{KEY}.{key}: {name!r}: no such array in {where.split(': ', 1)[1]}; there are: {listed}"
-            )
+    kinds = {name: f"{kind} {'x'.join(map(str, shape))}" for name, (shape, kind) in shapes.items()}
     here = {name: of for name, of in shapes.items() if not split or split in name}
-    pictures = [
-        n for n, (shape, kind) in here.items() if str(kind) in ("uint8", "uint16") and _axes(shape)[0]
+    images = [name for name, of in here.items() if _holds_images(*of)]
+    image = only("image", image, images, kinds, "array of the images (uint8 or uint16)", place)
+    if not _holds_images(*shapes[image]):
+        needs = "needs uint8 or uint16, n x H x W x 1 or 3"
+        raise SpecError(f"{KEY}.image: {image!r}: {needs}, but is {kinds[image]}")
+    n = shapes[image][0][0]
+    labels = [
+        name
+        for name, (shape, kind) in here.items()
+        if kind.kind in "iu" and shape in ((n,), (n, 1)) and name != image
     ]
-    if image is None:
-        if len(pictures) != 1:
-            raise SpecError(f"{KEY}.image: name the array of the images (uint8 or uint16): {listed}")
-        image = pictures[0]
-    elif not _axes(shapes[image][0])[0] or str(shapes[image][1]) not in ("uint8", "uint16"):
-        raise SpecError(
-            f"{KEY}.image: {image!r}: needs uint8 or uint16, n x H x W x 1 or 3; there are: {listed}"
-        )
-    if label is None:
-        n = shapes[image][0][0]
-        fitting = [
-            name
-            for name, (shape, kind) in here.items()
-            if kind.kind in "iu" and shape in ((n,), (n, 1)) and name != image
-        ]
-        if len(fitting) > 1:
-            raise SpecError(f"{KEY}.label: name the array of the classes: {listed}")
-        label = next(iter(fitting), None)
-    return image, label
+    return image, only("label", label, labels, kinds, "array of the classes", place) or None
+
+
+def _holds_images(shape: tuple[int, ...], kind: Any) -> bool:
+    return str(kind) in ("uint8", "uint16") and _axes(shape)[0] > 0
 
 
 def _labels(values: Any, label: str) -> list[int]:
     if values.dtype.kind not in "iu" or values.size != len(values):
         raise SpecError(f"{KEY}.label: {label!r}: needs one whole number for each image")
-    if values.size and (values.min() < 0 or values.max() >= 10**6):
-        raise SpecError(f"{KEY}.label: {label!r}: has {values.min()}, which is no class number")
+    if values.size and (wrong := [v for v in (values.min(), values.max()) if not is_class(int(v))]):
+        raise SpecError(f"{KEY}.label: {label!r}: has {wrong[0]}, which is no class number")
     return [int(v) for v in values.reshape(-1)]
 
 
 @functools.lru_cache(maxsize=1)
-def _array(path: Path, name: str, _size: int, _changed: int) -> Any:
+def _array(file: State, name: str) -> Any:
     """An array (n, H, W, 1 or 3), uint8; it is in memory as a whole, since archives cannot be mapped."""
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(file[0], allow_pickle=False) as arrays:
         found = arrays[name]
     if found.dtype == np.uint16:
         found = (found >> 8).astype(np.uint8)
@@ -167,5 +148,5 @@ def _array(path: Path, name: str, _size: int, _changed: int) -> Any:
     return found[..., 0] if found.ndim == 4 and found.shape[3] == 1 else found
 
 
-def _pixels(path: Path, name: str, size: int, changed: int, i: int) -> Any:
-    return _array(path, name, size, changed)[i]
+def _pixels(file: State, name: str, i: int) -> Any:
+    return _array(file, name)[i]

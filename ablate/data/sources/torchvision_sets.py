@@ -7,7 +7,9 @@ file with a given sum, so no foreign code can run.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ablate.config.profile import ARCHIVES, CACHED, Data
@@ -16,6 +18,13 @@ from ablate.core.files import typed_path
 from ablate.data.archives import KEY
 from ablate.data.sources import Known, Source
 from ablate.data.survey import Survey
+
+UBYTE = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 class TorchvisionSet(Source):
@@ -46,7 +55,15 @@ class TorchvisionSet(Source):
         if counts != [self.size.train, self.size.held_out]:
             right = f"{self.size.train:,} and {self.size.held_out:,}"
             raise SpecError(f"{KEY}.path: {folder}: has {counts[0]:,} and {counts[1]:,} images, not {right}")
+        self.verify(folder)
         return [Survey.of_arrays(half) for half in found]
+
+    def verify(self, folder: Path) -> None:
+        """Check that the files are this set's, where torchvision does not.
+
+        Raises:
+            SpecError: one is not.
+        """
 
     def half(self, folder: str, train: bool) -> Iterable[tuple[Any, int]]:
         """Arrays (H, W) or (H, W, 3), each with its class."""
@@ -82,19 +99,47 @@ class Cifar100(TorchvisionSet, name="cifar100"):
         return datasets.CIFAR100(folder, train=train, download=True)
 
 
-class Mnist(TorchvisionSet, name="mnist"):
-    size, title = Known((1, 28, 28), 60_000, 10_000, 10), "MNIST"
-    put = "MNIST/raw with its four -ubyte files"
+class Ubyte(TorchvisionSet):
+    """A set in four files that have the same names in each of them. torchvision checks only what it downloads.
+
+    sums: their MD5 sums; of a set without known ones, the files must only not be those of another.
+    """
+
+    size = Known((1, 28, 28), 60_000, 10_000, 10)
+    sums: tuple[str, ...] = ()
+
+    def verify(self, folder: Path) -> None:
+        for name in UBYTE:
+            with (file := folder / self.title / "raw" / name).open("rb") as opened:
+                found = hashlib.file_digest(opened, "md5").hexdigest()
+            owner = next((of.title for of in (Mnist, FashionMnist) if found in of.sums), "")
+            if owner != self.title and (owner or self.sums):
+                which = f"it is that of {owner}" if owner else f"its MD5 sum is {found}"
+                raise SpecError(f"{KEY}.path: {file}: not the file of {self.title}: {which}")
 
 
-class FashionMnist(TorchvisionSet, name="fashion_mnist"):
-    size, title = Mnist.size, "FashionMNIST"
-    put = "FashionMNIST/raw with its four -ubyte files"
+class Mnist(Ubyte, name="mnist"):
+    title, put = "MNIST", "MNIST/raw with its four -ubyte files"
+    sums = (
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
+    )
 
 
-class Kmnist(TorchvisionSet, name="kmnist"):
-    size, title = Mnist.size, "KMNIST"
-    put = "KMNIST/raw with its four -ubyte files"
+class FashionMnist(Ubyte, name="fashion_mnist"):
+    title, put = "FashionMNIST", "FashionMNIST/raw with its four -ubyte files"
+    sums = (
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a",
+        "15d484375f8d13e6eb1aabb0c3f46965",
+    )
+
+
+class Kmnist(Ubyte, name="kmnist"):
+    title, put = "KMNIST", "KMNIST/raw with its four -ubyte files"
 
 
 class Svhn(TorchvisionSet, name="svhn"):

@@ -16,13 +16,12 @@ from ablate.config.profile import Data
 from ablate.core.errors import SpecError
 from ablate.core.files import typed_path
 from ablate.data import archives, survey
-from ablate.data.archives import KEY, File, Labelled, Walked, shown
+from ablate.data.archives import KEY, File, Labelled, State, Walked, shown
 from ablate.data.sources import Source
 from ablate.data.survey import Survey
 
 CLASS, ABOUT = ".cls", ".json"  # files of a sample: its class number; a mapping with its class
 KEYS = ("label", "cls", "class")  # of that mapping, unless `label` names another
-State = tuple[tuple[str, int, int], ...]  # of shards: path, size, time of the last change
 
 
 class WebDataset(Source, name="webdataset"):
@@ -38,7 +37,7 @@ class WebDataset(Source, name="webdataset"):
         return [_survey(_shards(spec, key), spec.label) for key in keys]
 
 
-def _shards(spec: Data, key: str) -> State:
+def _shards(spec: Data, key: str) -> tuple[State, ...]:
     given = str(getattr(spec, key))
     path = typed_path(given, f"{KEY}.{key}")
     found = sorted(path.glob("*.tar")) if path.is_dir() else _expanded(path)
@@ -46,7 +45,7 @@ def _shards(spec: Data, key: str) -> State:
         raise SpecError(f"{KEY}.{key}: {given!r}: a folder without .tar files")
     if missing := [p for p in found if not p.is_file()]:
         raise SpecError(f"{KEY}.{key}: {str(missing[0])!r}: no such file or folder")
-    return tuple((str(p), p.stat().st_size, p.stat().st_ctime_ns) for p in found)
+    return tuple(map(archives.state, found))
 
 
 def _expanded(path: Path) -> list[Path]:
@@ -63,11 +62,10 @@ def _expanded(path: Path) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=8)
-def _survey(shards: State, label: str | None) -> Survey:
-    files = [file for path, _, _ in shards for file in _members(path, len(shards) > 1)]
+def _survey(shards: tuple[State, ...], label: str | None) -> Survey:
+    files = [file for shard in shards for file in _members(shard, len(shards) > 1)]
     where, walked = Path(shards[0][0]), Walked(files, [])
-    if twice := [name for name, n in Counter(f.name for f in files).items() if n > 1]:
-        raise SpecError(f"{KEY}: {shown(str(where))!r}: {shown(twice[0])!r} is in it twice")
+    archives.require_once((f.name for f in files), f"{KEY}: {shown(str(where))!r}")
     labels = _labels(files, label)
     if not labels:
         found = archives.labelled(walked, where)
@@ -88,8 +86,9 @@ def _read(name: str) -> bool:
     return archives.is_image(name) or name.endswith((CLASS, ABOUT))
 
 
-def _members(path: str, several: bool) -> list[File]:
+def _members(shard: State, several: bool) -> list[File]:
     """The regular files of a shard, each with a reader of its own place in it; none is followed or unpacked."""
+    path, _, changed = shard
     prefix = f"{Path(path).name}/" if several else ""
     try:
         with tarfile.open(path, "r:") as members:  # uncompressed, so that every member has a place
@@ -97,12 +96,11 @@ def _members(path: str, several: bool) -> list[File]:
                 File(
                     prefix + m.name.removeprefix("./"),
                     m.size,
-                    0,
+                    changed,
                     functools.partial(_at, path, m.offset_data, m.size),
                 )
                 for m in members
-                if m.isreg()
-                and not any(archives.hidden(p) for p in m.name.split("/") if p not in (".", ".."))
+                if m.isreg() and not archives.hidden(m.name)
             ]
     except (tarfile.TarError, OSError, EOFError) as error:
         said = " ".join(str(error).split())[:120]
@@ -141,6 +139,6 @@ def _value(file: File, ending: str, keys: tuple[str, ...]) -> int | None:
             value = next((value[k] for k in keys if k in value), None)
     except Exception as error:  # any content
         raise SpecError(f"{KEY}: {shown(file.name)}: no class: {error!r:.80}") from None
-    if value is not None and (type(value) is not int or not 0 <= value < 10**6):
-        raise SpecError(f"{KEY}: {shown(file.name)}: {value!r:.40} is no class number")
-    return value
+    if value is None or archives.is_class(value):
+        return value
+    raise SpecError(f"{KEY}: {shown(file.name)}: {value!r:.40} is no class number")

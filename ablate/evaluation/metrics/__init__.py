@@ -34,6 +34,10 @@ class Entry(BaseModel):
     again: bool | None = None
 
 
+# with `nfe`, how an entry was measured: values that differ in one of these get separate columns
+FACTS = "extractor", "n", "reference", "weights", "sigmas"
+
+
 @dataclass(frozen=True)
 class Features:
     """The features of samples and real images from one extractor.
@@ -83,3 +87,8 @@ class Metric:
 
 METRICS: dict[str, Metric] = {}
 plugins.load(__name__, "ablate.metrics")
+
+
+def of_training(record: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """A record's entries of a metric that were measured at the end of training, without those of `evaluate`."""
+    return [entry for entry in record.get(metric) or [] if not entry.get("again")]

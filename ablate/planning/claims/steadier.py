@@ -38,7 +38,8 @@ class Steadier(Claim):
         places = [pair for alternative in self.pairs(rows) for pair in alternative]
         found = [(pair, spread) for pair in places if (spread := spread_of(*pair, table))]
         if len(found) < len(places):
-            return Evidence(1.0, 1.0, 0, "not all of its rows have two finite FIDs")
+            seeds = [len(scores) for pair in places for s in pair for scores in table.get(s, {}).values()]
+            return Evidence(1.0, 1.0, min(seeds, default=0), "not all of its rows have two finite FIDs")
         pair, shown = max(found, key=lambda entry: entry[1].less)
         support, against = shown.less, min(1.0, len(found) * min(spread.greater for _, spread in found))
         if support > against:

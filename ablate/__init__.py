@@ -3,6 +3,13 @@
 if __doc__ is None:  # Python was told to leave docstrings out, and those of axes and options are used
     raise SystemExit("error: ablate needs its docstrings: run Python without -OO, and unset PYTHONOPTIMIZE")
 
+import sys
+
+from ablate.core import search_path
+
+if sys.argv[:1] == ["-m"]:  # `python -m ablate` is about to start
+    search_path.yours_last()
+
 from ablate.api import load, results
 from ablate.config.recipe import Recipe, apply, diff, load_plugins, load_recipe
 from ablate.core.errors import SpecError

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablate.core import search_path
 from ablate.runs.record import INTERRUPTED
 
 POLL_S = 0.1
@@ -43,8 +44,7 @@ class Command:
         Clusters set thread counts of their own, and plugins lie beside the experiment file.
         """
         changed = {name: os.environ.get(name, str(threads)) for name in THREADS}
-        own = (sys.prefix, sys.base_prefix)
-        changed["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p and not p.startswith(own))
+        changed |= search_path.environment()
         return Command(str(folder), device, threads, environment=changed)
 
     @property

@@ -10,6 +10,14 @@ from typing import Any
 
 DPI = 110
 ROWS = 40  # rows of a figure with a line per row
+# for letters that DejaVu lacks, as far as they are installed
+FONTS = (
+    *(f"Noto Sans CJK {region}" for region in ("SC", "TC", "JP", "KR")),
+    *("Noto Sans", "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai", "Noto Emoji"),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "IPAGothic", "NanumGothic"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Segoe UI Symbol"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
+)
 
 
 @contextmanager
@@ -30,10 +38,30 @@ def theme() -> Iterator[None]:
 
     with (
         defaults(**{"text.parse_math": False}),
-        sns.axes_style("whitegrid"),
+        sns.axes_style("whitegrid", {"font.family": _fonts()}),
         sns.plotting_context("notebook", font_scale=0.8),
     ):
         yield
+
+
+def _fonts() -> list[str]:
+    """The fonts of figures that are installed; matplotlib brings the first."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in FONTS if name in installed)]
+
+
+def font_file(text: str) -> str:
+    """The file of the font that has the most letters of a text."""
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    def missing(file: str) -> int:
+        font = FT2Font(file)
+        return sum(not font.get_char_index(ord(letter)) for letter in text if letter.isprintable())
+
+    return min(map(findfont, _fonts()), key=missing)
 
 
 def blank(

@@ -13,7 +13,7 @@ from helpers.examples import example
 from helpers.made import LIST, Made
 
 from ablate.core import plugins
-from ablate.report import figure, figures
+from ablate.report import figure, figures, style
 
 EXAMPLE = example("A figure")
 SHIPPED = [f.FILE for f in figure.figures()]
@@ -138,3 +138,14 @@ def test_a_figure_that_fails_costs_itself_and_a_line(made, only, capsys):
     made.write()  # nothing new is recorded, and yet it is tried again
     assert sorted(p.name for p in folder.rglob("*.png")) == ["broken.png", "fine.png"]
     assert not [p for p in folder.iterdir() if p.name.startswith(".figure-")]
+
+
+def test_letters_that_the_usual_font_lacks_come_from_another_that_is_installed(monkeypatch):
+    import matplotlib
+
+    monkeypatch.setattr(style, "FONTS", ("No such font", "STIXGeneral"))
+    assert Path(style.font_file("ict, λ=2 é Ж")).name == "DejaVuSans.ttf"
+    assert Path(style.font_file("ict \N{LEFT-POINTING ANGLE BRACKET}")).name == "STIXGeneral.ttf"
+    assert Path(style.font_file("研究")).name == "DejaVuSans.ttf"  # no font here has them
+    with style.theme():
+        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "STIXGeneral"]

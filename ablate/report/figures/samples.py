@@ -11,6 +11,7 @@ from typing import Any
 
 from ablate.analysis.results import Results
 from ablate.report.figure import Figure
+from ablate.report.style import font_file
 from ablate.runs.store import REAL
 
 ROWS = 24  # of the combined figure
@@ -61,13 +62,13 @@ def _grids(results: Results) -> list[Grids]:
     evaluation = results.experiment.profile.evaluation
     columns = max(1, round(min(evaluation.grid, evaluation.samples) ** 0.5))
     # the last row of a ladder can be the first of a leave-one-out
-    distinct = {(row.label, row.keys): row for row in results.experiment.rows}
+    distinct = {(row.named, row.keys): row for row in results.experiment.rows}
     grids = []
     for row in distinct.values():
         files = next((found for key in row.keys if (found := _files(results, key))), ())
         states = [(results.records.get(key) or {}).get("state", "not run") for key in row.keys]
         state = next((s for s in states if s != "finished"), "no samples")
-        grids.append(Grids(row.label, row.keys, files, columns, state))
+        grids.append(Grids(row.named, row.keys, files, columns, state))
     return grids
 
 
@@ -138,13 +139,13 @@ def _steps(file: Path) -> int:
 
 def _write(pen: Any, label: str, y: int, height: int) -> None:
     text = textwrap.fill(label, 34, max_lines=max(1, height // 18), placeholder=" ...")
-    pen.multiline_text((4, y + 4), text, fill="black", font=_font())
+    pen.multiline_text((4, y + 4), text, fill="black", font=_font(text))
 
 
-def _font() -> Any:
+def _font(text: str = "") -> Any:
     from PIL import ImageFont
 
-    return ImageFont.load_default(13)
+    return ImageFont.load_default(13) if text.isascii() else ImageFont.truetype(font_file(text), 13)
 
 
 def _open(path: Path) -> Any:

@@ -76,6 +76,27 @@ def test_an_option_is_stronger_than_the_environment(place, monkeypatch, variable
     assert seen == [used]
 
 
+@pytest.mark.parametrize(
+    "uri", ["nonsense", "ftp://team/x", "file:///tmp/mlruns", "mlruns/", "htp://team", "sqlight:///a.db"]
+)
+@pytest.mark.parametrize("command", [["run", "one.yaml", "--dry-run"], ["sync", "one.yaml"], ["ui"]])
+def test_an_address_that_no_store_has_is_refused_at_once(place, monkeypatch, uri, command):
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    monkeypatch.setenv(URI, uri)
+    done = call(*command, cwd=place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: --tracking-uri {uri}: needs the address of a database or a server")
+    assert not (place / "runs").exists()
+
+
+def test_folders_of_files_are_for_those_who_allow_them(place, monkeypatch):
+    seen = []
+    monkeypatch.setattr(server, "serve", lambda runs, uri, port: seen.append(uri) or 0)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert call("ui", "--tracking-uri", "mlruns", cwd=place).returncode == 0
+    assert seen == ["mlruns"]
+
+
 def test_sync_sends_to_the_server_of_the_environment(place, monkeypatch):
     seen = []
     (place / "runs").mkdir()
@@ -264,6 +285,7 @@ def test_settings_of_matplotlib_come_back_after_a_figure(yours):
         assert {k: matplotlib.rcParams[k] for k in yours} == yours
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_whatever_matplotlib_is_set_to(tmp_path):
     """As a process of its own, since matplotlib reads its settings once."""
     made = Made(tmp_path, LIST).put(0, 300.0, 310.0).put(1, 200.0, 220.0)

@@ -38,6 +38,8 @@ def results(experiment: str | Path, runs: str | Path = "runs", **options: Any) -
     flats = [row.recipe.flat() for row in planned.rows]
     for name in varied(flats):
         table[name] = table["index"].map(lambda i, n=name: flats[i].get(n))
+    if planned.budgets:
+        table["budget"] = table["index"].map(lambda i: planned.rows[i].budget)
     return table
 
 

@@ -1,4 +1,4 @@
-"""The design choices of the two recipes between which a ladder or a leave-one-out lies, side by side."""
+"""The design choices of the two recipes between which a ladder, a factorial or a leave-one-out lies, side by side."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Flat = Mapping[str, Any]
 
 
 def ends(rows: Sequence[Row]) -> tuple[str, Flat, str, Flat] | None:
-    """Name and flat fields of both recipes; None where there is neither a ladder nor a leave-one-out."""
+    """Name and flat fields of both recipes; None without ladder, factorial and leave-one-out."""
     found = {
         rows[g[0]].section: [rows[i] for i in g]
         for g in reversed(groups(rows))
         if rows[g[0]].section in PAIRED
     }
-    if ladder := found.get("ladder"):
-        return ladder[0].label, ladder[0].recipe.flat(), ladder[-1].label, ladder[-1].recipe.flat()
+    if way := found.get("ladder") or found.get("factorial"):
+        return way[0].label, way[0].recipe.flat(), way[-1].label, way[-1].recipe.flat()
     if "leave_one_out" not in found:
         return None
     whole, *others = found["leave_one_out"]

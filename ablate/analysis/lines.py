@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.analysis.frame import Column
 from ablate.evaluation.metrics import METRICS
+from ablate.planning.cells import times
 from ablate.statistics.effect import Table, floor, not_significant
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ablate.planning.cells import Row
     from ablate.planning.experiment import Experiment
 
-PAIRED = ("ladder", "leave_one_out")  # sections between two recipes
+PAIRED = ("ladder", "leave_one_out", "factorial")  # sections between two recipes
 SWEEP = 4  # fewest values of a sweep
 WORDS = {"list": "Recipes", "grid": "Every combination", "zip": "Values together"}
 
@@ -109,11 +110,16 @@ def best(lines: Sequence[Line], column: Column, table: Table) -> tuple[set[int],
 
 def lowest(lines: Sequence[Line], most: int) -> list[Line]:
     """The `most` lines with the lowest one-step FID, in table order; all of them where there are no more."""
+    return sorted(lowest_first(lines)[:most], key=lambda line: line.index)
+
+
+def lowest_first(lines: Sequence[Line]) -> list[Line]:
+    """The lines by their mean one-step FID; those without one come last."""
 
     def fid(line: Line) -> float:
         return min((s.mean for (*what, _), s in line.stats.items() if what == ["fid", 1]), default=1e300)
 
-    return sorted(sorted(lines, key=fid)[:most], key=lambda line: line.index)
+    return sorted(lines, key=fid)
 
 
 def distinct(lines: Sequence[Line]) -> list[Line]:
@@ -132,7 +138,7 @@ def sweeps(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
     for name in sorted(k for k in numbers if len({repr(f.get(k)) for f in flats}) >= SWEEP):
         for i, flat in enumerate(flats):
             if type(flat.get(name)) in (int, float):
-                rest = repr({k: v for k, v in flat.items() if k != name})
+                rest = repr((rows[i].budget, {k: v for k, v in flat.items() if k != name}))
                 families.setdefault((name, rest), {})[i] = float(flat[name])
     found: dict[str, dict[int, float]] = {}
     for (name, _), values in families.items():
@@ -146,7 +152,9 @@ def groups(rows: Sequence[Row]) -> list[list[int]]:
     found: list[list[int]] = []
     for i, row in enumerate(rows):
         begins = row.section in PAIRED and not row.changed and row.label == row.base
-        if not found or begins or rows[i - 1].section != row.section:
+        before = rows[i - 1]
+        kinds = [(r.budget, r.section, not r.tuned) for r in (before, row)]
+        if not found or begins or kinds[0] != kinds[1]:
             found.append([])
         found[-1].append(i)
     return found
@@ -155,11 +163,14 @@ def groups(rows: Sequence[Row]) -> list[list[int]]:
 def title(rows: Sequence[Row]) -> str:
     """What a group of rows is, in words."""
     first, last, section = rows[0].label, rows[-1].label, rows[0].section
+    budget = f", {times(rows[0].budget)}" if rows[0].budget != 1 else ""
     if section == "ladder":
-        return f"From {first} to {last}, one choice at a time"
+        return f"From {first} to {last}, one choice at a time{budget}"
     if section == "leave_one_out":
-        return f"{first} without one choice at a time"
-    return WORDS.get(section, section)
+        return f"{first} without one choice at a time{budget}"
+    if section == "factorial":
+        return f"Combinations of {first} and {last}" + (", tuned" if rows[0].tuned else "") + budget
+    return WORDS.get(section, section) + (", tuned" if rows[0].tuned else "") + budget
 
 
 def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int | None]:
@@ -174,6 +185,7 @@ def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int |
         fits = [
             j
             for j in named[row.base]
+            if rows[j].budget == row.budget
             if row.changed and {k for k, v in flat.items() if flats[j].get(k) != v} == set(row.changed)
         ]
         return min(fits, key=lambda j: (rows[j].section != row.section, j >= i, abs(i - j)), default=None)

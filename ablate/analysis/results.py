@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablate.analysis import budgets, factorial, verdicts
 from ablate.analysis import frame as frames
 from ablate.analysis import lines as rows
-from ablate.analysis import verdicts
+from ablate.analysis.budgets import Seen, Track
+from ablate.analysis.factorial import Factorial
 from ablate.analysis.frame import Column, Records
 from ablate.analysis.lines import Line
 from ablate.analysis.verdicts import Verdict, Versus
@@ -28,6 +31,7 @@ class Results:
     experiment: Experiment
     store: Store
     extractor: str = ""
+    folder: Path | None = None  # of the report
 
     @cached_property
     def records(self) -> Records:
@@ -64,11 +68,34 @@ class Results:
         """The answers to the experiment's claims; without claims no record is read."""
         return verdicts.answers(self.experiment, self.scores) if self.experiment.claims else []
 
+    @cached_property
+    def factorials(self) -> list[Factorial]:
+        """The factorials of the plan with their effects."""
+        return factorial.found(self.experiment.rows, self.scores)
+
+    @cached_property
+    def tracks(self) -> list[Track]:
+        """The rows over budgets; empty without `budgets`."""
+        return budgets.tracks(self.experiment, self.scores) if self.experiment.budgets else []
+
+    @property
+    def of_most_images(self) -> Results:
+        """The results at the largest budget that has any; these results without `budgets`."""
+        parts = [Results(part, self.store, self.extractor) for part in self.experiment.by_budget()]
+        return next((part for part in reversed(parts) if part.measured), self) if self.tracks else self
+
+    @cached_property
+    def predictions(self) -> list[Seen]:
+        """The effects that were predicted before their budget was computed, with what was seen."""
+        # predicted by the first results, so what `evaluate` measured later does not compare
+        known = budgets.read(self.folder) if self.folder and self.tracks and not self.extractor else []
+        return budgets.seen(self.experiment, self.tracks, known)
+
     def row_means(self) -> dict[str, float]:
         """Mean one-step FID by label, of every row that has one and lost no seed."""
         first = next((c for c in self.measured if c.nfe == 1), None)
         whole = [line for line in self.lines if line.whole] if first else []
-        return {x.row.label: s.mean for x in whole if first and (s := x.stat("fid", first))}
+        return {x.row.named: s.mean for x in whole if first and (s := x.stat("fid", first))}
 
     def metrics(self) -> dict[str, float]:
         """Mean and standard deviation of every row's FID: `fid_1step_mean/ict`, with the row's label as it is."""
@@ -76,7 +103,7 @@ class Results:
         for line in self.lines:
             for column in self.measured:
                 if stat := line.stat("fid", column):
-                    name, row = column.named("fid"), line.row.label
+                    name, row = column.named("fid"), line.row.named
                     found[f"{name}_mean/{row}"] = stat.mean
                     found |= {f"{name}_std/{row}": stat.std} if stat.n > 1 else {}
         return found

@@ -9,12 +9,14 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ablate.analysis import frame, verdicts
 from ablate.core.errors import SpecError
+from ablate.planning import tuning
 from ablate.planning.cells import Cell, Row
-from ablate.planning.experiment import Experiment
+from ablate.planning.experiment import Experiment, answering
 from ablate.runs.store import Store
 
 
@@ -34,7 +36,7 @@ def further(experiment: Experiment, store: Store) -> dict[int, Cell]:
     for i, row in enumerate(experiment.rows):
         if row.keys in chosen:  # equal rows stay equal
             cell = experiment.cells[row.keys[0]]
-            found[i] = Cell.of(cell.recipe, cell.profile, every[least], cell.fingerprint, cell.imports)
+            found[i] = cell.at(every[least])
     return found
 
 
@@ -52,7 +54,8 @@ def grow(experiment: Experiment, cells: dict[int, Cell]) -> None:
 
 
 def recorded(experiment: Experiment, runs: Path) -> Experiment:
-    """The experiment with all the further seeds that are recorded already; nothing is written."""
+    """The experiment with the tuned rows and all the further seeds that are recorded already; nothing is written."""
+    experiment = tuning.known(experiment, runs)
     return grown(experiment, Store(runs)) if experiment.more_seeds and runs.is_dir() else experiment
 
 
@@ -71,7 +74,7 @@ def asked(experiment: Experiment) -> list[Row]:
     found = set[int]()
     for claim in experiment.claims:
         with contextlib.suppress(SpecError):  # its rows were left out, or changed by --set
-            found |= claim.rows(experiment.rows, experiment.base)
+            found |= experiment.places(partial(tuning.rows_of, claim))
     return [experiment.rows[i] for i in sorted(found)]
 
 
@@ -81,7 +84,12 @@ def claimed_only(experiment: Experiment) -> Experiment:
     Raises:
         SpecError: it has no claims.
     """
-    rows = asked(experiment)
+    found = set[int]()
+    for claim in experiment.claims:
+        with contextlib.suppress(SpecError):
+            # no row is tuned yet: those that will be
+            found |= experiment.places(partial(answering, claim))
+    rows = [experiment.rows[i] for i in sorted(found)]
     if not rows:
         raise SpecError(f"--claims-only: {experiment.file} has no claims with rows")
     if left := len(experiment.rows) - len(rows):

@@ -7,10 +7,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ablate.analysis.lines import bases
 from ablate.core.errors import SpecError
+from ablate.planning import tuning
 from ablate.planning.claims import Claim, Evidence
 from ablate.statistics.effect import Effect, Sample, Table, compare
 from ablate.statistics.power import seeds_needed
@@ -122,13 +124,26 @@ def scores(table: pd.DataFrame) -> Table:
     return found
 
 
+def of_budget(experiment: Experiment, table: Table, budget: float) -> Table:
+    """The scores of the rows of one budget."""
+    return {sample: found for sample, found in table.items() if experiment.rows[sample[0]].budget == budget}
+
+
+def at(experiment: Experiment, table: Table, budget: float) -> tuple[Experiment, Table]:
+    """The experiment of one budget with its scores."""
+    rows = [i for i, row in enumerate(experiment.rows) if row.budget == budget]
+    moved = {i: n for n, i in enumerate(rows)}
+    scores = {(moved[i], nfe): found for (i, nfe), found in table.items() if i in moved}
+    return experiment.at(budget), scores
+
+
 def versus(experiment: Experiment, table: Table, nfe: int = 1) -> list[Versus | None]:
     """Every row against the row that it is a diff of, None where it has none or a row has no result."""
-    rows = experiment.rows
-    found: dict[int, tuple[int, Effect, Spread | None]] = {}
+    rows, found = experiment.rows, dict[int, tuple[int, Effect, Spread | None]]()
+    tables = {budget: of_budget(experiment, table, budget) for budget in {row.budget for row in rows}}
     for i, base in enumerate(bases(rows, [row.recipe.flat() for row in rows])):
         sides = None if base is None else (Sample(i, nfe), Sample(base, nfe))
-        if base is not None and sides and (effect := compare([sides], table)):
+        if base is not None and sides and (effect := compare([sides], tables[rows[i].budget])):
             found[i] = base, effect, spread_of(*sides, table)
     corrected = holm([effect.p for _, effect, _ in found.values()])
     spread_p = holm([spread.greater if spread else 1.0 for *_, spread in found.values()])
@@ -147,7 +162,12 @@ def _seeds(pair: Effect, tests: int, margin: float = 1.0, analyses: int = 1) -> 
 
 
 def answers(experiment: Experiment, table: Table) -> list[Verdict]:
-    """Decide the file's claims: at most 5 % for any false verdict, over all claims and all interim analyses."""
+    """Decide the file's claims: at most 5 % for any false verdict, over all claims and all interim analyses.
+
+    With `budgets`, the largest decides.
+    """
+    if experiment.budgets:
+        return answers(*at(experiment, table, experiment.budgets[-1]))
     tested = [_tested(claim, experiment, table) for claim in experiment.claims]
     corrected = holm([min(1.0, evidence.p * experiment.analyses) for evidence in tested])
     pairs = zip(experiment.claims, tested, corrected, strict=True)
@@ -156,8 +176,8 @@ def answers(experiment: Experiment, table: Table) -> list[Verdict]:
 
 def _tested(claim: Claim, experiment: Experiment, table: Table) -> Evidence:
     try:
-        return claim.test(experiment.rows, experiment.base, table)
-    except SpecError as error:  # the rows were left out, or changed by --set
+        return tuning.test(claim, experiment, table)
+    except SpecError as error:  # the rows were left out, changed by --set, or are not tuned yet
         return Evidence(1.0, 1.0, 0, error.problems[0])
 
 
@@ -167,5 +187,6 @@ def undecided(experiment: Experiment, found: Sequence[Verdict]) -> list[tuple[Ve
     for verdict in found:
         if verdict.p > ALPHA:
             with contextlib.suppress(SpecError):  # it has no rows, so that seeds would not help
-                waiting.append((verdict, verdict.claim.rows(experiment.rows, experiment.base)))
+                rows = experiment.places(partial(tuning.rows_of, verdict.claim))
+                waiting.append((verdict, rows))
     return sorted(waiting, key=lambda entry: entry[0].n)

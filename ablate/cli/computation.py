@@ -51,12 +51,14 @@ class Computation:
         for note in preflight(profile, self.runs_dir / "cache"):
             self.say(f"note: {note}")
 
-    def place(self, experiment: Experiment) -> None:
+    def place(self, experiment: Experiment) -> Path:
         """Stop here if the report's folder is another file's; say where the report goes if not to the usual folder."""
         from ablate.report import place
 
-        if note := place.find(experiment, self.reports_dir).note:
-            self.say(f"note: {note}")
+        found = place.find(experiment, self.reports_dir)
+        if found.note:
+            self.say(f"note: {found.note}")
+        return found.folder
 
     def admit(self, experiment: Experiment, store: Store, retry_failed: bool = False) -> None:
         """Stop here if the doctor finds a recipe that does not do what it says."""
@@ -97,6 +99,10 @@ def computation(
     profile: options.PROFILE = None,
     set_: options.SET = None,
     seeds: options.SEEDS = None,
+    tune: options.TUNE = None,
+    trials: options.TRIALS = None,
+    tuning_seeds: options.TUNING_SEEDS = None,
+    budgets: options.BUDGETS = None,
     extractor: options.EXTRACTOR = None,
     workers: options.WORKERS = None,
     workers_per_device: options.PER_DEVICE = 1,
@@ -118,7 +124,7 @@ def computation(
     own: dict[str, Any] = options.overrides(executor_option, "--executor-option")
     resources = Resources(workers, workers_per_device, devices_per_cell, executor, own, retries, stall)
     by = [f"profile.evaluation.extractor={extractor}"] if extractor else []
-    source = options.source(file, profile, [*(set_ or []), *by], seeds)
+    source = options.source(file, profile, [*(set_ or []), *by], seeds, tune, trials, tuning_seeds, budgets)
     return Computation(
         source, resources, runs_dir, reports_dir, tracking_uri, dry_run, not no_doctor, as_json
     )

@@ -7,20 +7,21 @@ from pathlib import Path
 
 from ablate.cost import estimate
 from ablate.execution.resources import Resources
+from ablate.planning import trials
 from ablate.planning.experiment import Experiment, listing, overview
 from ablate.runs.store import Store
 
 
 def show(experiment: Experiment, runs_dir: Path, resources: Resources, time: bool, as_json: bool) -> None:
     """`--dry-run`: cells, images, FLOPs; with `--time` hours, memory and disk. Without it nothing is written."""
-    groups = estimate.groups(experiment, runs_dir)
+    groups = estimate.groups(trials.with_outstanding(experiment), runs_dir)
     workers, threads = _at_once(groups, resources, experiment)
     timings = _timed(groups, Store.writable(runs_dir), workers, threads) if time else []
     if not as_json:
-        print(overview(experiment))
+        print("\n".join([overview(experiment), *trials.overview(experiment)]))
         print(estimate.format_estimate(groups, timings, workers, threads))
         return
-    plain = {**listing(experiment), **estimate.listing(groups)}
+    plain = {**listing(experiment), **estimate.listing(groups), **trials.listing(experiment)}
     if time:
         timed = [
             {**vars(t), "cell_s": t.cell_s(g.cells[0]), "cells": len(g.cells), "missing": g.missing}
@@ -34,13 +35,13 @@ def show(experiment: Experiment, runs_dir: Path, resources: Resources, time: boo
 
 def within(experiment: Experiment, store: Store, resources: Resources, most: float) -> Experiment:
     """The rows for which `most` hours suffice on this machine."""
-    groups = estimate.groups(experiment, store.path)
+    groups = estimate.groups(trials.with_outstanding(experiment), store.path)
     workers, threads = _at_once(groups, resources, experiment)
     timings = _timed(groups, store, workers, threads)
     of = {cell.key: t for g, t in zip(groups, timings, strict=True) for cell in g.cells}
 
     def needed(kept: Experiment) -> float:
-        parts = estimate.groups(kept, store.path)
+        parts = estimate.groups(trials.with_outstanding(kept), store.path)
         return estimate.hours(parts, [of[g.cells[0].key] for g in parts], workers)
 
     return estimate.within(experiment, needed, most)

@@ -27,14 +27,18 @@ def doctor(
     """
     from ablate.doctor import gate
     from ablate.evaluation.preflight import preflight
-    from ablate.planning import planner
+    from ablate.planning.file import is_study
 
-    if planner.is_study(chosen.file):
+    if is_study(chosen.file):
         from ablate.study import plan
 
         experiment = plan.load(chosen.file, chosen.profile, chosen.overrides, chosen.seeds).ends()
     else:
         experiment = chosen.experiment()
+        if experiment.tuning:
+            from ablate.study import tuning
+
+            tuning.plans(experiment)
     for note in preflight(experiment.profile, runs_dir / "cache"):
         print(f"note: {note}", file=sys.stderr)
     sys.exit(gate.command(experiment, as_json, compiled))

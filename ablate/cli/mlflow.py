@@ -76,11 +76,15 @@ def fetch(
     as_json: AS_JSON = False,
 ) -> None:
     """Bring finished cells from elsewhere into the runs directory; never trains, never replaces a file."""
+    from ablate.planning import tuning
     from ablate.runs.store import Store
     from ablate.tracking import sources
 
     experiment = options.source(file, profile, set_, seeds).experiment() if file else None
+    experiment = experiment and tuning.known(experiment, Path(source))
     result = sources.fetch(source, Store(runs_dir), sources.possible(experiment) if experiment else None)
+    if experiment:
+        tuning.save(experiment, runs_dir)
     for problem in result.problems:
         print(f"error: {problem}", file=sys.stderr)
     for note in result.notes:

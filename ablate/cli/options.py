@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
@@ -21,6 +22,10 @@ from ablate.core.registry import AXES
 
 if TYPE_CHECKING:
     from ablate.planning.experiment import Experiment
+
+
+# what MLflow keeps runs in, without plugins and its folders of files, which it refuses by default
+STORES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
 
 
 def begun(names: Iterable[str], incomplete: str) -> list[str]:
@@ -71,6 +76,24 @@ def present(context: typer.Context, parameter: typer.CallbackParam, value: Any) 
     raise SpecError(f"{path if one_line else repr(str(path))}: no such file{hint}")
 
 
+def store_of_mlflow(context: typer.Context, parameter: typer.CallbackParam, uri: str | None) -> str | None:
+    """A tracking URI, or None.
+
+    Raises:
+        SpecError: MLflow has no kind of store for it.
+    """
+    kind = re.split(r"[:+]", uri)[0] if uri else STORES[0]
+    allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("1", "true")  # MLflow's own variable
+    plugins = (entry.name for entry in entry_points(group="mlflow.tracking_store"))
+    if kind in STORES or (allowed and (kind == "file" or "://" not in str(uri))) or kind in plugins:
+        return uri
+    examples = "sqlite:///mlflow.db, http://localhost:5000"
+    shown = uri if is_one_line(str(uri)) else repr(uri)
+    raise SpecError(
+        f"--tracking-uri {shown}: needs the address of a database or a server, such as {examples}"
+    )
+
+
 FILE = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).", callback=present)]
 KEY = Annotated[str, typer.Argument(metavar="KEY", help="The key of a finished cell, or its beginning.")]
 PROFILE = Annotated[
@@ -90,6 +113,25 @@ EXTRACTOR = Annotated[
     Optional[str], typer.Option(metavar="NAME|FILE", help="As --set profile.evaluation.extractor=NAME.")
 ]
 SEEDS = Annotated[Optional[str], typer.Option(metavar="0,1,...", help="Other seeds than the file's.")]
+TUNE = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--tune",
+        metavar="FIELD=LOW..HIGH[:log]",
+        help="Find each row's own value of a field, then run it with that; repeatable.",
+        autocompletion=_settings,
+    ),
+]
+TRIALS = Annotated[
+    Optional[int], typer.Option("--trials", min=1, help="Of each row's tuning, or of a study in all.")
+]
+TUNING_SEEDS = Annotated[
+    Optional[str], typer.Option("--tuning-seeds", metavar="100,...", help="Seeds of the tuning's trials.")
+]
+BUDGETS = Annotated[
+    Optional[str],
+    typer.Option(metavar="0.5,1,2,...", help="Train every row with so many times the profile's images."),
+]
 SEED = Annotated[int, typer.Option(min=0, help="Of the noise.")]
 WORKERS = Annotated[
     Optional[int], typer.Option(min=1, help="Cells at a time; one per GPU or core by default.")
@@ -119,6 +161,7 @@ TRACKING = Annotated[
     Optional[str],
     typer.Option(
         envvar="MLFLOW_TRACKING_URI",
+        callback=store_of_mlflow,
         help="Of MLflow. By default the variable, else a database beside the runs.",
     ),
 ]
@@ -137,6 +180,28 @@ def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
     return found
 
 
+def tuned(ranges: list[str] | None, trials: int | None = None, seeds: str | None = None) -> dict[str, Any]:
+    """`--tune`, `--trials` and `--tuning-seeds` as `--set` would have them."""
+    found, problems = dict[str, Any](), Problems()
+    for text in ranges or []:
+        field, equals, searched = text.partition("=")
+        low, dots, high = searched.removesuffix(":log").partition("..")
+        with problems:
+            if not (equals and dots and field.strip() and low.strip() and high.strip() and is_one_line(text)):
+                shown = text if is_one_line(text) else repr(text)
+                raise SpecError(
+                    f"--tune {shown}: needs FIELD=LOW..HIGH[:log], such as optimizer.lr=0.0005..0.05:log"
+                )
+            ends = {"low": yaml_files.typed(low), "high": yaml_files.typed(high)}
+            found[f"tune.search.{field.strip()}"] = ends | (
+                {"log": True} if searched.endswith(":log") else {}
+            )
+    problems.check()
+    found |= {"tune.trials": trials} if trials is not None else {}
+    chosen = numbers(seeds, "--tuning-seeds")
+    return found | ({"tune.seeds": chosen} if chosen is not None else {})
+
+
 def seed_list(text: str | None) -> list[int] | None:
     """`0,1,2` as numbers."""
     return numbers(text, "--seeds")
@@ -152,6 +217,14 @@ def numbers(text: str | None, option: str) -> list[int] | None:
     ):  # int() takes 1_0, and digits of any script
         raise SpecError(f"{option} {text}: needs whole numbers separated by commas, such as 0,1,2")
     return [int(part) for part in parts]
+
+
+def chosen_budgets(text: str | None) -> dict[str, Any]:
+    """`--budgets 0.5,1,2` as `--set` would have it."""
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
+    if not all(re.fullmatch(r"[0-9]+(\.[0-9]+)?", part, re.ASCII) for part in parts):
+        raise SpecError(f"--budgets {text}: needs numbers separated by commas, such as 0.5,1,2")
+    return {"budgets": [float(part) if "." in part else int(part) for part in parts]} if parts else {}
 
 
 def levels(text: str | None) -> list[float]:
@@ -212,6 +285,16 @@ class Source:
         return sequential.recorded(self.experiment(runs_dir), runs_dir)
 
 
-def source(file: FILE, profile: PROFILE = None, set_: SET = None, seeds: SEEDS = None) -> Source:
+def source(
+    file: FILE,
+    profile: PROFILE = None,
+    set_: SET = None,
+    seeds: SEEDS = None,
+    tune: TUNE = None,
+    trials: TRIALS = None,
+    tuning_seeds: TUNING_SEEDS = None,
+    budgets: BUDGETS = None,
+) -> Source:
     """The parameters of every command on a file."""
-    return Source(file, profile, overrides(set_), seed_list(seeds))
+    changed = overrides(set_) | tuned(tune, trials, tuning_seeds) | chosen_budgets(budgets)
+    return Source(file, profile, changed, seed_list(seeds))

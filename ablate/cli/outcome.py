@@ -55,7 +55,7 @@ def table(results: Results, width: int | None = None) -> str:
     made.add_column("seeds", justify="right", overflow="fold")
     for line in shown:
         fids = [_fid(line, column) for column in columns]
-        made.add_row(Text(line.row.label), *fids, _change(line, results), _seeds(line))
+        made.add_row(Text(line.row.named), *fids, _change(line, results), _seeds(line))
     console = Console(
         file=io.StringIO(), width=width or shutil.get_terminal_size((100, 24)).columns, color_system=None
     )

@@ -16,6 +16,7 @@ from ablate.cli.options import (
     SEEDS,
     SET,
     Source,
+    expanded,
     overrides,
     present,
     seed_list,
@@ -60,14 +61,14 @@ def report(
 ) -> None:
     """Write tables and figures from what is recorded; never trains."""
     from ablate.analysis import sequential
-    from ablate.planning import planner
+    from ablate.planning.file import is_study
     from ablate.report import beside as besides
     from ablate.report import writer
     from ablate.report.merged import merged
     from ablate.runs.store import Store
     from ablate.tracking import sources
 
-    if planner.is_study(chosen.file):
+    if is_study(chosen.file):
         if check_claims:
             raise SpecError(f"{chosen.file}: --check-claims: a study has no claims")
         if beside:
@@ -135,6 +136,12 @@ def summary(
     seeds: SEEDS = None,
     runs_dir: RUNS = Path("runs"),
     reports_dir: REPORTS = Path("reports"),
+    insert: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            help="A Markdown page whose tables of claims are made anew; repeatable.", callback=expanded
+        ),
+    ] = None,
 ) -> None:
     """Write one page that answers all claims over all profiles with records; never trains."""
     from ablate.core import yaml_files
@@ -142,4 +149,4 @@ def summary(
 
     shipped = next((f for f in yaml_files.folders("") if f.is_dir()), Path("experiments"))
     chosen = files or sorted(file for file in shipped.glob("*.yaml") if file.name != "reference.yaml")
-    print(summary.summary(chosen, runs_dir, reports_dir, overrides(set_), seed_list(seeds)))
+    print(summary.summary(chosen, runs_dir, reports_dir, overrides(set_), seed_list(seeds), insert or ()))

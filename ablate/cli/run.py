@@ -14,6 +14,7 @@ from ablate.cli.options import takes
 
 if TYPE_CHECKING:
     from ablate.execution.runner import Outcome
+    from ablate.planning.cells import Cell, Row
     from ablate.planning.experiment import Experiment
     from ablate.runs.store import Store
     from ablate.tracking.live import Live
@@ -41,6 +42,7 @@ def run(
     from ablate.cli import costs
     from ablate.cli import outcome as shown
     from ablate.execution import runner
+    from ablate.planning import tuning
     from ablate.report import place, writer
     from ablate.report.merged import merged
     from ablate.runs.store import Store
@@ -51,8 +53,12 @@ def run(
     experiment = sequential.claimed_only(experiment) if claims_only else experiment
     for note in experiment.notes:
         c.say(f"note: {note}")
-    c.place(experiment)
-    experiment = sequential.recorded(experiment, c.runs_dir)
+    folder = c.place(experiment)
+    if experiment.tuning:
+        from ablate.study import tuning as trials
+
+        trials.plans(experiment)
+    experiment = sequential.recorded(tuning.known(experiment, folder), c.runs_dir)
     if max_hours is not None:
         experiment = costs.within(experiment, Store(c.runs_dir), c.resources, max_hours)
         c.say(f"note: {experiment.notes[-1]}" if experiment.notes else f"it fits into {max_hours:g} hours")
@@ -64,38 +70,70 @@ def run(
     place.claim(experiment, c.reports_dir)
     with c.tracked(experiment, store) as live:
         c.decode(experiment, store)
+        experiment, broken = _tune(c, experiment, store, live)
         outcome = _compute(c, experiment, store, live, failed, max_hours)
         folder = writer.write(experiment, store, c.reports_dir)
-        results, state = merged(experiment, store, folder), "failed" if outcome.failed else "finished"
+        results = merged(experiment, store, folder)
+        state = "failed" if outcome.failed or broken else "finished"
         live.close([folder], outcome.counts() | results.metrics(), state, results)
     c.say(shown.text(results))
     if outcome.computed and (link := live.link()):
         c.say(link)
     plain = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
     print(json.dumps(plain) if c.as_json else runner.format_outcome(outcome, folder))
-    sys.exit(1 if outcome.failed else 0)
+    if broken:
+        print(f"error: tuning: {broken}", file=sys.stderr)
+    sys.exit(1 if outcome.failed or broken else 0)
+
+
+def _tune(c: Computation, experiment: Experiment, store: Store, live: Live) -> tuple[Experiment, str]:
+    """Compute the missing trials; the experiment with the tuned rows, and why trials are missing."""
+    from ablate.analysis import sequential
+
+    if not experiment.tuning:
+        return experiment, ""
+    from ablate.planning import tuning as planned
+    from ablate.study import tuning
+
+    def show(row: Row, cells: list[Cell]) -> None:
+        for cell in cells:
+            tags = {
+                "row": row.label,
+                "section": "tuning",
+                "seed": str(cell.seed),
+                "profile": cell.profile.name,
+            }
+            live.add(store.folder(cell.key), tags | {"changed": ", ".join(row.changed)})
+
+    planned.save(experiment, store.path)
+    make_scheduler = partial(c.resources.scheduler, experiment.profile)
+    broken = tuning.run(experiment, store, make_scheduler, show, live.follow)
+    return sequential.recorded(experiment, c.runs_dir), broken
 
 
 def _compute(
     c: Computation, experiment: Experiment, store: Store, live: Live, failed: bool, hours: float | None
 ) -> Outcome:
     """Compute the cells, then further seeds until the file's claims are decided; how all cells ended."""
-    from ablate.analysis import sequential
+    from ablate.analysis import budgets, sequential
     from ablate.cli import outcome as shown
     from ablate.cli.interim import Interim
     from ablate.execution import runner
+    from ablate.report import place
     from ablate.tracking.live import cell_tags
 
     table = (lambda *_: "") if c.as_json else shown.of
     total = runner.Outcome()
     budget = sequential.Budget(hours, c.resources.at_once(experiment.profile)[0])
     make_scheduler = partial(c.resources.scheduler, experiment.profile)
+    folder = place.find(experiment, c.reports_dir).folder
 
     def compute() -> bool:
         for key, tags in cell_tags(experiment).items():
             live.add(store.folder(key), tags)
         with Interim(experiment, store, c.reports_dir, table) as interim:
-            total.join(runner.run(experiment, store, make_scheduler, live.follow, failed, interim.write))
+            for part in budgets.stages(experiment, store, folder, c.say):
+                total.join(runner.run(part, store, make_scheduler, live.follow, failed, interim.write))
         return not total.failed
 
     sequential.decide(experiment, store, compute, budget, c.say)

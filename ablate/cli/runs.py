@@ -52,10 +52,12 @@ def prune(
     as_json: AS_JSON = False,
 ) -> None:
     """Remove unfinished cells and what the cache can compute again; a cell that is being computed is left alone."""
+    from ablate.planning import trials
     from ablate.runs import space
     from ablate.runs.store import Store
 
-    experiments = [source(file, profile, set_, seeds).recorded(runs_dir) for file in files or []]
+    planned = [source(file, profile, set_, seeds).recorded(runs_dir) for file in files or []]
+    experiments = [trials.with_trials(experiment) for experiment in planned]
     store = Store(runs_dir)
     _remove(space.prunable(store, space.cells(store, reports_dir), experiments), store.path, yes, as_json)
 

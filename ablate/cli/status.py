@@ -28,9 +28,11 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
+    from ablate.planning import trials, tuning
     from ablate.runs import status
 
-    experiment = chosen.recorded(runs_dir)
+    planned = chosen.recorded(runs_dir)
+    experiment = trials.with_trials(planned)
     for note in experiment.notes:
         print(f"note: {note}", file=sys.stderr)
     cells, console = status.cells(experiment, runs_dir), Console()
@@ -45,5 +47,5 @@ def status(
     ) as live:
         while any(c["state"] == "running" for c in cells):
             time.sleep(EVERY_S)
-            cells = status.cells(experiment, runs_dir)
+            cells = status.cells(trials.with_trials(tuning.known(planned, runs_dir)), runs_dir)
             live.update(status.table(experiment.name, cells, console.width), refresh=True)

@@ -84,13 +84,15 @@ def importance(
 def _shares(found: dict[str, dict[str, float]]) -> str:
     """Factors by lines, evaluators by columns, the largest first."""
     from ablate.report.markdown import table
+    from ablate.statistics.importance import TRUST
 
     first = next(iter(found.values()))
     rows = [
         [name, *(f"{100 * shares[name]:.0f} %" for shares in found.values())]
         for name in sorted(first, key=lambda n: -first[n])
     ]
-    return table(["share of the spread of log FID", *found], rows)
+    missing = "" if "Shapley" in found else "\nShapley is missing: it needs every combination, equally often."
+    return f"{table(['share of the spread of log FID', *found], rows)}\n{missing}\n{' '.join(TRUST.split())}"
 
 
 def _show(plan: Plan, live: Live, store: Store, row: Row, cells: list[Cell]) -> None:

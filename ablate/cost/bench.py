@@ -86,7 +86,8 @@ def measure(cell: Cell, device: str) -> dict[str, Any]:
     """Seconds of a step and of its parts, peak memory in 10^6 bytes, and the matrix product's rate in TFLOP/s."""
     from ablate.training.trainer import Trainer
 
-    trainer = Trainer(cell.recipe, cell.profile, random_images(cell, device), cell.seed, device)
+    recipe = cell.recipe.from_scratch()
+    trainer = Trainer(recipe, cell.profile, random_images(cell, device), cell.seed, device)
     laps, steps = Laps(trainer, device), list["Step"]()
 
     def step() -> None:

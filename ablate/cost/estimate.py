@@ -27,15 +27,17 @@ COPIES = 8  # most processes timed at the same time, since workers slow each oth
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that cost the same: equal network and precision, with or without a perceptual metric.
+    """Cells that cost the same: equal network, precision and images, with or without a perceptual metric.
 
-    flops_forward: FLOPs of one image through the network; a multiplication and an addition count as two.
+    flops_forward: FLOPs of one image through the network; a multiplication and an addition count as two. step: what the
+    time of a step depends on, so that cells of other lengths are not timed again.
     """
 
     cells: tuple[Cell, ...]
     missing: int  # those without a record
     parameters: int
     flops_forward: int
+    step: str = ""
 
     @property
     def training(self) -> int:
@@ -86,7 +88,7 @@ def groups(experiment: Experiment, runs: Path) -> list[Group]:
     """The experiment's cells, grouped by what their cost depends on; each distinct network is counted once."""
     by_cost: dict[str, list[Cell]] = {}
     counts: dict[str, dict[str, Any]] = {}
-    for cell in experiment.cells.values():
+    for cell in experiment.all_cells.values():
         specs = cell.recipe.specs()
         name = json.dumps([specs[axis] for axis in ("network", "embedding")], sort_keys=True)
         if name not in counts:
@@ -97,12 +99,13 @@ def groups(experiment: Experiment, runs: Path) -> list[Group]:
             specs["metric"]["name"] == "lpips",
             counts[name],
         ]
-        by_cost.setdefault(json.dumps(cost, sort_keys=True), []).append(cell)
+        by_cost.setdefault(json.dumps([cell.profile.images, cost], sort_keys=True), []).append(cell)
     result = []
     for name, cells in by_cost.items():
-        n = json.loads(name)[-1]
+        cost = json.loads(name)[-1]
+        n = cost[-1]
         missing = sum(read_json(runs / c.key / "record.json") is None for c in cells)
-        result.append(Group(tuple(cells), missing, n["parameters"], n["flops_forward"]))
+        result.append(Group(tuple(cells), missing, n["parameters"], n["flops_forward"], json.dumps(cost)))
     return result
 
 
@@ -130,9 +133,11 @@ def measure_groups(
     Raises:
         SpecError: a cell cannot start; the last line of its process.
     """
-    return [
-        _measure_group(g, store, min(workers, COPIES, max(1, g.missing)), threads, device) for g in groups
-    ]
+    known = dict[str, Timing]()
+    for g in groups:
+        if g.step not in known:
+            known[g.step] = _measure_group(g, store, min(workers, COPIES, max(1, g.missing)), threads, device)
+    return [known[g.step] for g in groups]
 
 
 def _measure_group(group: Group, store: Store, copies: int, threads: int, device: str) -> Timing:
@@ -186,11 +191,13 @@ def format_estimate(groups: list[Group], timings: list[Timing], workers: int, th
         f"training {c['flops_training']:.3g} FLOPs, sampling {c['flops_sampling']:.3g}, without the extractor's; "
         f"missing {c['missing']} cells, {c['flops_missing']:.3g} FLOPs"
     ]
+    lengths = len({g.cells[0].profile.images for g in groups})
     for group, t in zip(groups, timings, strict=False):
         cell = group.cells[0]
+        length = f", {cell.profile.images:,} images" if lengths > 1 else ""
         images, rate = cell.profile.batch / t.step_s, 4 * group.flops_forward * cell.profile.batch / t.step_s
         lines.append(
-            f"{group.parameters / 1e6:.3g}M parameters, {cell.recipe.precision.name}: {images:.4g} images/s, "
+            f"{group.parameters / 1e6:.3g}M parameters, {cell.recipe.precision.name}{length}: {images:.4g} images/s, "
             f"{rate:.3g} FLOP/s, {t.cell_s(cell):.0f} s a cell ({t.start_s:.1f} s of them to start), "
             f"{t.peak_mb:.0f} MB, {group.missing} of {len(group.cells)} cells missing"
         )
@@ -220,7 +227,7 @@ def measure(config: Mapping[str, Any], cache: Path, device: str) -> Timing:
     cell = restore(dict(config))
     e = cell.profile.evaluation
     images = datasets.load(cell.profile.data, device, cache, cell.fingerprint)
-    trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device)
+    trainer = Trainer(cell.recipe.from_scratch(), cell.profile, images, cell.seed, device)
     started = now()
     steps = step_times(trainer.step, trainer.K, now)
     n, levels = min(e.samples, MOST_SAMPLES), cell.recipe.levels

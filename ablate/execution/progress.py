@@ -71,7 +71,7 @@ class Progress:
         self.total, self.done, self.pace = total, 0, Pace(total)
         self.labels = dict[str, str]()
         for row in rows:
-            self.name(row.label, row.keys)
+            self.name(row.named, row.keys)
         self.console = Console(file=sys.stderr)
         self.bars = Bars(
             TextColumn("{task.description}", markup=False),

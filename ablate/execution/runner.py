@@ -61,14 +61,14 @@ def missing(experiment: Experiment, store: Store, retry_failed: bool = False) ->
     Args:
         retry_failed: remove the records of cells that failed.
     """
-    records = {key: store.record(key) for key in experiment.cells}
+    records = {key: store.record(key) for key in experiment.all_cells}
     if retry_failed:
         for key in [k for k, r in records.items() if r and r["state"] == "failed"]:
             store.folder(key).record.unlink()
             records[key] = None
     outcome = Outcome({key: r["state"] for key, r in records.items() if r})
     outcome.reasons = {key: r.get("reason", "") for key, r in records.items() if r and r["state"] == "failed"}
-    cells = [cell for key, cell in experiment.cells.items() if not records[key]]
+    cells = [cell for key, cell in experiment.all_cells.items() if not records[key]]
     return sorted(cells, key=lambda cell: experiment.seeds.index(cell.seed)), outcome
 
 
@@ -94,6 +94,8 @@ def run(
         return outcome
     by_path = {store.folder(cell.key).path: cell for cell in cells}
     with Progress(len(cells), experiment.rows) as progress, terminated():
+        for key, label in experiment.labels().items():
+            progress.name(label, [key])
 
         def show(folder: Folder, running: bool) -> None:
             if running:

@@ -71,11 +71,27 @@ class Scheduler:
         self.elsewhere: dict[Path, tuple[Cell, float]] = {}  # another run computes it; when to check again
         self.stopping: dict[Path, tuple[float, str]] = {}  # asked to stop: when, and why if it hung
         self.tries: Counter[Path] = Counter()
+        self.helping = set[str]()  # keys of cells that only other cells need
         self.broken = ""  # why no further cell can be computed
 
     def add(self, cell: Cell) -> None:
-        """Compute `cell` when a worker is free."""
-        self.waiting.append(cell)
+        """Compute `cell` when a worker is free.
+
+        The cells that it needs are computed first; those that you did not add neither end nor are followed.
+        """
+        for need in cell.needs.values():
+            if not self.store.record(need.key) and need.key not in self._pending():
+                self.add(need)
+                self.helping.add(need.key)
+        if cell.key in self.helping & self._pending():
+            self.helping.discard(cell.key)  # another cell added it already
+        else:
+            self.waiting.append(cell)
+
+    def _pending(self) -> set[str]:
+        """The keys of the cells that have not ended."""
+        elsewhere = (cell for cell, _ in self.elsewhere.values())
+        return {cell.key for cell in (*self.waiting, *self.running.values(), *elsewhere)}
 
     @property
     def busy(self) -> bool:
@@ -89,12 +105,33 @@ class Scheduler:
 
     def poll(self) -> list[CellEnd]:
         """Start cells while there is room; return those that ended since the last call."""
-        while self.waiting and not self.broken and self.executor.has_room():
-            self._start(self.waiting.popleft())
+        groundless = self._groundless()
+        while not self.broken and self.executor.has_room() and (cell := self._next()):
+            self._start(cell)
         self._stop_hanging()
         codes = self.executor.ended()
         ends = [self._end(self.running.pop(path), Folder(path), code) for path, code in codes.items()]
-        return [end for end in ends if end] + self._ended_elsewhere() + self._given_up()
+        ended = [*groundless, *(end for end in ends if end), *self._ended_elsewhere(), *self._given_up()]
+        return [end for end in ended if end.cell.key not in self.helping]
+
+    def _next(self) -> Cell | None:
+        """Take the first waiting cell all of whose needed cells are finished."""
+        for i, cell in enumerate(self.waiting):
+            if not any(self.store.unfinished(need.key) for need in cell.needs.values()):
+                del self.waiting[i]
+                return cell
+        return None
+
+    def _groundless(self) -> list[CellEnd]:
+        """The ends of waiting cells that need a cell which ended without weights."""
+        ends = list[CellEnd]()
+        for cell in [cell for cell in self.waiting if cell.needs]:
+            pending = self._pending()
+            needs = [need for need in cell.needs.values() if need.key not in pending]
+            if reason := next(filter(None, (self.store.unfinished(need.key) for need in needs)), ""):
+                self.waiting = deque(other for other in self.waiting if other.key != cell.key)
+                ends.append(CellEnd(cell, self.store.folder(cell.key), "open", reason=reason))
+        return ends
 
     def stop(self, key: str) -> None:
         """Let a cell save and stop; it ends as `stopped`, and you may add it again. One that waits is forgotten."""
@@ -112,13 +149,17 @@ class Scheduler:
             raise
         finally:
             for path in self.running:
-                self.follow(Folder(path), False)
+                self._followed(Folder(path), False)
 
     def _start(self, cell: Cell) -> None:
         folder = self.store.prepare(cell)
         self.executor.submit(folder.path)
         self.running[folder.path], self.started[folder.path] = cell, time.time()
-        self.follow(folder, True)
+        self._followed(folder, True)
+
+    def _followed(self, folder: Folder, running: bool) -> None:
+        if folder.key not in self.helping:
+            self.follow(folder, running)
 
     def _ask_to_stop(self, path: Path, hung: str = "") -> None:
         self.stopping[path] = time.monotonic(), hung
@@ -143,7 +184,7 @@ class Scheduler:
             self.elsewhere[folder.path] = cell, time.monotonic() + ELSEWHERE_S
             return None
         if record:
-            self.follow(folder, False)
+            self._followed(folder, False)
             return CellEnd.recorded(cell, folder, record, code != BUSY)
         requested = bool(since) and not hung
         if requested or code in (INTERRUPTED, -15):
@@ -158,7 +199,7 @@ class Scheduler:
             self.broken = reason
         elif not requested and state != "open" and self._restarted(cell, folder.path):
             return None
-        self.follow(folder, False)
+        self._followed(folder, False)
         return CellEnd(cell, folder, "stopped" if requested else state, reason=reason)
 
     def _restarted(self, cell: Cell, path: Path) -> bool:
@@ -179,7 +220,7 @@ class Scheduler:
             self.elsewhere[path] = cell, now + ELSEWHERE_S
             if record := self.store.record(cell.key):
                 del self.elsewhere[path]
-                self.follow(folder, False)
+                self._followed(folder, False)
                 ends.append(CellEnd.recorded(cell, folder, record, computed=False))
             elif not folder.held() and not heartbeat.running_elsewhere(folder):
                 del self.elsewhere[path]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablate.config import recipe as recipes
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
+from ablate.planning import needs as needed
+from ablate.planning.needs import Needed
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,36 @@ class Cell:
     seed: int
     fingerprint: str  # of the images
     imports: tuple[str, ...] = ()
+    needs: Mapping[str, Cell] = field(default_factory=dict)  # axis -> the cell that its option reads
 
     @classmethod
     def of(
-        cls, recipe: Recipe, profile: Profile, seed: int, fingerprint: str, imports: tuple[str, ...] = ()
+        cls,
+        recipe: Recipe,
+        profile: Profile,
+        seed: int,
+        fingerprint: str,
+        imports: tuple[str, ...] = (),
+        needs: Mapping[str, Needed] | None = None,
     ) -> Cell:
-        """The cell of a recipe and a seed, with its key."""
-        budget = {**profile.keyed(), "fingerprint": fingerprint}
+        """The cell of a recipe and a seed, with its key.
+
+        Args:
+            profile: a cell that needs others may have a part of its images only.
+            needs: the resolved recipes that its options need.
+        """
+        own, given = needed.parts(profile, needs or {})
+        shared = (seed, fingerprint, imports)
+        held = {axis: cls.of(n.recipe, given[axis], *shared, n.needs) for axis, n in (needs or {}).items()}
+        return cls("", recipe, own, *shared, held).at(seed)
+
+    def at(self, seed: int) -> Cell:
+        """This cell with another seed, or as the code and the files are now."""
+        needs = {axis: cell.at(seed) for axis, cell in self.needs.items()}
+        budget = {**self.profile.keyed(), "fingerprint": self.fingerprint}
         budget["data"] = {k: v for k, v in budget["data"].items() if k not in ("path", "test_path")}
-        return cls(recipes.key(recipe, budget, seed), recipe, profile, seed, fingerprint, imports)
+        budget |= {"needs": {axis: cell.key for axis, cell in needs.items()}} if needs else {}
+        return replace(self, key=recipes.key(self.recipe, budget, seed), seed=seed, needs=needs)
 
 
 @dataclass(frozen=True)
@@ -43,3 +66,17 @@ class Row:
     keys: tuple[str, ...]
     base: str = ""  # label of the row or recipe that `changed` refers to
     priority: int = 0  # rows with a higher one are left out first by --max-hours
+    tuned: str = ""  # label of the row that this one is with its best values; see `ablate.planning.tuning`
+    levels: Mapping[str, int] = field(default_factory=dict)  # of a factorial: axis -> -1 (from) or 1 (to)
+    budget: float = 1.0  # times the profile's images
+    needs: Mapping[str, Needed] = field(default_factory=dict)  # axis -> the recipe that its option needs
+
+    @property
+    def named(self) -> str:
+        """The label, with the budget if it is not the profile's own."""
+        return self.label if self.budget == 1 else f"{self.label}, {times(self.budget)}"
+
+
+def times(budget: float) -> str:
+    """A budget in words."""
+    return f"{budget:g} times the images"

@@ -1,62 +1,19 @@
-"""The plan kinds `list`, `grid`, `zip`, `leave_one_out` and `ladder`: each turns an entry of `plan` into rows."""
+"""The plan kinds: each turns an entry of `plan` into rows. `factorial` has a module of its own."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ablate.config.profile import Profile
-from ablate.config.recipe import Specs
 from ablate.core import yaml_files
-from ablate.core.errors import Problems, SpecError, is_one_line, nearest, yaml_hint
+from ablate.core.errors import SpecError, is_one_line, nearest, yaml_hint
 from ablate.core.registry import AXES
 from ablate.core.typed import text_of
+from ablate.planning import factorial
+from ablate.planning.drafts import Draft, Planner, ends, format_change, format_overrides
 
 MOST_ROWS = 100_000
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A row before it is built: its specs, and the specs that it is compared with."""
-
-    label: str
-    section: str
-    specs: Specs
-    base: str
-    against: Specs
-    priority: int = 0  # rows with a higher one are left out first by --max-hours
-
-
-class Planner(Protocol):
-    """The part of the planner that plan kinds use."""
-
-    profile: Profile
-    notes: list[str]
-    problems: Problems  # of single rows: the other rows are still read
-    default_base: str
-
-    def recipe_specs(self, name: Any, path: str) -> Specs:
-        """The specs of a recipe as its file has them."""
-
-    def resolved(self, name: Any, row: Mapping[str, Any], path: str) -> Specs:
-        """The specs of a row: the recipe, then the profile's adapt, the file's set, the row's set and --set."""
-
-
-def _format_overrides(overrides: Mapping[str, Any]) -> str:
-    """Overrides as a label: `metric.c=0.3, teacher=none`."""
-
-    def format_value(value: Any) -> str:
-        if isinstance(value, Mapping):
-            rest = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
-            return f"{value.get('name')}({rest})" if rest else str(value.get("name"))
-        if isinstance(value, float):  # shortened only where this is still the value, so that labels differ
-            return short if float(short := f"{value:g}") == value else repr(float(value))
-        return text_of(value) or str(value)
-
-    return ", ".join(f"{k}={format_value(v)}" for k, v in overrides.items())
 
 
 def _list(planner: Planner, value: Any, path: str) -> list[Draft]:
@@ -77,9 +34,7 @@ def _list(planner: Planner, value: Any, path: str) -> list[Draft]:
                 )
             overrides = yaml_files.mapping(row.get("set", {}), f"{path}[{i}].set")
             base = row.get("base", planner.default_base)
-            label = (
-                _label(row.get("label"), f"{path}[{i}].label") or _format_overrides(overrides) or str(base)
-            )
+            label = _label(row.get("label"), f"{path}[{i}].label") or format_overrides(overrides) or str(base)
             drafts.append(_draft(planner, label, "list", base, overrides, f"{path}[{i}].set"))
     return drafts
 
@@ -99,7 +54,8 @@ def _draft(
     planner: Planner, label: str, section: str, base: Any, overrides: Mapping[str, Any], path: str
 ) -> Draft:
     specs = planner.resolved(base, overrides, path)
-    return Draft(label, section, specs, str(base), planner.resolved(base, {}, path))
+    against = planner.resolved(base, {}, path)
+    return Draft(label, section, specs, str(base), against, named=tuple(overrides))
 
 
 def _columns(value: Any, path: str) -> dict[str, list[Any]]:
@@ -145,43 +101,14 @@ def _combined(
         overrides = dict(zip(columns, row, strict=True))
         with planner.problems:
             drafts.append(
-                _draft(planner, _format_overrides(overrides), kind, planner.default_base, overrides, path)
+                _draft(planner, format_overrides(overrides), kind, planner.default_base, overrides, path)
             )
     return drafts
 
 
-def _ends(
-    planner: Planner, value: Any, path: str, more: tuple[str, ...] = ()
-) -> tuple[str, Specs, str, Specs]:
-    """Labels and specs of the two recipes `from` and `to`."""
-    entry, known = yaml_files.mapping(value, path), ("from", "to", *more)
-    problems = Problems()
-    problems.add(*(f"{path}.{k}: unknown key; {nearest(k, known)}" for k in entry if k not in known))
-    problems.add(
-        *(
-            f"{path}.{k}: needs a recipe; {nearest('', yaml_files.named('recipes'))}"
-            for k in known[:2]
-            if k not in entry
-        )
-    )
-    problems.check()
-    with problems:
-        start = planner.resolved(entry["from"], {}, f"{path}.from")
-    with problems:
-        end = planner.resolved(entry["to"], {}, f"{path}.to")
-    problems.check()
-    raw = [planner.recipe_specs(entry[side], path) for side in ("from", "to")]
-    same = [a for a in AXES if raw[0][a] != raw[1][a] and start[a] == end[a]]
-    if same:
-        planner.notes.append(
-            f"{path}: no row for {', '.join(same)}: {planner.profile.name} or set gives both recipes the same value"
-        )
-    return Path(entry["from"]).stem, start, Path(entry["to"]).stem, end
-
-
 def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
     """From one recipe to another, one more axis per row: first those in `order`, then the others in their own order."""
-    low, start, high, end = _ends(planner, value, path, ("order",))
+    low, start, high, end = ends(planner, value, path, ("order",))
     order = value.get("order", [])
     if not isinstance(order, list):
         raise SpecError(f"{path}.order: needs a list of axes, not {order!r}")
@@ -196,26 +123,19 @@ def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
     drafts, specs = [Draft(low, "ladder", start, low, start)], start
     for axis in axes:
         before, specs = specs, {**specs, axis: end[axis]}
-        label = high if axis == axes[-1] else f"+ {_format_change(axis, before[axis], specs[axis])}"
+        label = high if axis == axes[-1] else f"+ {format_change(axis, before[axis], specs[axis])}"
         drafts.append(Draft(label, "ladder", specs, drafts[-1].label, before))
     return drafts
 
 
 def _leave_one_out(planner: Planner, value: Any, path: str) -> list[Draft]:
     """The first recipe, then one row per axis that takes this axis from the second recipe."""
-    high, start, _low, end = _ends(planner, value, path)
+    high, start, _low, end = ends(planner, value, path)
     drafts = [Draft(high, "leave_one_out", start, high, start)]
     for axis in (a for a in AXES if start[a] != end[a]):
-        label = f"{high} with {_format_change(axis, start[axis], end[axis])}"
+        label = f"{high} with {format_change(axis, start[axis], end[axis])}"
         drafts.append(Draft(label, "leave_one_out", {**start, axis: end[axis]}, high, start))
     return drafts
-
-
-def _format_change(axis: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The change of one axis as text: the new option, or the changed fields of the same option."""
-    if before["name"] != after["name"]:
-        return f"{axis}={after['name']}"
-    return _format_overrides({f"{axis}.{f}": v for f, v in after.items() if before.get(f) != v})
 
 
 KINDS: dict[str, Callable[[Planner, Any, str], list[Draft]]] = {
@@ -224,4 +144,5 @@ KINDS: dict[str, Callable[[Planner, Any, str], list[Draft]]] = {
     "zip": _zip,
     "leave_one_out": _leave_one_out,
     "ladder": _ladder,
+    "factorial": factorial.drafts,
 }

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Discriminator, Field, Tag, model_validator
+from typing import Any
 
 from ablate.config import recipe as recipes
 from ablate.config.profile import Profile, load_profile
@@ -16,45 +15,17 @@ from ablate.config.recipe import Recipe, Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
-from ablate.core.section import FileName, Section, read
 from ablate.data import datasets
 from ablate.evaluation import evaluate
-from ablate.planning import claims, domain, unreached
+from ablate.planning import budgets, claims, domain, needs, tuning, unreached
+from ablate.planning.budgets import OWN
 from ablate.planning.cells import Cell, Row
-from ablate.planning.experiment import Experiment, Origin
-from ablate.planning.plan_kinds import KINDS, Draft
+from ablate.planning.drafts import Draft
+from ablate.planning.experiment import Experiment, Origin, answering
+from ablate.planning.file import File, Seeds, seed_problems, validated
+from ablate.planning.plan_kinds import KINDS
 from ablate.planning.recorded import Recorded, recorded_images
-
-
-class Seeds(Section):
-    """Seeds 0, 1, ...: `min` for every row, then more for rows of undecided claims, up to `max`."""
-
-    min: Annotated[int, Field(ge=1)]
-    max: Annotated[int, Field(ge=1, le=1000)]
-    until: Literal["decided"]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Seeds:
-        if self.min > self.max:
-            raise ValueError(f"min <= max must hold, but got min={self.min}, max={self.max}")
-        return self
-
-
-class File(Section):
-    """The keys of an experiment file."""
-
-    name: FileName
-    plan: list[dict[str, Any]]
-    summary: str = ""
-    profile: str = "digits"
-    seeds: Annotated[
-        Annotated[list[int], Tag("list")] | Annotated[Seeds, Tag("range")],
-        Discriminator(lambda value: "range" if isinstance(value, Mapping | Seeds) else "list"),
-    ] = [0]
-    base: str = "ict"
-    imports: list[str] = []
-    set: dict[str, Any] = {}
-    claims: list[dict[str, Any]] = []
+from ablate.planning.tune import with_options
 
 
 def load(
@@ -70,7 +41,7 @@ def load(
 
     Args:
         profile: replaces the file's profile.
-        overrides: dotted `--set` values; those under `profile.` change the profile.
+        overrides: dotted `--set` values; those under `profile.` change the profile, those under `tune.` the search.
         seeds: replace the file's seeds.
         recorded: replaces the profile and what is read from its images.
         runs, records: a folder of cells and a records file that say which images they had, if these are not here.
@@ -78,63 +49,28 @@ def load(
         SpecError: all errors of the file together, each with path, value and nearest right word.
     """
     file = Path(path)
-    content = _validated(yaml_files.mapping(yaml_files.read(file), str(file)), file)
+    plain = with_options(yaml_files.mapping(yaml_files.read(file), str(file)), overrides or {})
+    content = validated(plain, file)
     try:
         recipes.load_plugins(content.imports, file)
         planner = Planner(file, content, profile, dict(overrides or {}), seeds, recorded, runs, records)
-        return planner.experiment()
+        return tuning.known(planner.experiment(), *filter(None, (runs, records)))
     except SpecError as error:
         raise error.under(str(file)) from None
 
 
-def is_study(path: str | Path) -> bool:
-    """Whether a file is a study, for `ablate study`, instead of an experiment.
-
-    Raises:
-        SpecError: no such file, or it is not a YAML mapping.
-    """
-    return _is_study(yaml_files.mapping(yaml_files.read(Path(path)), str(path)))
-
-
-def _is_study(content: dict[str, Any]) -> bool:
-    return "search" in content and "plan" not in content
-
-
-def _validated(content: dict[str, Any], file: Path) -> File:
-    if _is_study(content):
-        raise SpecError(f"{file}: search: this is a study file, for `ablate study`; an experiment has `plan`")
-    validated = read(File, content, str(file))
-    problems = Problems()
-    if not validated.plan:
-        problems.add(f"{file}: plan: it is empty; {nearest('', KINDS)}")
-    if isinstance(validated.seeds, list):
-        problems.add(*_seed_problems(validated.seeds, f"{file}: seeds"))
-    elif not validated.claims:
-        problems.add(f"{file}: seeds.until: there are no claims to decide")
-    problems.check()
-    return validated
-
-
 def _tell_apart(rows: list[Row]) -> list[str]:
     """Number the rows that have another row's label but not its cells; of rows in a `list`, the problems instead."""
-    problems, known = dict[str, None](), dict[str, Sequence[str]]()
+    problems, known = dict[str, None](), dict[tuple[str, float], Sequence[str]]()
     for i, row in enumerate(rows):
         label, n = row.label, 1
-        while known.setdefault(label, row.keys) != row.keys:
+        while known.setdefault((label, row.budget), row.keys) != row.keys:
             n += 1
             label = f"{row.label} ({n})"
         if n > 1 and row.section == "list":
             problems[f"row {row.label!r}: two rows that differ have this label; give each its own"] = None
         rows[i] = replace(row, label=label)
     return [*problems]
-
-
-def _seed_problems(seeds: Sequence[int], path: str) -> list[str]:
-    problems = [] if seeds else [f"{path}: needs at least one seed"]
-    problems += [f"{path}: {s}: a seed is at least 0 and below 2^31" for s in seeds if not 0 <= s < 2**31]
-    return problems + [
-        f"{path}: {s} is listed twice" for s in sorted({s for s in seeds if list(seeds).count(s) > 1})
-    ]
 
 
 class Planner:
@@ -153,7 +89,9 @@ class Planner:
     ):
         self.file, self.content, self.default_base = file, content, content.base
         self.problems, self.notes = Problems(), list[str]()
-        self.recipe_overrides = {k: v for k, v in overrides.items() if not k.startswith("profile.")}
+        self.recipe_overrides = {
+            k: v for k, v in overrides.items() if not k.startswith(("profile.", "tune.")) and k != "budgets"
+        }
         profile_overrides = {
             k.removeprefix("profile."): v for k, v in overrides.items() if k.startswith("profile.")
         }
@@ -163,12 +101,17 @@ class Planner:
         self.origin = Origin(
             _shipped_or_path(profile or content.profile, file), self.original_profile, overrides
         )
+        self.budgets: tuple[float, ...] = OWN
+        with self.problems:
+            where = "--set: " if "budgets" in overrides else ""
+            self.budgets = budgets.checked(overrides.get("budgets", content.budgets), self.profile, where)
+            overrides |= {"budgets": [*self.budgets]} if where else {}  # one report, however they were typed
         named = content.seeds if isinstance(content.seeds, list) else list(range(content.seeds.min))
         self.seeds = tuple(seeds if seeds is not None else named)
         self.more_seeds: tuple[int, ...] = ()
         if seeds is None and isinstance(content.seeds, Seeds):
             self.more_seeds = tuple(range(content.seeds.min, content.seeds.max))
-        self.problems.add(*_seed_problems(self.seeds, "--seeds"))
+        self.problems.add(*seed_problems(self.seeds, "--seeds"))
         with self.problems:
             evaluate.check(self.profile.evaluation.extractor)
         if not recorded and (runs or records):
@@ -187,12 +130,28 @@ class Planner:
         planned.claims, planned.more_seeds = list(self._claims()), self.more_seeds
         planned.analyses, planned.origin = 1 + len(self.more_seeds), self.origin
         fingerprint = self.fingerprint() if not self.problems.found else ""
-        for draft in drafts:
+        planned.budgets = self.budgets if self.budgets != OWN else ()
+        # what fails with the most images is no matter of the budget
+        most = budgets.scaled(self.profile, max(1.0, self.budgets[-1]))
+        for draft in drafts if planned.budgets else ():
             with self.problems:
-                self.add_row(draft, planned, fingerprint)
+                self._recipe(draft.specs, draft.label, most)
+        for budget in self.budgets:
+            found = Problems()
+            for draft in drafts:
+                with found:
+                    self.add_row(draft, planned, fingerprint, budget)
+            new = [problem for problem in found.found if problem not in self.problems.found]
+            self.problems.add(*(budgets.too_short(new, budget) if planned.budgets else new))
         self.problems.add(*_tell_apart(planned.rows))
+        if c.tune and planned.budgets:
+            self.problems.add("budgets: rows are tuned at one budget only: leave `tune` or `budgets` out")
+        elif c.tune:
+            planned.tuning = tuning.plan(c.tune, planned, self.shape, self.problems)
         self.problems.check()
-        planned.notes += unreached.notes(planned.rows, self.profile)
+        planned.cells = {key: planned.cells[key] for row in planned.rows for key in row.keys}
+        for part in planned.by_budget():
+            planned.notes += [n for n in unreached.notes(part.rows, part.profile) if n not in planned.notes]
         self._check_claims(planned)
         return planned
 
@@ -211,7 +170,9 @@ class Planner:
             planned.base = self._recipe(self.resolved(self.content.base, {}, "base"), "base").flat()
         for i, claim in enumerate(planned.claims):
             try:
-                claim.rows(planned.rows, planned.base)
+                planned.places(partial(answering, claim))
+                if claim.tuned and not planned.tuning:
+                    raise SpecError("tuned: the file has no `tune`")
             except SpecError as error:
                 if not self.recipe_overrides and self.original_profile:
                     self.problems.add(*(f"claims[{i}] ({claim.id}): {p}" for p in error.problems))
@@ -220,28 +181,42 @@ class Planner:
         self.problems.add(*(f"claims: the id {name!r} is used twice" for name in dict.fromkeys(twice)))
         self.problems.check()
 
-    def add_row(self, draft: Draft, planned: Experiment, fingerprint: str) -> None:
-        """Add a row and its cells to an experiment.
+    def add_row(self, draft: Draft, planned: Experiment, fingerprint: str, budget: float = 1.0) -> None:
+        """Add a row and its cells to an experiment, with so many times the profile's images.
 
         Raises:
             SpecError: the recipe is invalid.
         """
-        recipe = self._recipe(draft.specs, draft.label)
+        profile, named = budgets.scaled(self.profile, budget), {*self.content.set, *self.recipe_overrides}
+        recipe = budgets.fitted(
+            self._recipe(draft.specs, draft.label, profile), budget, {*named, *draft.named}
+        )
+        against = budgets.fitted(self._recipe(draft.against, draft.base, profile), budget, named)
+        against = budgets.fitted(against, needs.own_share(needs.declared(against)), named)
+        held = self._needs(recipe, draft.label, profile)
+        recipe = budgets.fitted(recipe, needs.own_share(held), {*named, *draft.named})
         imports = tuple(self.content.imports)
-        cells = [Cell.of(recipe, self.profile, seed, fingerprint, imports) for seed in self.seeds]
+        cells = [Cell.of(recipe, profile, seed, fingerprint, imports, held) for seed in self.seeds]
         planned.cells |= {cell.key: planned.cells.get(cell.key, cell) for cell in cells}
-        keys = [cell.key for cell in cells]
-        changed = {
-            k: new for k, (_, new) in recipes.diff(self._recipe(draft.against, draft.base), recipe).items()
-        }
+        keys = tuple(cell.key for cell in cells)
+        changed = {k: new for k, (_, new) in recipes.diff(against, recipe).items()}
         changed = {k: v for k, v in changed.items() if k in recipe.flat()}
-        row = Row(draft.label, draft.section, recipe, changed, tuple(keys), draft.base, draft.priority)
-        planned.rows.append(row)
+        row = Row(draft.label, draft.section, recipe, changed, keys, draft.base, draft.priority)
+        planned.rows.append(replace(row, budget=budget, levels=draft.levels, needs=held))
 
-    def _recipe(self, specs: Specs, label: str) -> Recipe:
+    def _needs(self, recipe: Recipe, label: str, profile: Profile) -> dict[str, needs.Needed]:
+        def specs_of(name: Any, path: str) -> Specs:
+            return adapted(self.recipe_specs(name, path), self.profile)
+
+        try:
+            return needs.resolve(recipe, profile, specs_of, self.shape)
+        except SpecError as error:
+            raise error.under(f"row {label!r}") from None
+
+    def _recipe(self, specs: Specs, label: str, profile: Profile | None = None) -> Recipe:
         try:
             recipe = recipes.build(specs).for_images(self.shape)
-            domain.check(recipe, self.profile)
+            domain.check(recipe, profile or self.profile)
             domain.require(recipe, None if self.recorded else self.profile, self.shape)
             return recipe
         except SpecError as error:

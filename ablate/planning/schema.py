@@ -7,9 +7,9 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from ablate.core.registry import AXES
-from ablate.planning import claims
+from ablate.planning import claims, factorial
+from ablate.planning.file import File
 from ablate.planning.plan_kinds import KINDS
-from ablate.planning.planner import File
 
 
 def schema() -> dict[str, Any]:
@@ -60,4 +60,9 @@ def _kind(name: str, changes: dict[str, Any]) -> dict[str, Any]:
         }
     if name in ("grid", "zip"):
         return {"type": "object", "additionalProperties": {"type": "array"}}
-    return {"type": "object", "required": ["from", "to"]}
+    ends = {"type": "object", "required": ["from", "to"]}
+    if name != factorial.KIND:
+        return ends
+    axes = {"type": "array", "items": {"enum": sorted(AXES)}}
+    sizes = {"resolution": {"enum": [*factorial.SIZES]}, "runs": {"type": "integer"}}
+    return {**ends, "properties": {"axes": axes, **sizes}}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.core.registry import dependencies
+from ablate.planning import needs
 from ablate.planning.cells import Row
 
 MOST_INITIAL = 0.01  # share of an average that may still be initial weights
@@ -84,7 +85,8 @@ def notes(rows: list[Row], profile: Profile) -> list[str]:
     """A line for each such setting, with the rows that it is about unless it is about all."""
     found: dict[str, list[str]] = {}
     for row in rows:
-        for setting, value, _, advice in unreached(row.recipe, profile):
+        own, _ = needs.parts(profile, needs.declared(row.recipe))
+        for setting, value, _, advice in unreached(row.recipe, own):
             found.setdefault(f"{setting}={value:.12g}: {advice}", []).append(row.label)
     return [
         line if len(labels) == len(rows) else f"{_named(labels)}: {line}" for line, labels in found.items()

@@ -37,7 +37,7 @@ def beside(results: Results, folder: Path) -> str:
     if not here:
         raise SpecError(f"--beside {folder}: {records_file.FILE} has no cells with a result here")
     rows = []
-    for label, keys in {row.label: row.keys for row in results.experiment.rows}.items():
+    for label, keys in {row.named: row.keys for row in results.experiment.rows}.items():
         both = [key for key in keys if key in here]
         rows.append([label, str(len(both)), _mean(here, both), _mean(there, both)])
     shown = table(["row", "seeds", "FID 1 step, yours", f"FID 1 step, {folder}"], rows)

@@ -128,7 +128,7 @@ def _kept(page: Path) -> tuple[list[int], list[Film]]:
 def _film(results: Results, room: int) -> tuple[list[int], list[Film]]:
     """Times and pictures of the rows that were sampled more than once; as many rows as fit into `room` bytes."""
     found: list[tuple[str, dict[int, Path]]] = []
-    for keys, label in {row.keys: row.label for row in reversed(results.experiment.rows)}.items():
+    for keys, label in {row.keys: row.named for row in reversed(results.experiment.rows)}.items():
         files = sorted(results.store.folder(keys[0]).samples.glob("images_*_1step.png"))
         found.append((label, {int(m[1]): file for file in files if (m := STEP.fullmatch(file.name))}))
     shared = [times for _, times in found if len(times) > 1]

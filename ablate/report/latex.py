@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ablate.analysis.frame import Column, columns
 from ablate.analysis.lines import Line, best, groups, title
 from ablate.analysis.results import Results
-from ablate.analysis.verdicts import Versus
+from ablate.analysis.verdicts import Versus, of_budget
 from ablate.core.formats import number
 from ablate.statistics.wording import probability, ratios
 
@@ -27,7 +27,8 @@ def _table(results: Results, group: Sequence[int], at: int) -> str:
 
     experiment, shown = results.experiment, columns(results.frame)
     lines = [results.lines[i] for i in group]
-    lowest = {c: best(lines, c, results.scores) for c in shown}
+    scores = of_budget(experiment, results.scores, lines[0].row.budget)
+    lowest = {c: best(lines, c, scores) for c in shown}
     rows = [
         {"Row": _cell(line.row.label)}
         | {_heading(c, shown): _fid(line, c, *lowest[c]) for c in shown}

@@ -21,11 +21,13 @@ TIMES = 10  # a factor from which on `82 times lower` is easier to read than `98
 def sentence(results: Results) -> str:
     """The lowest FID, how far it lies from the first row's, how many cells are open, and how the claims stand."""
     ends = Counter((record or {}).get("state", "missing") for record in results.records.values())
-    first = min((c.nfe for c in results.measured), default=0)
-    found = [found for c in results.measured if c.nfe == first and (found := _lowest(results, c))]
+    shown = results.of_most_images
+    first = min((c.nfe for c in shown.measured), default=0)
+    found = [found for c in shown.measured if c.nfe == first and (found := _lowest(shown, c))]
     if not found:
         return f"No row has a FID yet: {_ended(ends)}."
     parts = " and ".join(found) + (": FIDs of different columns do not compare" if len(found) > 1 else "")
+    parts += f" at {shown.experiment.profile.images:,} images" if results.tracks else ""
     still = ends["missing"] + ends["failed"]
     begin = f"After {ends.total() - still:,} of {count(ends.total(), 'cell')}, the" if still else "The"
     return "; ".join([f"{begin} {parts}", *verdict_counts(results.verdicts)]) + "."

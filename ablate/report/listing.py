@@ -22,7 +22,7 @@ def listing(results: Results) -> str:
     headings = ["row", "what differs", "against", "a run beats the base's", "time per cell", "keys"]
     rows = [
         [
-            escape(line.row.label),
+            escape(line.row.named),
             escape(_differs(line.row.changed)),
             escape(line.row.base) if line.row.changed else "-",
             _beats(line, results),
@@ -52,7 +52,7 @@ def together(results: Results, group: Sequence[int]) -> str:
     sentences = []
     for base, *rows in aggregate.section(group, results.versus, results.scores):
         mean, middle, beats = aggregate.together([base, *rows], results.versus, results.scores)
-        label = escape(results.experiment.rows[base].label)
+        label = escape(results.experiment.rows[base].named)
         sentences.append(
             f"All {count(len(rows), 'row')} against {label}: FID changes by {_ratio(mean)} in the mean over rows and "
             f"by {_ratio(middle)} in the interquartile mean over runs; a run of these rows has a lower FID than a run "

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.analysis.results import Results
-from ablate.planning.cells import Cell, Row
+from ablate.planning import tuning
+from ablate.planning.cells import Row
 from ablate.planning.experiment import Experiment
 from ablate.runs import records_file
 from ablate.runs.store import Store
@@ -29,18 +30,15 @@ class WithRecords(Store):
 def merged(experiment: Experiment, store: Store, folder: Path, extractor: str = "") -> Results:
     """The results of a report in `folder`: its rows have all seeds that it ever had, whatever was asked for now."""
     both = WithRecords(store.path, [folder / records_file.FILE])
-    return Results(_with_seeds(experiment, both), both, extractor)
+    experiment = tuning.known(experiment, store.path, folder)
+    return Results(_with_seeds(experiment, both), both, extractor, folder)
 
 
 def _with_seeds(experiment: Experiment, store: WithRecords) -> Experiment:
     """The experiment with further seeds, as far as the records have them for its rows."""
     if not experiment.cells:
         return experiment
-    some = next(iter(experiment.cells.values()))
-
-    def cell(row: Row, seed: int) -> Cell:
-        return Cell.of(row.recipe, some.profile, seed, some.fingerprint, some.imports)
-
+    cell = experiment.cell
     recorded = {line["record"]["seed"] for line in store.lines.values()} - {*experiment.seeds}
     more = {seed for seed in recorded if any(cell(row, seed).key in store.lines for row in experiment.rows)}
     if not more:

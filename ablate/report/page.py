@@ -15,6 +15,7 @@ from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Verdict
 from ablate.core.formats import count, duration, number
 from ablate.planning.experiment import Experiment
+from ablate.report import budgets, factorial, tuned
 from ablate.report.figure import Figure, figures
 from ablate.report.lead import sentence
 from ablate.report.listing import listing, together
@@ -56,6 +57,8 @@ def page(results: Results, drawn: Sequence[str], kept: Collection[str] = ()) -> 
     parts += [experiment.summary, _budget(experiment, records), *_claims(experiment, results.verdicts)]
     for group in groups(experiment.rows):
         parts += [*sections.section(group), together(results, group), _real(records)]
+    parts += tuned.part(results) + factorial.part(results)
+    parts += budgets.part(results)
     if reference is None:
         parts.append("No reference.yaml was found, so the tables show no published numbers.")
     parts += ["## Figures", *itertools.chain(*shown.values())] if shown else []
@@ -78,9 +81,11 @@ def _budget(experiment: Experiment, known: Records) -> str:
     grown = len({len(row.keys) for row in experiment.rows}) > 1
     seeds += " (the later ones only where a claim was undecided)" if grown else ""
     plural = "s" if len(experiment.seeds) > 1 else ""
+    lengths = [e.profile for e in experiment.by_budget()]
+    images, steps = (" or ".join(f"{getattr(p, name):,}" for p in lengths) for name in ("images", "steps"))
     return (
         f"Profile {escape(profile.name)} (data {profile.data.name}), seed{plural} {seeds}, "
-        f"{profile.images:,} images per cell in batches of {profile.batch:,} ({profile.steps:,} steps); "
+        f"{images} images per cell in batches of {profile.batch:,} ({steps} steps); "
         f"{count(len(known), 'cell')}: {ended}.{_set(experiment)}"
     )
 

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from ablate.analysis.choices import format_value
 from ablate.analysis.frame import Column
-from ablate.analysis.lines import Line, best, title
+from ablate.analysis.lines import Line, best, lowest_first, title
 from ablate.analysis.reference import Methods, Published
 from ablate.analysis.results import Results
-from ablate.analysis.verdicts import Versus
+from ablate.analysis.verdicts import Versus, of_budget
 from ablate.core.formats import count, number
 from ablate.report.markdown import Footnotes, escape, paragraph, table
 from ablate.statistics.wording import change, probability
 
 if TYPE_CHECKING:
     from ablate.planning.cells import Row
+
+SHOWN = 20  # rows of a factorial's table
 
 
 class Sections:
@@ -44,7 +46,8 @@ class Sections:
         Published numbers have a column where the table measures as the paper does, else a footnote.
         """
         shown = [self.lines[i] for i in group]
-        lowest = {column: best(shown, column, self.scores) for column in self.columns}
+        scores = of_budget(self.experiment, self.scores, shown[0].row.budget)
+        lowest = {column: best(shown, column, scores) for column in self.columns}
         paper = any(self._alike(i) for i in group)
         headings = [
             "row",
@@ -55,7 +58,9 @@ class Sections:
             "seeds",
             *(["paper"] if paper else []),
         ]
-        rows = [self._row(i, lowest, paper) for i in group]
+        if shown[0].row.section == "factorial":
+            shown = lowest_first(shown)[:SHOWN]
+        rows = [self._row(line.index, lowest, paper) for line in shown]
         heading = escape(title([self.experiment.rows[i] for i in group]))
         return [f"## {heading}", self._against(group), table(headings, rows)]
 
@@ -67,7 +72,11 @@ class Sections:
         if rows[0].section == "leave_one_out":
             return f"Each row is {escape(rows[0].label)} with one axis changed."
         named = " and ".join(dict.fromkeys(escape(r.base) for r in rows))
-        return f"Each change is relative to the row's base ({named}), if the experiment has that row."
+        against = f"Each change is relative to the row's base ({named}), if the experiment has that row."
+        if rows[0].section == "factorial":
+            most = f", the {SHOWN} lowest of {len(rows):,}; `table.csv` has all" if len(rows) > SHOWN else ""
+            return f"{against} Rows are sorted by their mean one-step FID{most}."
+        return against
 
     def _row(self, i: int, lowest: dict[Column, tuple[set[int], set[int]]], paper: bool) -> list[str]:
         line = self.lines[i]
@@ -157,15 +166,17 @@ class Sections:
         steps = " / ".join(f"{nfe}" for nfe in sorted(numbers))
         but = ", ".join(f"{k} {v} instead of {flat.get(k)}" for k, v in first.but.items() if flat.get(k) != v)
         text = f"{first.method} on {first.dataset} as published: FID {_fids(numbers)}, {steps} steps ({first.source})."
-        differing = "; ".join([*self._otherwise(first), *([f"the published run has {but}"] if but else [])])
+        differing = "; ".join(
+            [*self._otherwise(first, self.lines[i].row), *([f"the published run has {but}"] if but else [])]
+        )
         return f"{text} Not comparable with this table: {differing}." if differing else text
 
-    def _otherwise(self, published: Published) -> list[str]:
+    def _otherwise(self, published: Published, row: Row) -> list[str]:
         """How this table differs from a published number."""
-        profile, found = self.experiment.profile, self._otherwise_named(published)
+        images, found = self.experiment.profile_of(row).images, self._otherwise_named(published)
         seen = (published.batch or 0) * (published.steps or 0)
-        if seen and profile.images != seen:
-            found.append(f"it trains on {profile.images:,} images instead of {seen:,}")
+        if seen and images != seen:
+            found.append(f"it trains on {images:,} images instead of {seen:,}")
         return [*found, *self._measure(), *self._adapted()]
 
     def _otherwise_named(self, published: Published) -> list[str]:

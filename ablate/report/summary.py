@@ -21,9 +21,10 @@ from ablate.core import yaml_files
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write
 from ablate.core.formats import count
-from ablate.planning import planner, recorded
+from ablate.planning import planner, recorded, tuning
 from ablate.planning.experiment import Experiment
 from ablate.report.html import page
+from ablate.report.insert import insert
 from ablate.report.markdown import escape, table
 from ablate.report.merged import WithRecords, merged
 from ablate.runs import records_file
@@ -46,12 +47,14 @@ def summary(
     reports: Path,
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
+    inserted: Sequence[Path] = (),
 ) -> Path:
     """Write `summary.md` and `summary.html` from what is recorded in the runs and in the records files of reports.
 
     Args:
         files: experiment files; those without claims are skipped.
         overrides, seeds: those that the experiments were run with.
+        inserted: Markdown files whose tables of claims are made anew; see `ablate.report.insert`.
     Returns:
         The Markdown file.
     Raises:
@@ -59,22 +62,24 @@ def summary(
     """
     options = {"overrides": overrides, "seeds": seeds}
     store = Recorded(runs, reports)
-    found, says = _answered(files, store, options)
+    found, says, places = _answered(files, store, options)
     if not says:
         raise SpecError("no claims in " + (", ".join(map(str, files)) or "no files"))
     profiles = list(dict.fromkeys(p for of in found.values() for p in of))
     if not profiles:
         raise SpecError(f"--runs-dir {runs}, --reports-dir {reports}: no records of these experiments")
+    run = [n for n in sorted(says, key=_order) if any(v.n for v in found.get(n, {}).values())]
     rows = [
         [escape(name), escape(says[name]), *(_state(found.get(name, {}).get(p)) for p in profiles)]
-        for name in sorted(says, key=_order)
+        for name in run
     ]
     body = table(["", "claim", *profiles], rows, left=2 + len(profiles))
     details = [
         [escape(name), escape(p), of[p].state, probability(of[p].p), escape(of[p].because)]
-        for name, of in sorted(found.items(), key=lambda entry: _order(entry[0]))
+        for name, of in ((name, found[name]) for name in run)
         for p in of
     ]
+    left = [escape(name) for name in sorted(says, key=_order) if name not in run]
     evidence = table(["", "profile", "verdict", "p (Holm)", "what was seen"], details, left=5)
     parts = [
         "# Claims",
@@ -82,11 +87,14 @@ def summary(
         READING,
         "## Verdicts",
         body,
+        *([f"Not run anywhere yet: {', '.join(left)}."] if left else []),
         "## Evidence",
         evidence,
         *_agreed(files, store, options),
     ]
     text = "\n\n".join(parts) + "\n"
+    for file in inserted:
+        insert(file, {name: says[name] for name in sorted(says, key=_order)}, found, places)
     reports.mkdir(parents=True, exist_ok=True)
     for name, content in (("summary.md", text), ("summary.html", page("Claims", text, reports))):
         with atomic_write(reports / name) as temporary:
@@ -96,20 +104,25 @@ def summary(
 
 def _answered(
     files: Sequence[Path], store: Recorded, options: dict[str, Any]
-) -> tuple[Answers, dict[str, str]]:
-    found, says = dict[str, dict[str, Verdict]](), dict[str, str]()
+) -> tuple[Answers, dict[str, str], dict[tuple[str, str], Path]]:
+    """The answers, the claims' sentences, and the reports that the answers are from, by claim and profile."""
+    found, says, places = dict[str, dict[str, Verdict]](), dict[str, str](), dict[tuple[str, str], Path]()
     for file in files:
         if "claims" not in yaml_files.mapping(yaml_files.read(file), str(file)):
             continue
         own = planner.load(file, **options)
         says |= {claim.id: claim.says for claim in own.claims}
         for name in dict.fromkeys([own.profile.name, *store.profiles()]):
-            for verdict in (
-                v for e in _planned(file, name, store, options) for v in Results(e, store).verdicts
-            ):
-                known = found.setdefault(verdict.claim.id, {})
-                known[name] = max(known.get(name, verdict), verdict, key=lambda v: (v.n, v.p))
-    return found, says
+            for results in _results(file, name, store, options):
+                for verdict in results.verdicts:
+                    of, claim = found.setdefault(verdict.claim.id, {}), verdict.claim.id
+                    if name in of and (of[name].n, of[name].p) >= (verdict.n, verdict.p):
+                        continue
+                    of[name] = verdict
+                    places.pop((claim, name), None)
+                    if report := store.report(results.experiment):
+                        places[claim, name] = report
+    return found, says, places
 
 
 class Recorded(WithRecords):
@@ -118,14 +131,26 @@ class Recorded(WithRecords):
     def __init__(self, runs: Path, reports: Path):
         self.files = sorted(reports.rglob(records_file.FILE))
         super().__init__(runs, self.files)
+        self.results = dict[tuple[Path, str], list[Results]]()
+        self.held = {file: {*records_file.read(file)} for file in self.files}
 
     def shown(self, experiment: Experiment) -> Experiment:
         """The experiment with all seeds that its own reports show, but not those of other files."""
-        experiment = sequential.grown(experiment, self)
+        experiment = sequential.grown(tuning.known(experiment, self.path), self)
         for file in self.files:
             if file.parent.name == experiment.name:
                 experiment = merged(experiment, self, file.parent).experiment
         return experiment
+
+    def report(self, experiment: Experiment) -> Path | None:
+        """The page of the report with the most cells of an experiment, None if none has any."""
+        own = {
+            file: len(keys & experiment.cells.keys())
+            for file, keys in self.held.items()
+            if file.parent.name == experiment.name
+        }
+        best = max(own, key=own.__getitem__, default=None)
+        return best.with_name("table.md") if best and own[best] else None
 
     def profiles(self) -> list[str]:
         """The names of all profiles that may have records."""
@@ -160,6 +185,14 @@ def _alike(known: Profile, planned: Profile) -> bool:
     return named and a == b
 
 
+def _results(file: Path, profile: str, store: Recorded, options: dict[str, Any]) -> list[Results]:
+    """The results of a file on a profile; planned once."""
+    if (file, profile) not in store.results:
+        planned = _planned(file, profile, store, options)
+        store.results[file, profile] = [Results(experiment, store) for experiment in planned]
+    return store.results[file, profile]
+
+
 def _planned(file: Path, profile: str, store: Recorded, options: dict[str, Any]) -> list[Experiment]:
     """A file on a profile, with the images here and with those of records; empty where nothing is recorded."""
     found = []
@@ -188,10 +221,8 @@ def _agreed(files: Sequence[Path], store: Recorded, options: dict[str, Any]) -> 
     for file in files:
         if "plan" not in yaml_files.mapping(yaml_files.read(file), str(file)):
             continue
-        planned = {p: _planned(file, p, store, options) for p in store.profiles()}
-        means = {
-            p: max((Results(e, store).row_means() for e in of), key=len) for p, of in planned.items() if of
-        }
+        found = {p: _results(file, p, store, options) for p in store.profiles()}
+        means = {p: max((results.row_means() for results in of), key=len) for p, of in found.items() if of}
         for a, b in itertools.combinations(means, 2):
             if agreed := agreement(means[a], means[b]):
                 best = "the same" if agreed.same_best else "another"

@@ -29,6 +29,7 @@ def csv(results: Results) -> str:
         | _rest(line, shown)
         | _compared(results, line)
         | _by_seed(results, line, shown)
+        | ({"budget": line.row.budget} if results.experiment.budgets else {})
         for line, flat in zip(results.lines, flats, strict=True)
     ]
     return str(pd.DataFrame(content, dtype=object).to_csv(index=False, lineterminator="\n"))

@@ -36,6 +36,7 @@ def write(experiment: Experiment, store: Store, reports_dir: Path, extractor: st
     Raises:
         SpecError: the folder cannot be made, or is another file's.
     """
+    from ablate.analysis import tuned
     from ablate.core.files import read_json, write_json
     from ablate.report import figure, place, rulers
     from ablate.report.merged import merged
@@ -43,12 +44,13 @@ def write(experiment: Experiment, store: Store, reports_dir: Path, extractor: st
     folder = place.claim(experiment, reports_dir)
     results = merged(experiment, store, folder, extractor)
     rulers.keep(results, folder)
+    tuned.keep(results, folder)
     mark, before = _mark(results), read_json(folder / MARK) or {}
     old, names, kept = before.get("figures", []), before.get("figures", []), before.get("kept", [])
     same = before.get("mark") == mark and all((folder / name).is_file() for name in old)
-    if same and all((folder / name).is_file() for name in (*tables(), *PAGE)):
+    if same and all((folder / name).is_file() for name in (*tables(results), *PAGE)):
         return folder
-    texts = {name: render(results, folder) for name, render in tables().items()}
+    texts = {name: render(results, folder) for name, render in tables(results).items()}
     if why := _fewer(results, folder, texts[place.TABLE]):
         print(f"{folder} is kept: {why}", file=sys.stderr)
         return folder
@@ -68,8 +70,9 @@ def write(experiment: Experiment, store: Store, reports_dir: Path, extractor: st
     return folder
 
 
-def tables() -> dict[str, Callable[[Results, Path], str]]:
+def tables(results: Results) -> dict[str, Callable[[Results, Path], str]]:
     """File name -> its text, from the results and the report's folder."""
+    from ablate.report import factorial
     from ablate.report import tables as render
     from ablate.report.latex import latex
     from ablate.runs import records_file
@@ -81,6 +84,7 @@ def tables() -> dict[str, Callable[[Results, Path], str]]:
         records_file.FILE: lambda results, folder: records_file.text(
             results.experiment, Store(results.store.path), folder / records_file.FILE
         ),
+        **({factorial.FILE: lambda results, _: factorial.csv(results)} if results.factorials else {}),
     }
 
 
@@ -126,15 +130,11 @@ def _fewer(results: Results, folder: Path, table: str) -> str:
 
 def _lost(experiment: Experiment, gone: dict[str, int]) -> dict[str, int]:
     """Key -> seed of those results that belong to rows of the file."""
-    from ablate.planning.cells import Cell
-
     if not gone or not experiment.cells:
         return {}
-    some = next(iter(experiment.cells.values()))
-    rows = [row.recipe for row in (*experiment.rows, *experiment.left_out)]
     known = {
-        Cell.of(recipe, some.profile, seed, some.fingerprint, some.imports).key
-        for recipe in rows
+        experiment.cell(row, seed).key
+        for row in (*experiment.rows, *experiment.left_out)
         for seed in {*gone.values()}
     }
     return {key: seed for key, seed in gone.items() if key in known}
@@ -162,13 +162,17 @@ def _mark(results: Results) -> str:
     from ablate.report.figure import figures
 
     e, records = results.experiment, results.records
-    rows = [[r.label, r.section, dict(r.changed), list(r.keys), r.base] for r in e.rows]
+    rows = [[r.named, r.section, dict(r.changed), list(r.keys), r.base, [*r.levels]] for r in e.rows]
     claims = [c.model_dump() for c in e.claims]
     plan = [e.name, e.summary, e.profile.model_dump(mode="json"), list(e.seeds), rows, e.notes, claims]
     curves = [
         key for key in records if results.store.folder(key).metrics.exists()
     ]  # not all records have some
-    digest = hashlib.sha256(json.dumps([plan, records, curves], sort_keys=True, default=str).encode())
+    if e.tuning:
+        plan += [e.tuning.tune.model_dump(), [found.plain() for found in e.tuning.found.values()]]
+    predicted = [seen.line for seen in results.predictions]
+    shown = [plan, records, curves, predicted]
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode())
     code = [
         file for name in SHOWN_BY for file in (PACKAGE / name).rglob("*") if file.suffix in (".py", ".j2")
     ]

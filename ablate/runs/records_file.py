@@ -37,7 +37,7 @@ def text(experiment: Experiment, store: Store, before: Path) -> str:
     Args:
         before: the existing file. Its lines of other cells are kept, since they may be the only copy.
     """
-    lines = {key: line for key in experiment.cells if (line := _line(experiment, store, key))}
+    lines = {key: line for key in experiment.all_cells if (line := _line(experiment, store, key))}
     with suppress(OSError, UnicodeDecodeError):
         for line in before.read_text(encoding="utf-8").splitlines():
             if key := _offer("", line)[0]:
@@ -63,7 +63,7 @@ def _line(experiment: Experiment, store: Store, key: str) -> str:
     record = store.record(key)
     if record is None:
         return ""
-    config = read_json(store.folder(key).config) or describe(experiment.cells[key])
+    config = read_json(store.folder(key).config) or describe(experiment.all_cells[key])
     profile = config["profile"]
     config["profile"] = {**profile, "data": _portable(profile["data"])}
     if ruler.named((by := profile["evaluation"])["extractor"]):
@@ -137,7 +137,7 @@ def check(folder: Folder, key: str) -> dict[str, Any]:
     try:
         json.dumps([config, record], allow_nan=False)
         cell = _assembled(config)
-        made = Cell.of(cell.recipe, cell.profile, cell.seed, cell.fingerprint, cell.imports).key
+        made = cell.at(cell.seed).key
         flat = json.loads(json.dumps(cell.recipe.flat()))  # older versions wrote it
     except (LookupError, TypeError, ValueError, OSError) as error:  # SpecError among them
         raise SpecError(f"cell {key}: {' '.join(str(error).split())[:200]}") from None

@@ -98,7 +98,7 @@ def prunable(store: Store, found: Iterable[Held], experiments: Iterable[Experime
     cache stays as it is.
     """
     found, experiments = list(found), list(experiments)
-    named = {key for e in experiments for key in e.cells}
+    named = {key for e in experiments for key in e.all_cells}
     starts = {str(c.recipe.flat().get("init_from.key") or "-") for e in experiments for c in e.cells.values()}
     chosen = list[Held]()
     for held in found:

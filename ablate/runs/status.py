@@ -34,11 +34,8 @@ def cells(experiment: Experiment, runs: Path) -> list[dict[str, Any]]:
         `images_per_s`; `loss`; `fid`: nfe -> value; `eta_s`: seconds until the last step, of a running cell;
         `reason` of an end without results. Unknown values are None.
     """
-    named: dict[str, str] = {}
-    for row in experiment.rows:
-        for key in row.keys:
-            named.setdefault(key, row.label)
-    return [_cell(named[key], cell, Folder(runs / key)) for key, cell in experiment.cells.items()]
+    named = experiment.labels()
+    return [_cell(named[key], cell, Folder(runs / key)) for key, cell in experiment.all_cells.items()]
 
 
 def phase(folder: Folder, steps: int) -> tuple[str, int, dict[str, float]]:
@@ -77,9 +74,9 @@ def _cell(row: str, cell: Cell, folder: Folder) -> dict[str, Any]:
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Cells by state, and seconds until all are trained at the current speed; None while none runs."""
     counted = Counter(c["state"] for c in rows)
-    left = sum(1 - (c["step"] or 0) / c["steps"] for c in rows if c["state"] not in ENDED)  # in cells
+    left = sum(c["steps"] - (c["step"] or 0) for c in rows if c["state"] not in ENDED)
     running = [c for c in rows if c["eta_s"]]
-    rate = sum((1 - c["step"] / c["steps"]) / c["eta_s"] for c in running)  # cells a second
+    rate = sum((c["steps"] - c["step"]) / c["eta_s"] for c in running)  # steps a second
     eta = round(left / rate, 1) if rate else None
     return {"states": dict(counted), "eta_s": eta}
 

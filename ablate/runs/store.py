@@ -167,6 +167,15 @@ class Store:
         record = read_json(self.path / key / "record.json")  # no Folder, for speed: reports read thousands
         return record if isinstance(record, dict) and record.get("key") == key else None
 
+    def unfinished(self, key: str) -> str:
+        """Why a cell that needs cell `key` cannot start; empty if it can."""
+        record = self.record(key)
+        if not record:
+            return f"it needs cell {key}, which is not computed"
+        if record["state"] != "finished":
+            return f"it needs cell {key}, which {record['state']}"
+        return "" if self.folder(key).model.is_file() else f"it needs cell {key}, whose weights are gone"
+
     def prepare(self, cell: Cell) -> Folder:
         """Create the cell's folder and write its config.
 
@@ -201,6 +210,7 @@ def describe(cell: Cell) -> dict[str, Any]:
         "seed": cell.seed,
         "fingerprint": cell.fingerprint,
         "imports": list(cell.imports),
+        **({"needs": {axis: describe(need) for axis, need in cell.needs.items()}} if cell.needs else {}),
     }
 
 
@@ -219,7 +229,6 @@ def complete(folder: Folder, cell: Cell, shape: Sequence[int]) -> None:
 def assemble(config: dict[str, Any]) -> Cell:
     """Rebuild the cell of a config from `describe`, whose options are registered already."""
     profile = Profile.model_validate_json(json.dumps(config["profile"]), strict=True)
-    recipe = rebuild(config["specs"])
-    return Cell(
-        config["key"], recipe, profile, config["seed"], config["fingerprint"], tuple(config["imports"])
-    )
+    needs = {axis: assemble(need) for axis, need in config.get("needs", {}).items()}
+    given = (profile, config["seed"], config["fingerprint"], tuple(config["imports"]), needs)
+    return Cell(config["key"], rebuild(config["specs"]), *given)

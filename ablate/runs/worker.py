@@ -176,7 +176,8 @@ def compute(
         images = _images(cell, folder, device, stop or [])
     _require_named_by_key(cell)
     ranks.on_first_rank(lambda: complete(folder, cell, images.shape))
-    trainer = Trainer(cell.recipe, cell.profile, images, cell.seed, device, ranks)
+    recipe = cell.recipe.given(_needed(cell, Store(folder.path.parent)))
+    trainer = Trainer(recipe, cell.profile, images, cell.seed, device, ranks)
     run = Run(cell, folder, trainer, images, stop if stop is not None else [], on_step)
     record = blank(describe(cell), "finished")
     used = {"device": _device(device), "threads": torch.get_num_threads(), "ranks": ranks.size}
@@ -214,8 +215,16 @@ def _images(cell: Cell, folder: Folder, device: str, stop: list[int]) -> dataset
 
 def _require_named_by_key(cell: Cell) -> None:
     """Require that the code and the weights that this process has read have the key of the cell."""
-    if Cell.of(cell.recipe, cell.profile, cell.seed, cell.fingerprint, cell.imports).key != cell.key:
+    if cell.at(cell.seed).key != cell.key:
         raise SpecError("code or weights that the recipe uses changed after this cell was planned")
+
+
+def _needed(cell: Cell, store: Store) -> dict[str, Path]:
+    """The folders of the cells that a cell reads, by axis; SpecError if one is not finished."""
+    for axis, need in cell.needs.items():
+        if reason := store.unfinished(need.key):
+            raise SpecError(f"{axis}: {reason}")
+    return {axis: store.folder(need.key).path for axis, need in cell.needs.items()}
 
 
 def _device(device: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import optuna
 
 from ablate.core.errors import SpecError
 from ablate.evaluation.metrics import of_training
+from ablate.statistics.importance import Factors, shapley
 from ablate.study import optunas
 
 if TYPE_CHECKING:
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from ablate.runs.store import Store
 
 FEWEST = 4  # cells
-Factors = list[dict[str, Any]]  # per cell: factor -> value
 
 
 def importance(experiments: Sequence[Experiment], store: Store, nfe: int = 1) -> dict[str, dict[str, float]]:
     """Shares of the variance of log FID by evaluator and factor; those of an evaluator add up to 1.
 
-    Each finished cell counts once, even if several rows have it. `fANOVA`, `MDI` and `PED-ANOVA` are Optuna's;
-    `Shapley` needs the cells of every combination of the factors' values.
+    Each finished cell counts once, even if several rows have it; with `budgets`, those of the largest. `fANOVA`, `MDI`
+    and `PED-ANOVA` are Optuna's; `Shapley` needs the cells of every combination of the factors' values.
 
     Raises:
         SpecError: fewer than four finished cells, no factor that varies, or FIDs that were measured differently.
@@ -42,7 +41,8 @@ def importance(experiments: Sequence[Experiment], store: Store, nfe: int = 1) ->
 
 
 def _finished(experiments: Sequence[Experiment], store: Store, nfe: int) -> list[tuple[Cell, float]]:
-    cells = {key: cell for e in experiments for key, cell in e.cells.items()}
+    largest = [e.by_budget()[-1] for e in experiments]
+    cells = {key: cell for e in largest for key, cell in e.cells.items()}
     results, measures = list[tuple["Cell", float]](), set[str]()
     for key, cell in cells.items():
         record = store.record(key)
@@ -111,34 +111,3 @@ def _distribution(values: Sequence[Any]) -> Any:
         log = min(values) > 0 and max(values) > 20 * min(values)
         return optuna.distributions.FloatDistribution(min(values), max(values), log=log)
     return optuna.distributions.CategoricalDistribution(sorted({str(v) for v in values}))
-
-
-def shapley(factors: Factors, values: Sequence[float]) -> dict[str, float]:
-    """Shapley effects (Owen 2014): shares of the variance; interactions are divided equally among their factors.
-
-    Empty unless the cells have every combination of the factors' values equally often.
-    """
-    import pandas as pd
-
-    names = list(factors[0])
-    table = pd.DataFrame([{k: str(v) for k, v in one.items()} for one in factors]).assign(_y=list(values))
-    counts = table.groupby(names).size()
-    if len(names) > 8 or counts.nunique() > 1 or len(counts) != math.prod(table[k].nunique() for k in names):
-        return {}
-
-    def explained(subset: tuple[str, ...]) -> float:
-        return float(table.groupby(list(subset))["_y"].transform("mean").var(ddof=0)) if subset else 0.0
-
-    worth = {s: explained(s) for n in range(len(names) + 1) for s in itertools.combinations(names, n)}
-    total = worth[tuple(names)]
-    return {name: _share(name, names, worth) / total for name in names} if total else {}
-
-
-def _share(name: str, names: Sequence[str], worth: Mapping[tuple[str, ...], float]) -> float:
-    others, share = [n for n in names if n != name], 0.0
-    for size in range(len(names)):
-        weight = 1 / (len(names) * math.comb(len(others), size))
-        for subset in itertools.combinations(others, size):
-            joined = tuple(n for n in names if n in subset or n == name)
-            share += weight * (worth[joined] - worth[subset])
-    return share

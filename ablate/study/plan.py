@@ -22,9 +22,10 @@ from ablate.core.section import FileName, Section, read
 from ablate.core.typed import shown
 from ablate.planning import unreached
 from ablate.planning.cells import Cell, Row
+from ablate.planning.drafts import Draft
 from ablate.planning.experiment import Experiment
-from ablate.planning.plan_kinds import Draft
-from ablate.planning.planner import File, Planner
+from ablate.planning.file import File
+from ablate.planning.planner import Planner
 from ablate.study import optunas, space
 from ablate.study.exhaustive import Exhaustive
 
@@ -56,13 +57,14 @@ class StudyFile(Section):
 class Plan:
     """A study that is ready to turn parameters into cells.
 
-    space: flat field -> Optuna's distribution.
+    space: flat field -> Optuna's distribution. of: the row whose trials these are; empty for a study file's.
     """
 
     content: StudyFile
     objective: tuple[str, ...]
     space: dict[str, BaseDistribution]
     planner: Planner
+    of: str = ""
     experiment: Experiment = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,6 +184,12 @@ def load(
         SpecError: all errors of the file together.
     """
     file, overrides = Path(path), dict(overrides or {})
+    if "tune.trials" in overrides:
+        overrides["trials"] = overrides.pop("tune.trials")  # `--trials`
+    if wrong := [k for k in overrides if k.startswith("tune.")]:
+        raise SpecError(
+            f"{file}: {wrong[0]}: this is a study file, which has `search`, `trials` and `seeds` itself"
+        )
     own = {k: overrides.pop(k) for k in list(overrides) if k in OWN}
     content = _validated({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
     try:
@@ -216,6 +224,8 @@ def _planned(
     problems = Problems()
     fixed = [k for k in content.search if k in overrides or k in content.set]
     problems.add(*(f"search.{k}: it is set as well" for k in fixed))
+    if "budgets" in overrides:
+        problems.add("--budgets: a study has one budget: --set profile.images changes it")
     experiment = File(name=content.name, plan=[{}], summary=content.summary, profile=content.profile)
     shared = {k: getattr(content, k) for k in ("seeds", "base", "imports", "set")}
     planner = Planner(file, experiment.model_copy(update=shared), profile, overrides, seeds, runs=runs)
@@ -232,7 +242,16 @@ def _planned(
         optunas.pruner(content.pruner, content.rungs)
     problems.check()
     planner.notes += space.shortened(content.search, distributions)
-    plan = Plan(content, objective, distributions, planner)
+    return completed(Plan(content, objective, distributions, planner))
+
+
+def completed(plan: Plan) -> Plan:
+    """A plan whose trials are evaluated at the rungs, if they may be pruned.
+
+    Raises:
+        SpecError: Optuna refuses it, or a recipe at an end of a range is invalid.
+    """
+    content, objective, planner = plan.content, plan.objective, plan.planner
     if plan.prunes and len(objective) > 1:
         raise SpecError(
             "pruner: Optuna prunes by one objective only; leave the pruner out, or name one objective"
@@ -246,9 +265,9 @@ def _planned(
         every = steps * batch // content.rungs  # so the last rung but one lies before the last step
         evaluation = planner.profile.evaluation.model_copy(update={"every": every})
         planner.profile = planner.profile.model_copy(update={"evaluation": evaluation})
-        plan = Plan(content, objective, distributions, planner)
+        plan = replace(plan)  # its experiment has the planner's profile
     pruning = content.pruner if plan.prunes else None
-    optunas.rehearse(content.sampler, pruning, distributions, len(objective), content.rungs)
+    optunas.rehearse(content.sampler, pruning, plan.space, len(objective), content.rungs)
     plan.experiment.notes += unreached.notes([plan.base], planner.profile)
     plan.ends()
     return plan

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -23,6 +24,7 @@ from ablate.study.plan import Plan, load
 from ablate.study.trials import Trials, counted, possible, requeue_dead, requeue_failed, without_record
 
 __all__ = ["Plan", "check", "load", "load_study", "open_study", "run", "states"]
+Search = tuple[Plan, optuna.Study]
 RUNGS = "rungs"  # user attribute of a study whose trials may be pruned
 
 
@@ -134,65 +136,88 @@ def run(
     Raises:
         SpecError: Optuna refuses to go on, or the storage does.
     """
+    return run_together([(plan, study)], store, make_scheduler, lambda _, *trial: on_trial(*trial), follow)
+
+
+def run_together(
+    searches: Sequence[Search],
+    store: Store,
+    make_scheduler: Callable[[Store, Follow, int], Scheduler],
+    on_trial: Callable[[Search, Row, list[Cell]], None],
+    follow: Follow = lambda folder, running: None,
+) -> str:
+    """Run the missing trials of several studies on the same workers; see `run`."""
     with optunas.quiet(), terminated():
         try:
-            requeue_dead(study)
-            requeue_failed(study, store)
-            if (left := possible(plan, study)) <= 0:
+            cells = 0
+            for plan, study in searches:
+                requeue_dead(study)
+                requeue_failed(study, store)
+                cells += max(0, possible(plan, study)) * len(plan.experiment.seeds)
+            if not cells:
                 return ""
-            cells = left * len(plan.experiment.seeds)
             with Progress(cells) as progress:
-                broken = _consume(plan, study, store, make_scheduler, on_trial, follow, progress, cells)
-            failed = without_record(study, store)
-            again = f"trials {', '.join(str(t.number) for t in failed)} failed without a record"
-            return broken or (f"{again}; the same command computes them again" if failed else "")
+                broken = _consume(searches, store, make_scheduler, on_trial, follow, progress, cells)
+            failed = list[str]()
+            for plan, study in searches:
+                numbers = ", ".join(str(t.number) for t in without_record(study, store))
+                failed += [f"trials {numbers}" + (f" of {plan.of}" if plan.of else "")] if numbers else []
+            again = f"{', '.join(failed)} failed without a record; the same command computes them again"
+            return broken or (again if failed else "")
         except OptunaError as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise SpecError(f"study {plan.id}: {reason}; the same command goes on") from None
+            names = ", ".join(plan.id for plan, _ in searches)
+            raise SpecError(f"study {names}: {reason}; the same command goes on") from None
 
 
 def _consume(
-    plan: Plan,
-    study: optuna.Study,
+    searches: Sequence[Search],
     store: Store,
     make_scheduler: Callable[[Store, Follow, int], Scheduler],
-    on_trial: Callable[[Row, list[Cell]], None],
+    on_trial: Callable[[Search, Row, list[Cell]], None],
     follow: Follow,
     progress: Progress,
     cells: int,
 ) -> str:
+    by_key = dict[str, Cell]()
+
     def show(folder: Folder, running: bool) -> None:
         if running:
-            progress.start(folder, plan.experiment.cells[folder.key])
+            progress.start(folder, by_key[folder.key])
         follow(folder, running)
 
-    def begin(row: Row, cells: list[Cell]) -> None:
+    def begin(search: Search, row: Row, cells: list[Cell]) -> None:
+        by_key.update((cell.key, cell) for cell in cells)
         progress.name(row.label, row.keys)
-        on_trial(row, cells)
+        on_trial(search, row, cells)
 
-    scheduler = make_scheduler(store, show, cells)
-    trials = Trials(plan, study, store, scheduler, begin)
+    scheduler, shared = make_scheduler(store, show, cells), set[str]()
+    studies = [Trials(*search, store, scheduler, partial(begin, search), shared) for search in searches]
     try:
         while True:
-            while scheduler.has_capacity and trials.needs_more():
-                trials.begin()
-                _poll(scheduler, trials, progress)
-            _poll(scheduler, trials, progress)
-            if not scheduler.busy and not trials.open and (scheduler.broken or not trials.needs_more()):
+            while scheduler.has_capacity and (wanting := [t for t in studies if t.needs_more()]):
+                min(wanting, key=lambda trials: len(trials.open)).begin()
+                _poll(scheduler, studies, progress)
+            _poll(scheduler, studies, progress)
+            open_, more = any(t.open for t in studies), any(t.needs_more() for t in studies)
+            if not scheduler.busy and not open_ and (scheduler.broken or not more):
                 return scheduler.broken
             time.sleep(POLL_S)
     except BaseException:
         scheduler.cancel()
-        with contextlib.suppress(OptunaError, OSError):  # of the storage, perhaps what led here
-            trials.release()
+        for trials in studies:
+            with contextlib.suppress(OptunaError, OSError):  # of the storage, perhaps what led here
+                trials.release()
         raise
 
 
-def _poll(scheduler: Scheduler, trials: Trials, progress: Progress) -> None:
+def _poll(scheduler: Scheduler, studies: Sequence[Trials], progress: Progress) -> None:
     for end in scheduler.poll():
         progress.end(end)
-        trials.ended(end)
-    trials.report()
+        for trials in studies:
+            trials.ended(end)
+    for trials in studies:
+        trials.report()
     progress.update()
 
 

@@ -44,6 +44,7 @@ class Trials:
 
     Args:
         on_trial: called with each trial's row and cells before they run.
+        cells: keys of the cells that the scheduler has, to share it with the trials of other studies.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class Trials:
         store: Store,
         scheduler: Scheduler,
         on_trial: Callable[[Row, list[Cell]], None] = lambda row, cells: None,
+        cells: set[str] | None = None,
     ):
         self.plan, self.study, self.store = plan, study, store
         self.scheduler, self.on_trial = scheduler, on_trial
         self.open: dict[int, OpenTrial] = {}
-        self.cells: set[str] = set()  # keys of the cells that the scheduler has
+        self.cells = set[str]() if cells is None else cells
         self.reported = 0.0
 
     def needs_more(self) -> bool:
@@ -70,7 +72,8 @@ class Trials:
             trial = self.study.ask(fixed_distributions=self.plan.space)
         trial.set_user_attr(OWNER, process.owner())
         trial.set_user_attr(HEARTBEAT, time.time())
-        row, cells = self.plan.row(f"trial {trial.number}", trial.params)
+        label = f"{self.plan.of}, trial {trial.number}" if self.plan.of else f"trial {trial.number}"
+        row, cells = self.plan.row(label, trial.params)
         trial.set_user_attr("keys", list(row.keys))
         self.open[trial.number] = OpenTrial(trial, row, cells)
         self.on_trial(row, cells)

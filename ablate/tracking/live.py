@@ -148,10 +148,14 @@ def cell_tags(experiment: Experiment) -> dict[str, dict[str, str]]:
     for row in experiment.rows:
         for seed, key in zip(experiment.seeds, row.keys, strict=False):
             named = {
-                "row": row.label,
+                "row": row.named,
                 "section": row.section,
                 "seed": str(seed),
                 "profile": experiment.profile.name,
             }
             tags.setdefault(key, named | {"changed": ", ".join(row.changed)})
+    labels = experiment.labels()
+    for key, cell in experiment.needed.items():
+        named = {"row": labels[key], "section": "needed", "seed": str(cell.seed)}
+        tags[key] = named | {"profile": experiment.profile.name, "changed": ""}
     return tags

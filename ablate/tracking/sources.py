@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ablate.core.errors import SpecError
 from ablate.evaluation import ruler
-from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs import records_file
 from ablate.runs.records_file import Offer
@@ -106,9 +105,5 @@ def reading(source: str | None, experiment: Experiment, runs: Path) -> Iterator[
 def possible(experiment: Experiment) -> set[str]:
     """The keys of all cells of an experiment, including those of seeds that it may add."""
     firsts = [experiment.cells[row.keys[0]] for row in experiment.rows] if experiment.more_seeds else []
-    more = {
-        Cell.of(c.recipe, c.profile, seed, c.fingerprint, c.imports).key
-        for c in firsts
-        for seed in experiment.more_seeds
-    }
+    more = {c.at(seed).key for c in firsts for seed in experiment.more_seeds}
     return {*experiment.cells, *more}

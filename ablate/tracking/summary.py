@@ -22,7 +22,7 @@ def description(results: Results) -> str:
     """The FIDs of all rows and the verdicts, in Markdown; rows that do not fit are counted."""
     columns, verdicts = results.measured, results.verdicts
     rows = [
-        [literal(line.row.label), *(_mean(line, c) for c in columns), _seeds(line)] for line in results.lines
+        [literal(line.row.named), *(_mean(line, c) for c in columns), _seeds(line)] for line in results.lines
     ]
     head = ["row", *(c.heading for c in columns), "seeds"]
     found = "\n".join(f"- {literal(v.claim.says)}: **{v.state}** ({literal(v.because)})" for v in verdicts)

@@ -120,6 +120,7 @@ def test_a_timing_measures_what_a_cell_takes(experiment, tmp_path):
     assert t.peak_mb > 100
 
 
+@pytest.mark.slow
 def test_what_ends_a_timing_is_one_line(experiment, tmp_path):
     config = json.dumps({**describe(next(iter(experiment.cells.values()))), "imports": ["no_such_module"]})
     command = [sys.executable, "-m", "ablate.cost.estimate", str(tmp_path), "1", "cpu"]

@@ -456,6 +456,7 @@ def test_a_name_belongs_to_one_class():
     assert executors.EXECUTORS["local"] is Local
 
 
+@pytest.mark.slow
 def test_an_executor_in_a_file_of_its_own_computes_the_records_of_this_machine(
     fresh, local, cells, place, tmp_path, monkeypatch
 ):

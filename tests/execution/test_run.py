@@ -177,6 +177,7 @@ def test_a_cell_that_fails_stops_no_other_and_has_its_reason(fresh):
     assert json.loads(run(fresh, "two.yaml", "--json").stdout)["computed"] == []
 
 
+@pytest.mark.slow
 def test_two_runs_at_the_same_time_share_the_cells(fresh):
     """One run is a process of its own; the other begins while that one trains its first cell."""
     (fresh / "tiny.yaml").write_text(EXPERIMENT.replace("[0]", "[0, 1]"))

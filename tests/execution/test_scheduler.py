@@ -154,3 +154,67 @@ def test_a_second_ctrl_c_ends_the_workers_at_once(made):
     with pytest.raises(KeyboardInterrupt):
         scheduler.cancel()
     assert executor.stopped == [30.0, 0]
+
+
+TUNED = """
+name: tuned
+plan: [{list: [{label: tuned, set: {init_from: {name: recipe, recipe: edm, share: 0.5}}}]}]
+"""
+
+
+@pytest.fixture
+def needing(tmp_path):
+    """A cell that needs another, and a scheduler whose workers end with these states, None: without a record."""
+    (tmp_path / "tuned.yaml").write_text(TUNED)
+    (cell,) = planner.load(tmp_path / "tuned.yaml").cells.values()
+    store = Store(tmp_path / "runs")
+
+    class Stated(Scripted):
+        def submit(self, folder):
+            self.started.append(folder.name)
+            state = self.codes.pop(0)
+            self.running[folder] = 0 if state else 1
+            if state:
+                write_json(folder / "record.json", blank(read_json(folder / "config.json"), state))
+                (folder / "model.safetensors").touch()
+
+    def make(*states, **more):
+        executor, followed = Stated(*states), []
+        follow = lambda folder, running: followed.append(folder.key)  # noqa: E731
+        return Scheduler(executor, store, follow, **more), executor, followed
+
+    return cell, cell.needs["init_from"], make
+
+
+@pytest.mark.parametrize("first", ["needed", "needing"])
+def test_a_needed_cell_is_computed_first_in_whatever_order_they_were_added(needing, first):
+    cell, need, make = needing
+    scheduler, executor, followed = make("finished", "finished")
+    for added in (need, cell) if first == "needed" else (cell, need):
+        scheduler.add(added)
+    states = {end.cell.key: end.state for end in completed(scheduler)}
+    assert executor.started == [need.key, cell.key]
+    assert states[cell.key] == "finished"
+    assert cell.key in followed
+
+
+def test_who_adds_the_needing_cell_only_hears_of_that_cell_only(needing):
+    cell, need, make = needing
+    scheduler, executor, followed = make("finished", "finished")
+    scheduler.add(cell)
+    assert [end.cell.key for end in completed(scheduler)] == [cell.key]
+    assert executor.started == [need.key, cell.key]
+    assert {*followed} == {cell.key}
+
+
+@pytest.mark.parametrize("state", ["diverged", "failed", None])
+def test_without_the_needed_cell_the_other_stays_open_and_says_why(needing, state):
+    cell, need, make = needing
+    scheduler, executor, _ = make(state, retries=0)
+    scheduler.add(need)
+    scheduler.add(cell)
+    last = completed(scheduler)[-1]
+    assert (last.cell.key, last.state) == (cell.key, "open")
+    assert last.reason == f"it needs cell {need.key}, which {state or 'is not computed'}"
+    assert executor.started == [need.key]
+    assert not (last.folder.path / "record.json").exists()

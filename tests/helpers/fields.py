@@ -71,8 +71,9 @@ def values(schema: Mapping[str, Any], most: int = UNBOUNDED) -> st.SearchStrateg
         case "boolean":
             return st.booleans()
         case "integer":
-            first = low if low is not None else above + 1
-            return st.integers(first, min(high if high is not None else most, most))
+            first, last = low if low is not None else above + 1, min(high if high is not None else most, most)
+            step = schema.get("multipleOf", 1)
+            return st.integers(-(-first // step), last // step).map(lambda n: n * step)
         case "number":
             ends = (low if low is not None else above), (high if high is not None else below)
             return st.floats(*ends, exclude_min=above is not None, exclude_max=below is not None, **FINITE)

@@ -26,10 +26,14 @@ def valley(recipe, share=1.0):
 
 
 class Instant:
-    """Cells that end at once, at most `room` at a time; with `rungs` they stand still at every part of training."""
+    """Cells that end at once, at most `room` at a time; with `rungs` they stand still at every part of training.
 
-    def __init__(self, room=1, rungs=1, dies_after=10**9, states=None):
+    `fid` is a function of the recipe's flat fields with the seed, and of the share of training that is done.
+    """
+
+    def __init__(self, room=1, rungs=1, dies_after=10**9, states=None, fid=valley):
         self.room, self.rungs, self.left, self.states = room, rungs, dies_after, states or {}
+        self.fid = fid
         self.running, self.at, self.done, self.computed = {}, {}, {}, []
 
     def has_room(self):
@@ -48,8 +52,8 @@ class Instant:
         folder, config = Folder(path), read_json(path / "config.json")
         self.at[path] += 1
         images, share = config["profile"]["images"], self.at[path] / self.rungs
-        recipe = flat(config["specs"])
-        value = valley(recipe, share)
+        recipe = flat(config["specs"]) | {"seed": config["seed"]}
+        value = self.fid(recipe, share)
         if share < 1:
             folder.append(1, int(images * share), {"fid_1step": value, "fid_2step": value / 2})
             return
@@ -59,7 +63,7 @@ class Instant:
         record = blank(config, self.states.get(len(self.computed), "finished"))
         record["fid"] = [
             {"nfe": 1, "value": value},
-            {"nfe": 2, "value": 1 + recipe["noise.p_mean"] ** 2},
+            {"nfe": 2, "value": 1 + recipe.get("noise.p_mean", 0.0) ** 2},
         ]
         write_json(folder.record, record)
         self.computed.append(config["key"])

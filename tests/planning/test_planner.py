@@ -153,6 +153,7 @@ def test_every_shipped_profile_loads(name):
     assert load_profile(name).name == name
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_are_planned_quickly(planned):
     grid = {"metric.c": [i / 1000 for i in range(1, 51)], "noise.p_mean": [i / 10 for i in range(-10, 10)]}
     assert len(planned([{"grid": grid}], seeds=list(range(10))).cells) == 10_000

@@ -92,6 +92,7 @@ def test_the_machines_failures_leave_cells_open_and_the_recipes_own_is_a_result(
     assert len(again["computed"]) == 4
 
 
+@pytest.mark.slow
 def test_a_cell_whose_record_was_cut_off_is_computed_again(tmp_path, warmed):
     place = warmed(tmp_path)
     (place / "one.yaml").write_text("name: one\nplan: [{list: [{label: a}]}]\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 from helpers.cli import call
@@ -123,17 +124,8 @@ def test_weights_that_a_named_cell_starts_from_stay(place):
     finished = next(iter(place[2].cells))
     held = space.cells(place[1], place[0])
     flat = {"init_from.key": finished[:6]}
-    start = type(
-        "E",
-        (),
-        {
-            "cells": {
-                "k": type(
-                    "C", (), {"fingerprint": "f", "recipe": type("R", (), {"flat": lambda s: flat})()}
-                )()
-            }
-        },
-    )()
+    cell = SimpleNamespace(fingerprint="f", recipe=SimpleNamespace(flat=lambda: flat))
+    start = SimpleNamespace(cells={"k": cell}, all_cells={"k": cell})
     assert finished not in {h.key for h in space.prunable(place[1], held, [start])}
 
 

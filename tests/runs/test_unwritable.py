@@ -103,6 +103,7 @@ def test_a_runs_directory_that_vanishes_is_one_line(place):
     assert " is gone" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(place):
     process = started(place)
     (worker,) = workers(process.pid)

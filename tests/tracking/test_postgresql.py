@@ -52,6 +52,7 @@ def url():
     shutil.rmtree(home)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials(url, tmp_path):
     (tmp_path / "some.yaml").write_text(FILE)
     with multiprocessing.get_context("spawn").Pool(2) as pool:

@@ -349,6 +349,7 @@ print(tracker.problem, "mlflow" in sys.modules)"""
     assert fresh(code, view.runs, cell.path).communicate()[0].split() == ["None", "False"]
 
 
+@pytest.mark.slow
 def test_processes_that_start_cold_share_one_store(tmp_path):
     cells = [Cell(tmp_path, f"c{i}").log(64, loss=1.0).end() for i in range(3)]
     code = """tracker = Tracker(Path(sys.argv[1]))

@@ -26,7 +26,7 @@ class Evidence:
 
     support: one-sided p for the claim; against: for its opposite; both uncorrected, and 1 where nothing is known.
     n: seeds. because: what was seen. effect: the comparison that decides, if the test has one.
-    margin: how many times lower than 1 the effect's ratio has to be.
+    margin: how many times lower than 1 the effect's ratio has to be. seen: the effect to show, if another test decides.
     """
 
     support: float
@@ -35,6 +35,7 @@ class Evidence:
     because: str
     effect: Effect | None = None
     margin: float = 1.0
+    seen: Effect | None = None
 
     @property
     def p(self) -> float:
@@ -48,6 +49,7 @@ class Claim(Section):
     id: Text
     says: Text
     metric: str = "fid_1step"
+    tuned: bool = False  # the rows answer it with their tuned values
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -59,6 +59,6 @@ class Monotone(Claim):
             if (pair := compare([(after, before)], table)) and pair.greater < ALPHA:
                 because += f", but from {a:g} to {b:g} {describe(pair)}"
                 return Evidence(1.0, rises, len(seeds), because)
-        if pair := compare([(end, start)], table):
-            because += f"; from end to end {describe(pair)}"
-        return Evidence(falls, rises, len(seeds), because)
+        if ends := compare([(end, start)], table):
+            because += f"; from end to end {describe(ends)}"
+        return Evidence(falls, rises, len(seeds), because, seen=ends)

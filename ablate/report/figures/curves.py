@@ -26,7 +26,7 @@ class Curves(Figure):
     def draw(self, results: Results, path: Path) -> bool:
         """A panel per row, a line per seed."""
         shown = [
-            (line.row.label, curves)
+            (line.row.named, curves)
             for line in lowest(distinct(results.lines), ROWS)
             if (curves := [c for key in line.row.keys if (c := _curve(results.store, key))])
         ]

@@ -36,7 +36,7 @@ class Levels(Figure):
         import pandas as pd
 
         rows = [line.row for line in lowest(distinct(results.lines), ROWS)]
-        bins = {row.label: found for row in rows if len(found := binned(row, results.store))}
+        bins = {row.named: found for row in rows if len(found := binned(row, results.store))}
         if bins:
             _draw(pd.concat(bins, names=["row"]).reset_index(), path)
         return bool(bins)

@@ -1,0 +1,259 @@
+"""Which rows are tuned by which study, and the tuned rows; `study/tuning.py` computes the trials."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablate.config import recipe as recipes
+from ablate.config.recipe import Recipe
+from ablate.core.errors import Problems, SpecError
+from ablate.core.files import read_json, write_json
+from ablate.core.registry import AXES
+from ablate.planning import domain
+from ablate.planning.cells import Cell, Row
+from ablate.planning.claims import Claim, Evidence
+from ablate.planning.experiment import Experiment
+from ablate.planning.tune import BESIDE, Found, Range, Tune, Tuning, file
+from ablate.statistics.effect import Table
+
+Params = Mapping[str, Any]
+
+
+def plan(tune: Tune, experiment: Experiment, shape: tuple[int, int, int], problems: Problems) -> Tuning:
+    """Check `tune` against the rows of its file.
+
+    Args:
+        shape: (C, H, W) of the images.
+        problems: get a line for each mistake.
+    """
+    reported = {*experiment.seeds, *experiment.more_seeds}
+    for seed in (seed for seed in tune.seeds if seed in reported):
+        other = max(reported) + 100
+        problems.add(
+            f"tune.seeds: {seed}: it is one of the reported seeds; tuning needs others, such as {other}"
+        )
+    found = dict[str, dict[str, None]]()  # problem -> the rows that have it
+    for row in _distinct_rows(experiment):
+        for problem in _problems(tune, row, experiment, shape):
+            found.setdefault(problem, {})[row.label] = None
+    for problem, labels in found.items():
+        first, others = next(iter(labels)), f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        problems.add(f"tune.{problem} (row {first!r}{others})")
+    return Tuning(tune, shape)
+
+
+def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, int, int]) -> Iterator[str]:
+    """What is wrong with trials of a row: the ends of each range, and every listed value, must be a recipe."""
+    if row.needs:
+        yield f"search: a row that needs other cells ({', '.join(row.needs)}) cannot be tuned"
+        return
+    whole = experiment.cells[row.keys[0]].profile
+    profile = tune.profile(whole)
+    if profile.images < whole.batch:
+        yield f"images: {tune.images}: {profile.images} images are fewer than a batch of {whole.batch}"
+        return
+    try:
+        domain.check(row.recipe, profile)
+    except SpecError as error:
+        yield from (f"images: {tune.images}: {problem}" for problem in error.problems)
+        return
+    for name, values in tune.search.items():
+        if "." in name and name.split(".")[0] in tune.search:
+            continue  # the field is that of a searched option, not of the row's
+        for value in [values.low, values.high] if isinstance(values, Range) else values:
+            try:
+                domain.check(tuned_recipe(row, {name: value}, shape), profile)
+            except SpecError as error:
+                for problem in error.problems:
+                    yield f"search.{problem if problem.startswith(f'{name}: ') else f'{name}: {value}: {problem}'}"
+
+
+def tuned_recipe(row: Row, params: Params, shape: Sequence[int]) -> Recipe:
+    """A row's recipe with the parameters of a trial; fields that the chosen option does not have are left out."""
+    specs = row.recipe.specs()
+    chosen = {axis: params.get(axis, spec["name"]) for axis, spec in specs.items()}
+    searched = {axis for axis in params if "." not in axis}
+    fitting = {
+        k: v
+        for k, v in params.items()
+        if (axis := k.split(".")[0]) not in searched
+        or k == axis
+        or k.split(".")[1] in AXES[axis].fields(chosen[axis])
+    }
+    return recipes.rebuild(recipes.overlay(specs, fitting)).for_images(shape)
+
+
+def _distinct_rows(experiment: Experiment) -> list[Row]:
+    """The first row with each recipe, of those that are not tuned."""
+    first = dict[tuple[str, ...], Row]()
+    for row in experiment.rows:
+        if not row.tuned:
+            first.setdefault(row.keys[:1], row)
+    return [*first.values()]
+
+
+def studies(experiment: Experiment) -> dict[str, Row]:
+    """Id -> row of every study: rows that are equal share one."""
+    return {identity(experiment, row): row for row in _distinct_rows(experiment)} if experiment.tuning else {}
+
+
+def identity(experiment: Experiment, row: Row, of_any_length: bool = False) -> str:
+    """The id of a row's study: a hash of all that decides its trials.
+
+    Args:
+        of_any_length: leave out their number: a longer study goes on with the trials of a shorter one.
+    """
+    assert experiment.tuning
+    tune, cell = experiment.tuning.tune, experiment.cells[row.keys[0]]
+    profile = tune.profile(cell.profile)
+    keys = [Cell.of(row.recipe, profile, s, cell.fingerprint, cell.imports).key for s in tune.seeds]
+    decided = [keys, tune.space, tune.sampler, tune.pruner, *([] if of_any_length else [tune.trials])]
+    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def known(experiment: Experiment, *places: Path) -> Experiment:
+    """The experiment with what is recorded of its studies, and with the tuned rows whose studies are complete.
+
+    Args:
+        places: runs directories, folders of reports, and records files in such folders.
+    """
+    if not experiment.tuning:
+        return experiment
+    found, wanted = dict(experiment.tuning.found), studies(experiment)
+    for one in (f for place in places for f in _recorded(place, wanted)):
+        before = found.get(one.id)
+        if one.id in wanted and (not before or _further(one) > _further(before)):
+            found[one.id] = one
+    made = replace(experiment, tuning=replace(experiment.tuning, found=found))
+    _add_tuned(made)
+    return made
+
+
+def save(experiment: Experiment, runs: Path) -> None:
+    """Put what is known of the studies into a runs directory that does not have it: it came with a report."""
+    for name, found in experiment.tuning.found.items() if experiment.tuning else ():
+        if not file(runs, name).exists():
+            file(runs, name).parent.mkdir(parents=True, exist_ok=True)
+            write_json(file(runs, name), found.plain())
+
+
+def _recorded(place: Path, wanted: Mapping[str, Row]) -> Iterator[Found]:
+    beside = read_json((place.parent if place.is_file() else place) / BESIDE)
+    listed = beside.get("studies") if isinstance(beside, dict) else None
+    for plain in [*map(read_json, (file(place, name) for name in wanted)), *(listed or [])]:
+        if isinstance(plain, dict):
+            with suppress(ValidationError):  # cut off, or edited: the study makes it again
+                yield Found.model_validate({k: v for k, v in plain.items() if k != "best"})
+
+
+def _further(found: Found) -> tuple[bool, int]:
+    return found.complete, len(found.ended)
+
+
+def _add_tuned(experiment: Experiment) -> None:
+    """Add the tuned rows that are known, behind the rows of the file and in their order."""
+    assert experiment.tuning
+    plain = [row for row in experiment.rows if not row.tuned]
+    there = {row.tuned: row for row in experiment.rows if row.tuned}  # perhaps with further seeds
+    best = dict[str, Params]()
+    for row in plain:
+        found = experiment.tuning.found.get(identity(experiment, row))
+        if found and found.complete and found.best:
+            best[row.label] = found.best.params
+    made = {
+        row.label: tuned_recipe(row, best[row.label], experiment.tuning.shape)
+        for row in plain
+        if row.label in best
+    }
+    experiment.rows, experiment.cells = plain, dict(experiment.cells)
+    seeds = [seed for seed in experiment.seeds if seed not in experiment.more_seeds]
+    for row in [row for row in plain if row.label in made]:
+        if row.label not in there:
+            some, recipe = experiment.cells[row.keys[0]], made[row.label]
+            cells = [Cell.of(recipe, some.profile, s, some.fingerprint, some.imports) for s in seeds]
+            experiment.cells |= {c.key: experiment.cells.get(c.key, c) for c in cells}
+            base = _base(row, plain)
+            changed = {k: v for k, v in {**row.changed, **best[row.label]}.items() if k in recipe.flat()}
+            if base and base.label in made:
+                changed = {
+                    k: new
+                    for k, (_, new) in recipes.diff(made[base.label], recipe).items()
+                    if k in recipe.flat()
+                }
+            there[row.label] = replace(
+                row,
+                label=named(row.label),
+                tuned=row.label,
+                recipe=recipe,
+                changed=changed,
+                keys=tuple(c.key for c in cells),
+                base=named(base.label if base else row.base),
+            )
+        experiment.rows = [*experiment.rows, there[row.label]]
+
+
+def named(label: str) -> str:
+    """The label of a tuned row."""
+    return f"{label} (tuned)"
+
+
+def _base(row: Row, plain: Sequence[Row]) -> Row | None:
+    """The row that another is a diff of: itself if it changes nothing."""
+    if not row.changed:
+        return row
+    flat, at = row.recipe.flat(), plain.index(row)
+    fits = [
+        (other.section != row.section, abs(i - at), i)
+        for i, other in enumerate(plain)
+        if row.base == other.label or (not other.changed and row.base == other.base)
+        if {k for k, v in flat.items() if other.recipe.flat().get(k) != v} == {*row.changed}
+    ]
+    return plain[min(fits)[2]] if fits else None
+
+
+def answering(experiment: Experiment, tuned: bool) -> tuple[list[Row], list[int]]:
+    """The rows that answer a claim, and their places in the experiment.
+
+    A claim on tuned rows chooses them by what the file says of them, without their tuned values.
+
+    Raises:
+        SpecError: no row is tuned yet.
+    """
+    plain = {row.label: row for row in experiment.rows if not row.tuned}
+    places = [i for i, row in enumerate(experiment.rows) if bool(row.tuned) == tuned]
+    if not places:
+        raise SpecError("no row is tuned yet")
+    rows = [experiment.rows[i] for i in places]
+    return [plain.get(row.tuned, row) for row in rows], places
+
+
+def rows_of(claim: Claim, experiment: Experiment) -> set[int]:
+    """Indices of the rows that answer a claim.
+
+    Raises:
+        SpecError: there are none.
+    """
+    rows, places = answering(experiment, claim.tuned)
+    return {places[i] for i in claim.rows(rows, experiment.base)}
+
+
+def test(claim: Claim, experiment: Experiment, table: Table) -> Evidence:
+    """A claim's test on the rows that answer it.
+
+    Raises:
+        SpecError: there are none.
+    """
+    rows, places = answering(experiment, claim.tuned)
+    at = {place: i for i, place in enumerate(places)}
+    evidence = claim.test(
+        rows, experiment.base, {(at[i], nfe): v for (i, nfe), v in table.items() if i in at}
+    )
+    return replace(evidence, because=f"tuned: {evidence.because}") if claim.tuned else evidence

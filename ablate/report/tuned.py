@@ -1,0 +1,75 @@
+"""The part of the page on tuned rows: what tuning changed, with which values, and whether the trials were enough."""
+
+from __future__ import annotations
+
+from ablate.analysis.choices import format_value
+from ablate.analysis.results import Results
+from ablate.analysis.tuned import Tuned, one_step, tuned
+from ablate.core.formats import number
+from ablate.report.markdown import escape, table
+
+EDGE = "⚠"
+READING = """Every row was tuned alike: the same search, the same number of trials, on seeds that are not reported.
+Comparisons of tuned rows are with their tuned base. "Best of k" is the expected lowest FID of k trials (Dodge et al.
+2019): where it still falls in the last column, more trials would help. A trial that was pruned, diverged or failed
+counts there as the highest FID that the row's trials have. Trials have their own seeds and budget, so their FIDs do not
+compare with those of the rows."""
+
+
+def part(results: Results) -> list[str]:
+    """Heading, settings, table and how to read it; empty where the file has no `tune`."""
+    rows, settings = tuned(results), results.experiment.tuning
+    if not rows or not settings:
+        return []
+    tune = settings.tune
+    shares = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < tune.trials} | {tune.trials})
+    headings = ["row", "FID, 1 step", "tuned", "ratio", "tuned values", *(f"best of {k}" for k in shares)]
+    body = table(headings, [_row(row, results, shares) for row in rows], left=1)
+    searched = ", ".join(f"{name} {_range(values)}" for name, values in tune.space.items())
+    seeds = f"seed{'s' if len(tune.seeds) > 1 else ''} {', '.join(map(str, tune.seeds))}"
+    head = (
+        f"Search: {escape(searched)}; {tune.trials} trials a row on {seeds}, with {100 * tune.images:.3g} % of the "
+        "profile's images."
+    )
+    edges = [row.before.row.label for row in rows if row.edges]
+    marked = (
+        f"{EDGE} marks a best value within 5 % of an end of the search: a wider search may have a better one."
+        if edges
+        else ""
+    )
+    return ["## Tuned rows", head, body, marked, READING]
+
+
+def _row(row: Tuned, results: Results, shares: list[int]) -> list[str]:
+    before, after = one_step(row.before, results), one_step(row.after, results)
+    ratio = f"{after.mean / before.mean:.2f}" if before and after and before.mean > 0 else "-"
+    expected = [row.expected(k) for k in shares]
+    return [
+        escape(row.before.row.label),
+        *(number(s.mean) + (f" ± {number(s.std)}" if s.n > 1 else "") if s else "-" for s in (before, after)),
+        ratio,
+        _values(row),
+        *(number(value) if value is not None else "-" for value in expected),
+    ]
+
+
+def _values(row: Tuned) -> str:
+    """The best values, or how far the trials are."""
+    found = row.found
+    if not found or not found.complete:
+        return f"{len(found.ended) if found else 0} of {row.trials} trials"
+    if not found.best:
+        return "no trial is complete"
+    edges = row.edges
+    return ", ".join(
+        escape(f"{k}={format_value(v)}") + (f" {EDGE}" if k in edges else "")
+        for k, v in found.best.params.items()
+    )
+
+
+def _range(values: object) -> str:
+    if not isinstance(values, dict):
+        return str(values)
+    more = [", logarithmic"] if values.get("log") else []
+    more += [f", in steps of {values['step']}"] if values.get("step") else []
+    return f"from {values['low']} to {values['high']}" + "".join(more)

@@ -1,0 +1,128 @@
+"""The claim kind `interaction`: which factorials answer it, and what it says of made-up ones."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ablate.core import yaml_files
+from ablate.core.errors import SpecError
+from ablate.planning import claims
+from ablate.planning.planner import load
+
+
+def plan(tmp_path, fields, claim=None, more=()):
+    file = tmp_path / "made.yaml"
+    entries = [{"factorial": {"from": "ct", "to": "ict", **fields}}, *more]
+    content = {"name": "made", "seeds": [0, 1, 2], "plan": entries}
+    file.write_text(yaml_files.write(content | ({"claims": [claim]} if claim else {})))
+    return load(file)
+
+
+def claim(*axes, **more):
+    return {"id": "x", "says": "s", "interaction": [*axes], **more}
+
+
+def table(experiment, effect, lost=()):
+    """FIDs in which metric and teacher interact by `effect`, measured by three seeds."""
+    rng = np.random.default_rng(0)
+    logs = {
+        i: 3
+        + row.levels.get("noise", 0)
+        + effect / 2 * math.prod(row.levels.get(a, 0) for a in ("metric", "teacher"))
+        for i, row in enumerate(experiment.rows)
+    }
+    return {
+        (i, 1): {
+            "": {s: math.inf if (i, s) in lost else math.exp(log + rng.normal() * 0.05) for s in range(3)}
+        }
+        for i, log in logs.items()
+    }
+
+
+THREE = {"axes": ["metric", "teacher", "noise"], "resolution": "full"}
+
+
+@pytest.mark.parametrize(
+    ("sign", "effect", "supported", "contradicted"),
+    [
+        ("any", 0.3, True, False),
+        ("any", -0.3, True, False),
+        ("any", 0.0, False, False),
+        ("positive", 0.3, True, False),
+        ("positive", -0.3, False, True),
+        ("negative", -0.3, True, False),
+        ("negative", 0.3, False, True),
+        ("negative", 0.0, False, False),
+    ],
+)
+def test_its_test_sees_what_is_there(tmp_path, sign, effect, supported, contradicted):
+    experiment = plan(tmp_path, THREE)
+    found = claims.read(claim("teacher", "metric", sign=sign), "claims[0]").test(
+        experiment.rows, {}, table(experiment, effect)
+    )
+    assert (found.support < 0.01, found.against < 0.01) == (supported, contradicted)
+    assert found.n == 3
+    assert "metric and teacher are both changed or neither" in found.because
+    assert (found.p < 0.01) == (supported or contradicted)
+
+
+def test_it_needs_every_row_and_leaves_diverged_ones_out(tmp_path):
+    experiment = plan(tmp_path, THREE)
+    read = claims.read(claim("metric", "teacher"), "claims[0]")
+    assert read.rows(experiment.rows, {}) == {*range(8)}
+    whole = table(experiment, 0.3)
+    part = {place: found for place, found in whole.items() if place[0] != 5}
+    assert read.test(experiment.rows, {}, part).because == "1 of 8 rows of the factorial have no result"
+    found = read.test(experiment.rows, {}, table(experiment, 0.3, lost=[(5, 1)]))
+    assert found.because.endswith("1 diverged recipe is left out")
+    assert found.support < 0.01
+    none = read.test(experiment.rows, {}, table(experiment, 0.3, lost=[(i, 0) for i in range(5)]))
+    assert (none.n, none.p) == (0, 1.0)
+
+
+def test_it_takes_the_factorial_that_has_both(tmp_path):
+    more = [{"factorial": {"from": "ict", "to": "ct", "axes": ["metric", "teacher"], "resolution": "full"}}]
+    experiment = plan(tmp_path, {"axes": ["noise", "weighting"], "resolution": "full"}, more=more)
+    assert claims.read(claim("metric", "teacher"), "x").rows(experiment.rows, {}) == {4, 5, 6, 7}
+
+
+@pytest.mark.parametrize(
+    ("fields", "axes", "says"),
+    [
+        (THREE, ("metric", "techer"), "'techer' is no axis of a factorial; did you mean 'teacher'?"),
+        (THREE, ("metric", "metric"), "needs two axes, not 'metric' twice"),
+        (
+            {"resolution": "IV"},
+            ("metric", "teacher"),
+            "this fraction cannot tell metric x teacher from curriculum x network, noise x weighting",
+        ),
+        (
+            {"axes": THREE["axes"], "resolution": "III"},
+            ("metric", "teacher"),
+            "from noise; resolution V or full can",
+        ),
+    ],
+)
+def test_what_a_design_cannot_answer_is_an_error_of_the_plan(tmp_path, fields, axes, says):
+    with pytest.raises(SpecError) as error:
+        plan(tmp_path, fields, claim(*axes))
+    (line,) = error.value.problems
+    assert "claims[0] (x): interaction: " in line
+    if "curriculum" in says:
+        assert "this fraction cannot tell" in line
+    else:
+        assert says in line
+
+
+def test_without_a_factorial_it_is_an_error(tmp_path):
+    file = tmp_path / "made.yaml"
+    file.write_text(
+        yaml_files.write(
+            {"name": "x", "plan": [{"list": [{"label": "a"}]}], "claims": [claim("metric", "noise")]}
+        )
+    )
+    with pytest.raises(SpecError, match="the plan has no factorial"):
+        load(file)

@@ -96,6 +96,8 @@ def clone(tmp_path_factory, warmed):
         folder = place / "pictures" / "ab"[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((20, 20, 3), 2 * i, np.uint8)).save(folder / f"{i}.png")
+    (place / "docs").mkdir()
+    (place / "docs" / "evidence.md").write_text("<!-- claims: digits -->\n<!-- /claims -->\n")
     return place
 
 

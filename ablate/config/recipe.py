@@ -8,14 +8,13 @@ import hashlib
 import importlib
 import inspect
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablate import ingredients  # noqa: F401  (fills AXES)
-from ablate.core import code, plugins, yaml_files
+from ablate.core import code, plugins, search_path, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES, connect, values
 from ablate.core.typed import plain
@@ -44,6 +43,7 @@ class Recipe:
     init_from: Any
     dropout_sharing: Any
     coupling: Any
+    direction: Any
     averaging: Any
     optimizer: Any
     schedule: Any
@@ -68,6 +68,15 @@ class Recipe:
     def for_images(self, shape: Sequence[int]) -> Recipe:
         """The recipe with its fields resolved that depend on the size of an image (C, H, W)."""
         return dataclasses.replace(self, **{a: p.for_images(shape) for a, p in self.parts().items()})
+
+    def from_scratch(self) -> Recipe:
+        """The recipe with random weights in its networks, for checks and timings, which do without other cells."""
+        untrained = {"init_from": self.init_from.untrained(), "direction": self.direction.untrained()}
+        return dataclasses.replace(self, **untrained)
+
+    def given(self, folders: Mapping[str, Path]) -> Recipe:
+        """The recipe whose options of some axes have the folders of the cells that they need."""
+        return dataclasses.replace(self, **{a: getattr(self, a).given(place) for a, place in folders.items()})
 
     def sources(self) -> dict[str, str]:
         """A hash by axis of what an option depends on besides its fields: code outside this package, or files."""
@@ -169,7 +178,7 @@ def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None)
             continue
         with problems:
             if axis not in AXES:
-                raise SpecError(f"{axis}: no such axis; {nearest(axis, AXES)}")
+                raise _no_axis(axis)
             held = plain(spec)
             entry = held if isinstance(held, Mapping) else {"name": spec}
             AXES[axis].option(entry.get("name"), axis)
@@ -183,13 +192,23 @@ def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None)
             with problems:
                 axis, field = key.split(".", 1)
                 if axis not in AXES:
-                    raise SpecError(f"{key}: no such axis; {nearest(axis, AXES)}")
+                    raise _no_axis(key)
                 name = result.setdefault(axis, {"name": AXES[axis].default})["name"]
                 if field not in AXES[axis].fields(name):
                     raise SpecError(AXES[axis].unknown(name, field))
                 result[axis][field] = value
     problems.check()
     return result
+
+
+def _no_axis(key: str) -> SpecError:
+    if key == "profile.images":
+        return SpecError(
+            f"{key}: rows share the profile; `budgets: [0.5, 1, 2]` trains each with so many times its images"
+        )
+    if key.split(".")[0] == "profile":
+        return SpecError(f"{key}: rows share the profile; --set changes it for all of them")
+    return SpecError(f"{key}: no such axis; {nearest(key.split('.')[0], AXES)}")
 
 
 def apply(recipe: Recipe, overrides: Overrides, sticky: Overrides | None = None) -> Recipe:
@@ -261,8 +280,7 @@ def load_plugins(modules: Sequence[str] = (), beside: Path | None = None) -> Non
     """
     plugins.load("ablate.ingredients", "ablate.ingredients")
     for folder in (Path.cwd(), *([beside.parent.resolve()] if beside else [])):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+        search_path.append(str(folder))
     problems = Problems()
     for module in modules:
         with problems, plugins.yours(f"imports: {module}"):

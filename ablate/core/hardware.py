@@ -15,6 +15,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from ablate.core.errors import SpecError
+from ablate.core.lazy import torch
 
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg")  # present where NVIDIA's driver is, the latter under WSL
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -74,6 +75,13 @@ def memory(device: str) -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else ""
     return min(int(psutil.virtual_memory().total), int(text) if text.isdecimal() else 2**63)
+
+
+def sent(x: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """x on `device`; the host does not wait for a GPU, as it does when it copies memory that is not pinned."""
+    if torch.device(device).type == "cuda" and x.device.type == "cpu":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
 
 
 def forkserver() -> ForkServerContext:

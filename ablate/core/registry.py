@@ -17,6 +17,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -75,6 +76,18 @@ def connect(parts: Mapping[str, Any]) -> dict[str, Any]:
     return connected
 
 
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """A recipe whose finished cell an option reads.
+
+    recipe: its name or path. share: of the profile's images that this cell is trained on, above 0 and below 1; the cell
+    that needs it is trained on the rest, so that both together see as many as any other. None: each sees all.
+    """
+
+    recipe: str
+    share: float | None = None
+
+
 class Option:
     """What the package asks of an option besides its equation, with default answers.
 
@@ -98,6 +111,17 @@ class Option:
 
     def require(self) -> None:
         """Raise a SpecError if a file that the option reads is missing."""
+
+    def needs(self) -> Need | None:
+        """The cell that must be finished before a cell with this option starts; its key is part of the other's."""
+        return None
+
+    def suits(self, parts: Mapping[str, Any]) -> None:
+        """Raise a SpecError if the recipe that it needs, here by axis, cannot serve it."""
+
+    def given(self, folder: Path) -> Any:
+        """The option with the folder of the cell that it needs, before training."""
+        return self
 
     def content(self) -> str:
         """A hash of the files that the option reads, for the key of a cell; empty if it reads none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -93,5 +93,7 @@ def _walked(loc: Sequence[int | str], model: Any) -> tuple[list[str], Any]:
         elif any(getattr(arm, "tag", None) == step for arm in arms):
             here = next(a for a in arms if any(getattr(m, "tag", None) == step for m in get_args(a)))
             continue
+        elif get_origin(here) is dict:
+            here = get_args(here)[1]
         steps.append(str(step))
     return steps, section

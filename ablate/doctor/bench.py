@@ -99,9 +99,8 @@ class Bench:
         device: str = "cpu",
         compiled: bool = False,
     ):
-        if recipe.init_from.reads_files:  # the small stand-ins could not hold these weights
-            recipe = dataclasses.replace(recipe, init_from=AXES["init_from"].build("scratch"))
-        self.recipe, self.shape, self.device = recipe, shape, device
+        # the small stand-ins could not hold weights from elsewhere
+        self.recipe, self.shape, self.device = recipe.from_scratch(), shape, device
         self.compiled = compiled or profile.compile
         # compilation is slow, and only one check needs it
         changes = {"batch": BATCH, "images": BATCH * profile.steps, "compile": False}

@@ -31,12 +31,15 @@ def command(experiment: Experiment, as_json: bool, compiled: bool) -> int:
     from ablate.doctor.examine import examine
 
     rows, device = [], _device()
-    for label, recipe in distinct(experiment).items():
-        findings = examine(label, recipe, experiment.profile, device, compiled)
-        findings += with_verdicts(label, recipe, too_short(recipe, experiment.profile))
-        rows += findings
-        if not as_json:
-            print("\n".join(map(format_finding, findings)), flush=True)
+    for part in experiment.by_budget():
+        for label, cell in distinct(part).items():
+            recipe = cell.recipe
+            label = label if len(experiment.budgets) < 2 else f"{label} ({part.profile.images:,} images)"
+            findings = examine(label, recipe, cell.profile, device, compiled)
+            findings += with_verdicts(label, recipe, too_short(recipe, cell.profile))
+            rows += findings
+            if not as_json:
+                print("\n".join(map(format_finding, findings)), flush=True)
     print(json.dumps(rows, indent=1) if as_json else summary(rows))
     return int(any(row["verdict"] in STOPS for row in rows))
 
@@ -58,14 +61,18 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return f"{len({r['recipe'] for r in rows})} recipes, {len(rows)} findings: {failed} failed, {warnings} warnings"
 
 
-def distinct(experiment: Experiment) -> dict[str, Recipe]:
-    """The distinct recipes of an experiment, by the label of the first row with each."""
-    recipes_by_key: dict[str, tuple[str, Recipe]] = {}
+def distinct(experiment: Experiment) -> dict[str, Cell]:
+    """The first cell of each distinct recipe of an experiment, by the label of the first row with it."""
+    by_key: dict[str, tuple[str, Cell]] = {}
     for row in experiment.rows:
-        label, taken = row.label, {label for label, _ in recipes_by_key.values()}
+        label, taken = row.label, {label for label, _ in by_key.values()}
         label = f"{label} ({row.keys[0]})" if label in taken else label
-        recipes_by_key.setdefault(row.keys[0], (label, row.recipe))
-    return dict(recipes_by_key.values())
+        by_key.setdefault(row.keys[0], (label, experiment.cells[row.keys[0]]))
+    labels = experiment.labels()
+    for key, cell in experiment.needed.items():
+        if cell.seed == experiment.seeds[0]:
+            by_key[key] = labels[key], cell
+    return dict(by_key.values())
 
 
 def _device() -> str:
@@ -84,7 +91,7 @@ def admit(
     """
     cells = {
         verdict_path(store, cell): cell
-        for cell in experiment.cells.values()
+        for cell in experiment.all_cells.values()
         if _missing(store, cell, retry_failed)
     }
     new = {str(path): describe(cell) for path, cell in cells.items() if _unsettled(read_json(path))}
@@ -98,7 +105,7 @@ def _report(
     verdicts: dict[Path, Any], cells: dict[Path, Cell], experiment: Experiment, say: Callable[[str], Any]
 ) -> None:
     """Print the warnings, raise the failures and errors."""
-    labels = {key: row.label for row in reversed(experiment.rows) for key in row.keys}
+    labels = experiment.labels()
     unknown = {labels[cell.key] for path, cell in cells.items() if verdicts[path] is None}
     findings = [
         row | {"recipe": labels[cell.key]} for path, cell in cells.items() for row in verdicts[path] or []

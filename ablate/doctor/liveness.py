@@ -39,7 +39,8 @@ def axes(bench: Bench) -> Iterator[Finding]:
     detail = (
         f"{bench.recipe.pairing.name} and {bench.recipe.network.name} never call {spare}" if spare else ""
     )
-    yield Finding("11 axes never called", ", ".join(dead) or "none", "none", not dead, "D16", detail=detail)
+    defect = "D28" if dead == ["coupling"] else "D16"
+    yield Finding("11 axes never called", ", ".join(dead) or "none", "none", not dead, defect, detail=detail)
 
 
 @functools.lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +18,8 @@ FEWEST_LOW = (
     0.3  # share of levels below 0.5; the published schedule has 0.58, with the sign of p_mean lost 0.18
 )
 LEAST_TURN = 0.005  # radians; iCT's smallest is 0.013, with p_std = 1 it is 0.0067, D9's is 0.0032
+LONGEST = 1.01  # D26 has 4.4 on digits and 8.5 on CIFAR-10
+LEAST_POWER = -0.5  # the right weight has 0, D25 -1
 LARGEST_C = 5.0  # times 0.00054 sqrt(d); D22 is sqrt(d) times it, 8 for the digits and 55 for CIFAR-10
 
 
@@ -28,6 +31,7 @@ def equal_pixels(bench: Bench) -> Iterator[Finding]:
         sigma_teacher, sigma_student
     ):  # continuous time has a derivative instead of a second image
         yield Finding("5 equal pixels of a pair", "no pairs", "below 0.05", True)
+        yield from tangent(bench)
         return
     x = (noise(len(u), 1, 64, 64) * 127.5 + 127.5).clamp(0, 255).round() / 127.5 - 1
     z = noise(len(u), 1, 64, 64).flip(0)
@@ -39,6 +43,42 @@ def equal_pixels(bench: Bench) -> Iterator[Finding]:
     detail = f"at sigma {float(sigma_teacher[place]):.3g}, in {bench.recipe.precision.inputs}"
     value = float(share[place])
     yield Finding("5 equal pixels of a pair", value, law, value < 0.05, "D7", detail=detail)
+
+
+@dataclass(frozen=True)
+class UnitTangent:
+    """Shows a pairing black images and an estimate whose change has length 1 in units of the network's output."""
+
+    x: torch.Tensor  # (B, C, H, W)
+    sigma_data: float
+    share: float = 1.0  # no warm-up
+
+    def slope(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The derivative (B, C, H, W) of the estimate by sigma (B,)."""
+        length = (sigma**2 + self.sigma_data**2) ** -0.5 / math.sqrt(self.x[0].numel())
+        return torch.ones_like(self.x) * length[:, None, None, None]
+
+
+def tangent(bench: Bench) -> Iterator[Finding]:
+    """5, where a bounded tangent takes the place of a pair: it does not get longer, and every level counts."""
+    recipe = bench.recipe
+    if getattr(recipe.pairing, "tangent", "none") == "none":
+        return
+    _, sigma = bench.levels(torch.linspace(0.05, 0.95, 10))
+    shown = UnitTangent(
+        torch.zeros(len(sigma), *bench.shape, dtype=torch.float64), recipe.parameterization.sigma_data
+    )
+    aim = recipe.pairing.target(shown, sigma, sigma)(shown.x)
+    c_out = recipe.parameterization(sigma)[1].abs()
+    longest = float((aim.flatten(1).norm(dim=1) / c_out).max())
+    law = f"at most {LONGEST:g}"
+    yield Finding(
+        "5 distance to the target / c_out, of a tangent of length 1", longest, law, longest <= LONGEST, "D26"
+    )
+    weight = recipe.weighting(*recipe.pairing.weighed(sigma, sigma)) * c_out**2
+    power = float((weight[-1] / weight[0]).log() / (sigma[-1] / sigma[0]).log())
+    law, check = f"at least {LEAST_POWER:g}", "5 power of sigma in the weight of a bounded tangent"
+    yield Finding(check, power, law, power >= LEAST_POWER, "D25", advice=True)
 
 
 @torch.no_grad()

@@ -28,6 +28,9 @@ def masks(bench: Bench) -> Iterator[Finding]:
         yield Finding("4 dropout masks that agree", "no dropout", "1", True)
         return
     share = _shared(bench.trainer(bench.heavy, bench.device))
+    if share is None:
+        yield Finding("4 dropout masks that agree", "no teacher's pass", "1", True)
+        return
     detail = f"on {bench.device}" + (", of a small network of this kind" if bench.shrunk else "")
     yield Finding("4 dropout masks that agree", share, "1", share == 1, "D5", detail=detail)
     shares = {kind: bool(bench.recipe.dropout_sharing(kind)) for kind in ("cpu", "cuda")}
@@ -39,8 +42,8 @@ def masks(bench: Bench) -> Iterator[Finding]:
         yield _compiled(bench)
 
 
-def _shared(trainer: Trainer) -> float:
-    """The share of activations that the two passes of a step both keep or both drop."""
+def _shared(trainer: Trainer) -> float | None:
+    """The share of activations that the two passes of a step both keep or both drop; None if there is only one."""
     passes: dict[str, list[tuple[Tensor, Tensor]]] = {}
     networks = {id(f.network): f.network for f in (trainer.f, trainer.teacher)}.values()
     dropouts = {
@@ -54,6 +57,8 @@ def _shared(trainer: Trainer) -> float:
     trainer.step()
     for hook in hooks:
         hook.remove()
+    if any(len(seen) < 2 for seen in passes.values()):
+        return None
     equal = total = 0
     for (had, kept), (had_too, kept_too), *_ in passes.values():
         both = had & had_too  # a zero input shows no difference between kept and dropped
@@ -80,7 +85,8 @@ def finite(bench: Bench) -> Iterator[Finding]:
     ends = torch.tensor([1e-6, 1e-3, 0.999, 1 - 1e-6], dtype=torch.float64, device=bench.device)
     for k in (0, bench.K - 1):
         draws = dataclasses.replace(trainer.draws(k), u=ends)
-        terms = consistency(bench.heavy, trainer.f, trainer.teacher, draws, k, bench.K)
+        step = (bench.heavy, trainer.f, trainer.teacher, draws, k, bench.K)
+        terms = consistency(*step, balance=trainer.balance, denoiser=trainer.denoiser)
         trainer.network.zero_grad(set_to_none=True)
         terms.loss.backward()  # type: ignore[no-untyped-call]
         images = noisy(draws.x, terms.sigma_student, draws.z, bench.recipe.precision.inputs)
@@ -109,7 +115,13 @@ def averages(bench: Bench) -> Iterator[Finding]:
     after, model = (_flat(f.network) for f in (trainer.average, trainer.f))
     gap = model - before
     moved = float((after - before) @ gap / (gap @ gap).clamp_min(1e-300))
-    yield Finding("8 step of the average / distance to the model", moved, "above 0", moved > 0, "D10")
+    first, last = bench.recipe.averaging(0), bench.recipe.averaging(bench.K - 1)
+    defect = "D24" if last < first else "D10"
+    yield Finding("8 step of the average / distance to the model", moved, "above 0", moved > 0, defect)
+    law = "at least 0"
+    yield Finding(
+        "8 decay after the last step - after the first", last - first, law, last >= first, "D24", advice=True
+    )
     through = sum(graded["student"]) + sum(graded["teacher"])
     held = trainer.teacher is not trainer.f and any(
         p.grad is not None for p in trainer.teacher.network.parameters()

@@ -20,6 +20,7 @@ from ablate.ingredients import network  # isort: skip
 from ablate.ingredients import init_from  # isort: skip
 from ablate.ingredients import dropout_sharing  # isort: skip
 from ablate.ingredients import coupling  # isort: skip
+from ablate.ingredients import direction  # isort: skip
 from ablate.ingredients import averaging  # isort: skip
 from ablate.ingredients import optimizer  # isort: skip
 from ablate.ingredients import schedule  # isort: skip
@@ -29,6 +30,7 @@ __all__ = [
     "averaging",
     "coupling",
     "curriculum",
+    "direction",
     "dropout_sharing",
     "embedding",
     "init_from",

@@ -96,6 +96,20 @@ class Power:
         return math.pow(1 - 1 / (k + 1), self.gamma + 1)
 
 
+@averaging("power_inverted")
+@dataclass(frozen=True)
+class PowerInverted(Power):
+    """1 minus the decay of `power`: the first steps hardly move the average, and later it is the live network.
+
+    Defect D24 (sony/vct passes the rate where the decay belongs).
+    """
+
+    replays: ClassVar[tuple[str, ...]] = ("D24",)
+
+    def __call__(self, k: int) -> float:
+        return 1 - super().__call__(k)
+
+
 @averaging("swapped")
 @dataclass(frozen=True)
 class Swapped(Constant):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from ablate.core.errors import SpecError
+from ablate.core.hardware import sent
 from ablate.core.lazy import torch
 from ablate.core.registry import Axis, Option
 
@@ -43,7 +44,7 @@ def frequencies(channels: int, scale: float, device: torch.device) -> Tensor:
         generator = torch.Generator().manual_seed(FREQUENCY_SEED)
         with torch.inference_mode(False):  # else frequencies drawn while sampling could not be trained with
             drawn = torch.randn(channels // 2, generator=generator, device="cpu")
-            _frequencies[key] = (drawn * scale).to(device)
+            _frequencies[key] = sent(drawn * scale, device)
     return _frequencies[key]
 
 

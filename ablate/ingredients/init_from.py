@@ -15,7 +15,7 @@ from pydantic import Field
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json, typed_path
 from ablate.core.lazy import torch
-from ablate.core.registry import AXES, Axis, Option, values
+from ablate.core.registry import AXES, Axis, Need, Option, values
 from ablate.core.rng import number
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class InitFrom(Option):
             shape: (C, H, W) of the images.
             classes: that the network is conditioned on.
         """
+
+    def untrained(self) -> Any:
+        """The option with random weights in place of those from elsewhere."""
+        return Scratch() if self.reads_files else self
 
 
 init_from = Axis(__doc__, default="scratch", base=InitFrom, default_in_key=False)
@@ -130,6 +134,38 @@ class Run:
     def content(self) -> str:
         """A hash of the weights, for the cell's key."""
         return _content(self._file())
+
+
+@init_from("recipe")
+@dataclass(frozen=True)
+class Trained:
+    """The averaged weights of the cell that another recipe has with the same profile, seed and images.
+
+    `run` computes that cell first. It has this recipe's network, embedding, levels, preconditioning and
+    parameterization, so that its weights fit and mean the same; the rest is its recipe's, with the profile's `adapt`.
+    Source: ECT (arXiv 2406.14548) section 3, which tunes a diffusion network: `recipe: edm`.
+
+    Args:
+        recipe: a name or a path.
+        share: of the profile's images that the other cell is trained on; this one is trained on the rest, so that both
+            together cost as much as a cell from scratch. Unset: each is trained on all.
+    """
+
+    recipe: Annotated[str, Field(min_length=1)]
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    excluded_from_key = ("recipe", "share")
+    reads_files = True
+
+    def needs(self) -> Need:
+        """The cell of the other recipe."""
+        return Need(self.recipe, self.share)
+
+    def given(self, folder: Path) -> File:
+        """The weights in the folder of that cell."""
+        return File(str(folder / WEIGHTS))
+
+    def __call__(self, network: nn.Module, seed: int) -> None:
+        raise SpecError("init_from.recipe: only `run` and `study` know the cell of another recipe")
 
 
 def _names(file: Path, place: str) -> list[str]:

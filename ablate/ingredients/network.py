@@ -44,6 +44,8 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
     from ablate.networks import Size, UNet
 
+    if option.double_norm:
+        style = replace(style, adaptive=True, double_norm=True)
     size = Size(
         width=option.width,
         multipliers=option.multipliers,
@@ -75,6 +77,9 @@ class NCSNpp:
         checkpointing: recompute each block in the backward pass to save memory.
         divide_by_sigma: the denoiser divides the output by sigma, as score models do. Defect D15: no equation
             of consistency models does this.
+        double_norm: in each block the embedding gives a scale and a shift of the normalized activations, and both
+            are normalized over the channels, so that no noise level can make them large. Source: sCM (arXiv
+            2410.11081) section 4.1.
     """
 
     width: Count = 128
@@ -85,8 +90,10 @@ class NCSNpp:
     deep: bool = False
     checkpointing: bool = False
     divide_by_sigma: bool = False
+    double_norm: bool = False
     embedding: Any = depends_on("embedding")
     unseen = ("divide_by_sigma",)
+    added_fields = ("double_norm",)
 
     @property
     def replays(self) -> tuple[str, ...]:
@@ -113,7 +120,7 @@ class DDPMpp:
     the `positional` embedding. The defaults are for 32 x 32: 55.7M parameters, 42.4 GFLOP per image and forward pass.
 
     Args:
-        width, multipliers, blocks, attention, dropout, deep, checkpointing: as in `ncsnpp`.
+        width, multipliers, blocks, attention, dropout, deep, checkpointing, double_norm: as in `ncsnpp`.
     """
 
     width: Count = 128
@@ -123,7 +130,9 @@ class DDPMpp:
     dropout: Rate = 0.0
     deep: bool = False
     checkpointing: bool = False
+    double_norm: bool = False
     embedding: Any = depends_on("embedding")
+    added_fields = ("double_norm",)
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images of `shape` (C, H, W); SpecError if H or W cannot be halved once per level."""
@@ -143,7 +152,7 @@ class ADM:
 
     Args:
         head_channels: channels per attention head.
-        width, multipliers, blocks, attention, dropout, deep, checkpointing: as in `ncsnpp`.
+        width, multipliers, blocks, attention, dropout, deep, checkpointing, double_norm: as in `ncsnpp`.
     """
 
     width: Count = 192
@@ -154,8 +163,10 @@ class ADM:
     dropout: Rate = 0.0
     deep: bool = False
     checkpointing: bool = False
+    double_norm: bool = False
     embedding: Any = depends_on("embedding")
-    unseen = ("head_channels",)
+    unseen = ("head_channels", "double_norm")
+    added_fields = ("double_norm",)
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images of `shape` (C, H, W); SpecError if H, W or the heads do not divide evenly."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from ablate.core.lazy import torch
 from ablate.core.registry import Axis
@@ -26,6 +29,33 @@ class Cm:
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return 1000 * 0.25 * (sigma + 1e-44).log()
+
+
+@noise_precond("trig")
+@dataclass(frozen=True)
+class Trig:
+    """arctan(sigma / sigma_data), from 0 to pi / 2: the time of TrigFlow, which is otherwise EDM's parameterization.
+
+    Its slope stays bounded where that of ln(sigma), as a function of this time, grows without bound.
+    Source: sCM (arXiv 2410.11081) section 4.
+    """
+
+    sigma_data: Annotated[float, Field(ge=1e-6, le=100)] = 0.5
+
+    def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
+        return (sigma / self.sigma_data).arctan()
+
+
+@noise_precond("flow")
+@dataclass(frozen=True)
+class Flow:
+    """sigma / (1 + sigma), from 0 to 1: the time of the linear path between images and noise.
+
+    Source: MeanFlow (arXiv 2505.13447), alpha-Flow (arXiv 2510.20771).
+    """
+
+    def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
+        return sigma / (1 + sigma)
 
 
 @noise_precond("none")

@@ -63,6 +63,32 @@ class AdamW(Adaptive):
         return torch.optim.AdamW(parameters, fused=True, **self.arguments())
 
 
+@optimizer("lion")
+@dataclass(frozen=True)
+class Lion:
+    """w -= lr (sign(b1 m + (1 - b1) g) + weight_decay w), then m = b2 m + (1 - b2) g; g: gradient, betas: (b1, b2).
+
+    Every weight moves by lr, so lr is usually three to ten times smaller than Adam's. By lion-pytorch.
+    Source: arXiv 2302.06675, algorithm 2; the experiments of arXiv 2406.09570 on couplings have lr 1e-4.
+
+    Args:
+        clip: largest gradient norm; unset: no clipping.
+    """
+
+    lr: Rate = 1e-4
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
+    clip: Annotated[float, Field(gt=0)] | None = None
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        import lion_pytorch
+
+        made: torch.optim.Optimizer = lion_pytorch.Lion(
+            parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
+        )
+        return made
+
+
 @optimizer("adamw_8bit")
 @dataclass(frozen=True)
 class AdamW8bit(AdamW):

@@ -1,29 +1,63 @@
 """pairing: (k, K, u in [0, 1) (B,)) -> (sigma_teacher, sigma_student) (B,), noise levels in float64.
 
-It chooses the two noise levels at which student and teacher see an image.
+It chooses the noise levels at which student and teacher see an image, and what the student's image is compared with.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
 from ablate.core.errors import SpecError
+from ablate.core.hardware import sent
 from ablate.core.lazy import torch
 from ablate.core.registry import Axis, Option, depends_on
 from ablate.ingredients.levels import LEAST_GAP
 
 
-class Pairing(Option):
-    """Besides the levels, a pairing declares whether the loss uses one level and a derivative instead of two."""
+class Shown(Protocol):
+    """What a target can be made of. share: of the run that is over, 0 to 1; x: images (B, C, H, W), clean ones."""
 
-    tangent: ClassVar[bool] = False  # True: it has `gap`, and the loss is `loss.tangential`
+    @property
+    def share(self) -> float: ...
+
+    @property
+    def x(self) -> torch.Tensor: ...  # with another `direction` than `noise`, where it leads at sigma = 0
+
+    def teacher(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The teacher's estimate (B, C, H, W) of x from its noisy image at sigma (B,), on the line of the direction."""
+
+    def slope(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The derivative (B, C, H, W) of this estimate with respect to sigma (B,), along the direction."""
+
+
+# the student's image, detached -> what it is compared with
+Target = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+class Pairing(Option):
+    """Besides the levels, a pairing states what the student's image is compared with, by default the teacher's."""
+
+    denoises: bool = False  # a network trained with it estimates the clean images
 
     def check(self, K: int) -> None:
         """Raise a SpecError if a run of K steps has no levels to draw; without torch, for planning."""
+
+    def target(self, shown: Shown, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> Target:
+        """What the student's image at sigma_student (B,) is compared with; called before the student's pass."""
+        image = shown.teacher(sigma_teacher)
+        return lambda y: image
+
+    def weighed(
+        self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two levels (B,) that the weighting gets."""
+        return sigma_teacher, sigma_student
 
 
 pairing = Axis(__doc__, default="grid", base=Pairing)
@@ -73,12 +107,14 @@ class Ect:
     The axes `curriculum` and `noise` are not used.
 
     Source: ECT (arXiv 2406.14548) section 4; its CIFAR-10 script has q = 2 and 8 stages, its one-hour script q = 256
-    and 1 (the same last pair), its ImageNet-64 code q = 4.
+    and 1 (the same last pair), its ImageNet-64 code q = 4. The cap is that of TCM's code (arXiv 2410.14895).
 
     Args:
         q: factor by which the gap shrinks per stage, above 1; q^stages is at most 2^23.
         k, b: height and slope of n(t), which widens the pairs of small t.
         stages: how often the gap is divided by q during training.
+        cap: largest 1 - 1 / q^(stage + 1), which is r / t for large t; unset: none. TCM has 0.999 on CIFAR-10 and
+            0.9961 on ImageNet-64.
     """
 
     p_mean: PMean = -1.1
@@ -87,7 +123,9 @@ class Ect:
     k: Annotated[float, Field(ge=0, le=1e3)] = 8.0
     b: Annotated[float, Field(ge=0, le=1e3)] = 1.0
     stages: Annotated[int, Field(ge=1, le=40)] = 8
+    cap: Annotated[float, Field(gt=0, lt=1)] | None = None
     levels: Any = depends_on("levels")
+    added_fields = ("cap",)
 
     def __post_init__(self) -> None:
         if self.q**self.stages > MOST_SHRINKING:
@@ -95,11 +133,84 @@ class Ect:
             raise SpecError(f"{law}, but got q={self.q}, stages={self.stages}")
 
     def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        low, high = self.levels.sigma_min, self.levels.sigma_max
-        t = torch.exp(self.p_mean + self.p_std * torch.special.ndtri(u.double()))
-        t = t.clamp(low * (1 + LEAST_GAP), high)
-        share = (1 + self.k * torch.sigmoid(-self.b * t)) / self.q ** (self.stages * k // K + 1)
-        return (t * (1 - share)).clamp(min=low), t
+        t = lognormal(u, self)
+        gap = self.q ** -(self.stages * k // K + 1)
+        gap = gap if self.cap is None else max(gap, 1 - self.cap)
+        share = (1 + self.k * torch.sigmoid(-self.b * t)) * gap
+        return (t * (1 - share)).clamp(min=self.levels.sigma_min), t
+
+
+@pairing("alpha_flow")
+@dataclass(frozen=True)
+class AlphaFlow:
+    """sigma_student follows the noise distribution for large N; t_teacher = (1 - alpha) t_student on the linear path.
+
+    The path's time is t = sigma / (1 + sigma), so sigma_teacher = (1 - alpha) sigma / (1 + alpha sigma), at least
+    sigma_min. alpha = 1 - sigmoid(temperature (p - 1/2)), where p runs from 0 at `start` to 1 at `end`; above 1 - clamp
+    it is 1, below clamp it is clamp. At alpha = 1 the target is the almost clean image: flow matching, which trains a
+    denoiser. alpha-Flow's code ends with alpha = 0, MeanFlow's derivative; without a second time that is the pairing
+    `continuous`. The axis `curriculum` is not used.
+
+    Source: alpha-Flow (arXiv 2510.20771) with its second time, at which a step ends, always 0; its published code has
+    these four values.
+
+    Args:
+        temperature: how steeply alpha falls in the middle; 0: it is 1/2 throughout.
+        clamp: the smallest alpha.
+        start, end: shares of the run.
+    """
+
+    temperature: Annotated[float, Field(ge=0, le=1e3)] = 25.0
+    clamp: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.005
+    start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    end: Annotated[float, Field(gt=0, le=1)] = 1.0
+    levels: Any = depends_on("levels")
+    noise: Any = depends_on("noise")
+
+    def __post_init__(self) -> None:
+        if not self.start < self.end:
+            raise SpecError(f"start < end must hold, but got start={self.start}, end={self.end}")
+        has_method("alpha_flow", self.noise, "quantile")
+
+    def alpha(self, k: int, K: int) -> float:
+        """alpha at step k of K."""
+        p = min(1.0, max(0.0, (k / K - self.start) / (self.end - self.start)))
+        alpha = (1 - math.tanh(self.temperature * (p - 0.5) / 2)) / 2  # 1 - sigmoid without an overflow
+        return 1.0 if alpha > 1 - self.clamp else max(alpha, self.clamp)
+
+    def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        low, alpha = self.levels.sigma_min, self.alpha(k, K)
+        sigma = self.noise.quantile(u, self.levels).clamp(min=low * (1 + LEAST_GAP))
+        return ((1 - alpha) * sigma / (1 + alpha * sigma)).clamp(min=low), sigma
+
+    def check(self, K: int) -> None:
+        """Raise a SpecError if the distribution has no mass on the levels."""
+        self.noise.check(self.levels.sigma_min, self.levels.sigma_max)
+
+
+@pairing("denoising")
+@dataclass(frozen=True)
+class Denoising:
+    """t = exp(p_mean + p_std Phi^-1(u)), and the target is the clean image: a denoiser, no consistency function.
+
+    sigma_student is t, clamped as in `ect`, and sigma_teacher is sigma_min: it is the pairing `ect` whose r is always
+    sigma_min, where f is the identity. With `squared_l2` and the weighting `karras` it is the loss of EDM, from whose
+    networks ECT, TCM and sCM start. One step of a denoiser is a blur; FID says how far it is from a consistency
+    function. The axes `curriculum`, `noise` and `teacher` are not used. Source: EDM (arXiv 2206.00364) Table 1.
+    """
+
+    p_mean: PMean = -1.2
+    p_std: PStd = 1.2
+    levels: Any = depends_on("levels")
+    denoises: ClassVar[bool] = True
+
+    def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        t = lognormal(u, self)
+        return torch.full_like(t, self.levels.sigma_min), t
+
+    def target(self, shown: Shown, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> Target:
+        """The clean images."""
+        return lambda y: shown.x
 
 
 @pairing("continuous")
@@ -112,18 +223,40 @@ class Continuous:
     gradient is 2 w gap <df/dt, grad f>, CM's theorem 6 for any `intervals` (it only scales the loss, and cancels with
     the weighting `inverse_gap`). With other metrics this holds for large `intervals`. `curriculum` is not used.
 
-    Source: CM appendix B.2 (continuous-time consistency training), iCT section 3.3 (where scale 16 fails).
+    sCM bounds the tangent g = sqrt(t^2 + sigma_data^2) df/dt: the teacher's image is then f - |c_out| h, with
+    h = g / (||g|| + c) (`normalize`) or g cut to [-1, 1] (`clip`). With `squared_l2` and the weighting `karras`, which
+    is 1 / c_out^2, the loss is sCM's ||F - F_teacher + h||^2. `tangent: none` with the metric `l2` and the weighting
+    `inverse_c_out` has the same gradient as `normalize` with c = 0, up to a factor. `rms` is `normalize` with the root
+    mean square in place of the norm: defect D26 (NVlabs/FastGen), by which h is sqrt(d) times longer for d values.
+
+    Source: CM appendix B.2 (continuous-time consistency training), iCT section 3.3 (where scale 16 fails), sCM (arXiv
+    2410.11081) section 4 and algorithm 1: c = 0.1, warmup 10,000 of 400,000 steps.
+
+    Args:
+        intervals: number of intervals of the ladder whose gaps `tangent: none` takes.
+        tangent: what bounds the tangent.
+        c: added to the norm by `normalize`.
+        warmup: share of the run over which df/dt replaces its diffusion part c_skip / t (f - x), which trains a
+            denoiser, linearly; 0: none.
     """
 
     intervals: Annotated[int, Field(ge=100, le=10**9)] = 1280
+    tangent: Literal["none", "normalize", "clip", "rms"] = "none"
+    c: Annotated[float, Field(ge=0, le=1e3)] = 0.1
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
     levels: Any = depends_on("levels")
     noise: Any = depends_on("noise")
-    tangent: ClassVar[bool] = True
+    parameterization: Any = depends_on("parameterization")
+    added_fields = ("tangent", "c", "warmup")
+
+    @property
+    def replays(self) -> tuple[str, ...]:
+        """The defect that is switched on."""
+        return ("D26",) if self.tangent == "rms" else ()
 
     def __post_init__(self) -> None:
-        for part, method in ((self.noise, "quantile"), (self.levels, "slope")):
-            if not hasattr(part, method):
-                raise SpecError(f"pairing: continuous needs `{method}`, which {part.axis}.{part.name} lacks")
+        has_method("continuous", self.noise, "quantile")
+        has_method("continuous", self.levels, "slope")
 
     def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         t = self.noise.quantile(u, self.levels)
@@ -137,6 +270,47 @@ class Continuous:
         """The distance (B,) from t (B,) to the level below it, float64."""
         gap: torch.Tensor = self.levels.slope(t) / self.intervals
         return gap
+
+    def weighed(
+        self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The level below t, and t."""
+        return sigma_student - self.gap(sigma_student), sigma_student
+
+    def target(self, shown: Shown, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> Target:
+        """y - gap df/dt or, with a bounded tangent, y - |c_out| h."""
+        t, slope = sigma_student, shown.slope(sigma_student)
+        c_skip, c_out = (wide(value, slope) for value in self.parameterization(t))
+        r = min(1.0, shown.share / self.warmup) if self.warmup else 1.0
+
+        def target(y: torch.Tensor) -> torch.Tensor:
+            change = slope if r == 1 else r * slope + (1 - r) * c_skip / wide(t, y) * (y - shown.x)
+            if self.tangent == "none":
+                return y - wide(self.gap(t), y) * change
+            g = wide((t**2 + self.parameterization.sigma_data**2).sqrt(), y) * change
+            norm = wide(g.flatten(1).norm(dim=1), y)
+            if self.tangent == "rms":
+                norm = norm / math.sqrt(y[0].numel())
+            return y - c_out.abs() * (g.clamp(-1, 1) if self.tangent == "clip" else g / (norm + self.c))
+
+        return target
+
+
+def has_method(pairing: str, part: Any, method: str) -> None:
+    """Raise a SpecError if an ingredient lacks a method that a pairing calls."""
+    if not hasattr(part, method):
+        raise SpecError(f"pairing: {pairing} needs `{method}`, which {part.axis}.{part.name} lacks")
+
+
+def wide(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """values (B,) as (B, 1, 1, 1), in the dtype of `like`."""
+    return values.to(like.dtype)[:, None, None, None]
+
+
+def lognormal(u: torch.Tensor, drawn: Ect | Denoising) -> torch.Tensor:
+    """exp(p_mean + p_std Phi^-1(u)) (B,), from 0.1 % above sigma_min to sigma_max."""
+    t = torch.exp(drawn.p_mean + drawn.p_std * torch.special.ndtri(u.double()))
+    return t.clamp(drawn.levels.sigma_min * (1 + LEAST_GAP), drawn.levels.sigma_max)
 
 
 @functools.lru_cache(maxsize=32)  # N changes rarely
@@ -152,4 +326,4 @@ def ladder(levels: Any, noise: Any, N: int, device: Any) -> tuple[torch.Tensor, 
     p = noise(sigma)
     if not (p >= 0).all() or abs(float(p.sum()) - 1) > ROUNDING:
         raise SpecError(f"noise: {noise.name}: the probabilities of the {N - 1} pairs must add up to 1")
-    return sigma.to(device), p.cumsum(0).to(device)
+    return sent(sigma, device), sent(p.cumsum(0), device)

@@ -62,3 +62,20 @@ class Script:
         gap = sigma - self.sigma_min if self.subtract_min else sigma
         variance, scale = self.sigma_data**2, self.sigma_data if self.scale_out else 1.0
         return variance / (gap**2 + variance), scale * gap / (sigma**2 + variance) ** 0.5
+
+
+@parameterization("flow")
+@dataclass(frozen=True)
+class Flow:
+    """c_skip = 1 - t, c_out = -t with t = g / (1 + g), g = s - sigma_min: the linear path from images to noise.
+
+    At time t = s / (1 + s) of this path the image is z_t = (1 - t) x + t z = (x + s z) / (1 + s). F is a velocity,
+    which leads from z_t to the image in one step: f = z_t - t F. Subtracting sigma_min makes f(x, sigma_min) = x.
+    Source: MeanFlow (arXiv 2505.13447), alpha-Flow (arXiv 2510.20771).
+    """
+
+    sigma_min: SigmaMin = 0.002
+
+    def __call__(self, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gap = sigma - self.sigma_min
+        return 1 / (1 + gap), -gap / (1 + gap)

@@ -41,3 +41,19 @@ class Scheduler:
             "input_precond": input_precond.Cm(self.sigma_data),
             "parameterization": parameterization.Cm(parts["levels"].sigma_min, self.sigma_data),
         }
+
+
+@sampling_precond("ect")
+@dataclass(frozen=True)
+class Ect:
+    """CM's c_skip and c_out (`cm`) with another sigma_min than in training.
+
+    Defect D29 (locuslab/ect trains with 0 and evaluates with 0.003). To train with 0 as that code does, use
+    `parameterization: {name: script, scale_out: true}`.
+    """
+
+    sigma_min: Annotated[float, Field(ge=1e-6, lt=1e6)] = 0.003
+    replays: ClassVar[tuple[str, ...]] = ("D29",)
+
+    def __call__(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        return {"parameterization": parameterization.Cm(self.sigma_min, parts["parameterization"].sigma_data)}

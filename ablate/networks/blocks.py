@@ -15,6 +15,7 @@ from ablate.networks.dropout import Dropout
 from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
 
 Pair = tuple[Tensor, Tensor]
+UNIT_EPS = 1e-4
 NEARLY_ZERO = (
     1e-5  # gain of last convolutions: a block starts as its skip connection, but all parameters get gradients
 )
@@ -29,6 +30,7 @@ class Style:
         input_skips: every level also gets the image, downsampled by its own convolutions.
         skip_scale: factor of each sum of a branch and its skip connection.
         adaptive: True: the embedding scales and shifts the normalized activations; False: it is added before the norm.
+        double_norm: if adaptive, scale and shift are normalized over the channels.
         skip_projection: a block that resamples without changing channels has a 1x1 convolution in its skip connection.
         attention_up: True: attention in each decoder block of a level; False: only in its last one.
         head_channels: channels per attention head; None: one head.
@@ -42,6 +44,7 @@ class Style:
     input_skips: bool
     skip_scale: float
     adaptive: bool
+    double_norm: bool
     skip_projection: bool
     attention_up: bool
     head_channels: int | None
@@ -77,6 +80,11 @@ class Size:
     attention: Sequence[int]
     dropout: float = 0.0
     checkpointing: bool = False
+
+
+def unit(x: Tensor) -> Tensor:
+    """x (B, C, H, W) over its root mean square over the channels."""
+    return x / (x.square().mean(1, keepdim=True) + UNIT_EPS).sqrt()
 
 
 def scaled(total: Tensor, scale: float) -> Tensor:
@@ -164,6 +172,8 @@ class Block(nn.Module):
         """x (B, C, H, W), normalized and combined with the embedding (B, C or 2C, 1, 1)."""
         if self.style.adaptive:
             scale, shift = offset.chunk(2, dim=1)
+            if self.style.double_norm:
+                return torch.addcmul(unit(shift), self.norm1(x), unit(scale))
             return torch.addcmul(shift, self.norm1(x), scale + 1)
         x = self.norm1(x + offset)
         return x

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from ablate.core.hardware import sent
 from ablate.core.rng import stream
 from ablate.data.datasets import Images
 
@@ -27,10 +28,18 @@ class Batches:
         """The indices (batch,) of the images of step k."""
         return batch_indices(self.seed, k, self.batch, len(self.images.train))
 
+    def following(self, k: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`count` images of the steps after k, uint8, and their indices: fewer if they would be in step k or twice."""
+        first, own = (k + 1) * self.batch, self.indices(k)
+        found = _range(self.seed, first, first + count, len(self.images.train)).unique()  # type: ignore[no-untyped-call]
+        found = found[~torch.isin(found, own)]
+        images = self.images.train[sent(found, self.images.train.device)]
+        return sent(images, self.images.device), found
+
     def __call__(self, k: int) -> torch.Tensor:
         """The images of step k, uint8 (batch, C, H, W), on the device."""
         if self.thread is None:
-            return self.images.train[self.indices(k).to(self.images.device)]
+            return self.images.train[sent(self.indices(k), self.images.device)]
         known, gathered = self.next or (-1, None)
         x = gathered.result() if gathered and known == k else self._gather(k)
         self.next = (k + 1, self.thread.submit(self._gather, k + 1)) if k + 1 < self.last else None
@@ -48,6 +57,10 @@ def _order(seed: int, epoch: int, n: int) -> torch.Tensor:
 
 def batch_indices(seed: int, k: int, batch: int, n: int) -> torch.Tensor:
     """The indices (batch,) of the images of step k, from seeded permutations of n images, one per epoch."""
-    first, last = k * batch, (k + 1) * batch
+    return _range(seed, k * batch, (k + 1) * batch, n)
+
+
+def _range(seed: int, first: int, last: int, n: int) -> torch.Tensor:
+    """Places `first` to `last` - 1 of the permutations, one after another."""
     epochs = range(first // n, (last - 1) // n + 1)
-    return torch.cat([_order(seed, e, n) for e in epochs])[first - epochs[0] * n :][:batch]
+    return torch.cat([_order(seed, e, n) for e in epochs])[first - epochs[0] * n :][: last - first]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ablate.config.recipe import Recipe
 from ablate.core.lazy import torch
+from ablate.ingredients.direction import Point
 from ablate.training.denoiser import Denoiser
 
 if TYPE_CHECKING:
@@ -19,18 +20,21 @@ class Draws:
     """All random inputs of a step's loss, drawn outside so that the loss is an equation.
 
     x: clean images (B, C, H, W) in [-1, 1]; z: noise, same shape; u: (B,) in [0, 1); label: (B, classes) or None.
+    among: images and labels that a direction compares with, the step's first; None: x and label.
     """
 
     x: torch.Tensor
     z: torch.Tensor
     u: torch.Tensor
     label: torch.Tensor | None = None
+    among: tuple[torch.Tensor, torch.Tensor | None] | None = None
 
     def split(self, n: int) -> list[Draws]:
         """The draws of n equal micro-batches, in order."""
         labels = [None] * n if self.label is None else [*self.label.chunk(n)]
         rest = (t.chunk(n) for t in (self.x, self.z, self.u))
-        return [Draws(*draws) for draws in zip(*rest, labels, strict=True)]
+        among = self.among or (self.x, self.label)
+        return [replace(Draws(*draws), among=among) for draws in zip(*rest, labels, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Terms:
     """The terms of a step's loss per image (B,): weight and distance, whose product it averages, and the two levels.
 
     gradient: norm of d(weight distance) / dF, F the network's output for the image; None before the backward pass.
+    log_weight: logarithm of the trained factor of the weight, which the loss subtracts; None without one.
     """
 
     weight: torch.Tensor
@@ -45,22 +50,24 @@ class Terms:
     sigma_teacher: torch.Tensor
     sigma_student: torch.Tensor
     gradient: torch.Tensor | None = None
+    log_weight: torch.Tensor | None = None
 
     @property
     def loss(self) -> torch.Tensor:
-        """The mean over the batch of weight times distance."""
-        return (self.weight * self.distance).mean()
+        """The mean over the batch of weight times distance, less the trained log_weight."""
+        product = self.weight * self.distance
+        return (product if self.log_weight is None else product - self.log_weight).mean()
 
     def detach(self, gradient: torch.Tensor | None = None) -> Terms:
         """The same values without their graph, with the gradient norms (B,) of the backward pass."""
-        return Terms(self.weight, self.distance.detach(), self.sigma_teacher, self.sigma_student, gradient)
+        values = {name: value.detach() for name, value in vars(self).items() if value is not None}
+        return Terms(**{**values, "gradient": gradient})
 
     @staticmethod
     def joined(terms: Sequence[Terms]) -> Terms:
         """The terms of a batch from those of its micro-batches."""
-        names = ["weight", "distance", "sigma_teacher", "sigma_student"]
-        names += ["gradient"] if all(t.gradient is not None for t in terms) else []
-        return Terms(*(torch.cat([getattr(t, name) for t in terms]) for name in names))
+        names = [name for name in vars(terms[0]) if all(getattr(t, name) is not None for t in terms)]
+        return Terms(**{name: torch.cat([getattr(t, name) for t in terms]) for name in names})
 
 
 def noisy(x: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -78,50 +85,62 @@ def consistency(
     K: int,
     between: Callable[[], Any] = lambda: None,
     watch: Watch | None = None,
+    balance: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    denoiser: Denoiser | None = None,
 ) -> Terms:
-    """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K.
+    """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K; the pairing states the target.
 
     Args:
         between: called between the teacher's and the student's pass, to draw new dropout masks if they are not shared.
         watch: called in the student's backward pass with the loss's gradient with respect to F (B, C, H, W).
+        balance: sigma (B,) -> the logarithm (B,) of the trained factor of the weight; None: there is none.
+        denoiser: the finished network that the direction asks for.
     """
-    if getattr(recipe.pairing, "tangent", False):
-        return tangential(recipe, student, teacher, draws, k, K, between, watch)
     sigma_teacher, sigma_student = recipe.pairing(k, K, draws.u)
     z = recipe.coupling(draws.x, draws.z)
-    inputs = recipe.precision.inputs
+    x_hi = noisy(draws.x, sigma_student, z, recipe.precision.inputs)
+    among = draws.among or (draws.x, draws.label)
     with torch.no_grad():
-        target = teacher(noisy(draws.x, sigma_teacher, z, inputs), sigma_teacher, draws.label)
+        line = recipe.direction(Point(draws.x, z, x_hi, sigma_student, draws.label, *among, denoiser))
+        end = draws.x + sigma_student.float()[:, None, None, None] * (z - line)  # x itself if it is z
+        shown = Shown(recipe, teacher, replace(draws, x=end, z=line), k / K)
+        target = recipe.pairing.target(shown, sigma_teacher, sigma_student)
     between()
-    y = student(noisy(draws.x, sigma_student, z, inputs), sigma_student, draws.label, watch)
-    weight = recipe.weighting(sigma_teacher, sigma_student).float()
-    return Terms(weight, recipe.metric(y, target), sigma_teacher, sigma_student)
+    y = student(x_hi, sigma_student, draws.label, watch)
+    weight = recipe.weighting(*recipe.pairing.weighed(sigma_teacher, sigma_student)).float()
+    with torch.no_grad():
+        image = target(y.detach())
+    log_weight = None if balance is None else balance(sigma_student)
+    if log_weight is not None:
+        weight = weight * log_weight.exp()
+    return Terms(weight, recipe.metric(y, image), sigma_teacher, sigma_student, log_weight=log_weight)
 
 
-def tangential(
-    recipe: Recipe,
-    student: Denoiser,
-    teacher: Denoiser,
-    draws: Draws,
-    k: int,
-    K: int,
-    between: Callable[[], Any] = lambda: None,
-    watch: Watch | None = None,
-) -> Terms:
-    """The loss with one level and a derivative: the teacher's image is y - gap df/dt. Source: CM theorem 6.
+@dataclass(frozen=True)
+class Shown:
+    """What a pairing makes its target of, without gradients: see `ablate.ingredients.pairing.Shown`."""
 
-    For the squared distance its gradient is E[2 w(t - gap, t) gap <df/dt, grad y>], and its value is that of a ladder
-    with this gap to first order, w gap^2 ||df/dt||^2. Both sigmas of the Terms are t.
-    """
-    t, _ = recipe.pairing(k, K, draws.u)
-    z = recipe.coupling(draws.x, draws.z)
-    gap = recipe.pairing.gap(t)
-    x = noisy(draws.x, t, z, recipe.precision.inputs)
-    slope = derivative(teacher, x, t, z, draws.label)
-    between()
-    y = student(x, t, draws.label, watch)
-    target = y.detach() - gap.to(y.dtype)[:, None, None, None] * slope
-    return Terms(recipe.weighting(t - gap, t).float(), recipe.metric(y, target), t, t)
+    recipe: Recipe
+    f: Denoiser  # the teacher
+    draws: Draws
+    share: float
+
+    @property
+    def x(self) -> torch.Tensor:
+        """Where the lines of the direction end at sigma = 0 (B, C, H, W)."""
+        return self.draws.x
+
+    def noisy(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The images on these lines at sigma (B,)."""
+        return noisy(self.x, sigma, self.draws.z, self.recipe.precision.inputs)
+
+    def teacher(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The teacher's estimate at sigma (B,)."""
+        return self.f(self.noisy(sigma), sigma, self.draws.label)
+
+    def slope(self, sigma: torch.Tensor) -> torch.Tensor:
+        """Its derivative by sigma (B,)."""
+        return derivative(self.f, self.noisy(sigma), sigma, self.draws.z, self.draws.label)
 
 
 def derivative(

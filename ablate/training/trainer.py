@@ -11,7 +11,7 @@ import torch
 
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
-from ablate.core.hardware import give_back
+from ablate.core.hardware import give_back, sent
 from ablate.core.rng import Purpose, stream
 from ablate.data.datasets import Images
 from ablate.networks import compile_blocks, draw_masks, teacher_copy
@@ -62,14 +62,22 @@ class Trainer:
         self.f, self.micro_batch = student, (0, 1)
         has_teacher = recipe.teacher(recipe.curriculum(0, self.K)) > 0
         self.teacher = student.with_network(teacher_copy(self.network)) if has_teacher else student
+        self.denoiser = None  # of the direction; its weights are another cell's, so no checkpoint has them
+        if weights := recipe.direction.weights():
+            other = replace(recipe, init_from=weights)
+            finished = build_network(other, images.shape, seed, device, classes)
+            self.denoiser = student.with_network(finished.requires_grad_(False).eval())
         averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.average = student.with_network(averaged).for_sampling()
         self.weights = Flat(self.network, gradients=True).vector
         self.averaged = Flat(self.average.network).vector
         self.teacher_weights = Flat(self.teacher.network).vector if has_teacher else None
-        self.optimizer = recipe.optimizer([self.weights])
+        balance = recipe.weighting.balance(images.shape)
+        self.balance = None if balance is None else balance.to(device)
+        self.balanced = [] if self.balance is None else [*self.balance.parameters()]
+        self.optimizer = recipe.optimizer([self.weights, *self.balanced])
         if profile.compile:  # last, because a copy of a compiled network is not compiled
-            for network in {self.network, self.teacher.network}:
+            for network in {f.network for f in (self.f, self.teacher, self.denoiser) if f}:
                 compile_blocks(network)
         give_back()  # the parameters are now in one vector per network; free the tensors they were built in
         scaled = recipe.precision.name == "fp16" and device != "cpu"
@@ -112,7 +120,8 @@ class Trainer:
             terms, norms = self._terms(micro_batches[i])
             self.scaler.scale(terms.loss / n).backward()  # type: ignore[no-untyped-call]
             results.append(terms.detach(norms[0] / unit))
-        self.ranks.add_gradients(self.weights)
+        for parameter in (self.weights, *self.balanced):
+            self.ranks.add_gradients(parameter)
         return self.ranks.gather(Terms.joined(results))
 
     def _terms(self, draws: Draws) -> tuple[Terms, list[torch.Tensor]]:
@@ -122,8 +131,18 @@ class Trainer:
         def watch(gradient: torch.Tensor) -> None:
             norms.append(gradient.flatten(1).norm(dim=1))
 
-        f, teacher = self.f, self.teacher
-        return consistency(self.recipe, f, teacher, draws, self.k, self.K, self._between, watch), norms
+        step = (
+            self.f,
+            self.teacher,
+            draws,
+            self.k,
+            self.K,
+            self._between,
+            watch,
+            self.balance,
+            self.denoiser,
+        )
+        return consistency(self.recipe, *step), norms
 
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; they depend on the seed, not on the recipe."""
@@ -134,13 +153,24 @@ class Trainer:
             x = torch.where(coin[:, None, None, None], x.flip(3), x)
         z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
-        return Draws(x.float() / 127.5 - 1, z, u, self._label(k))
+        draws = Draws(x.float() / 127.5 - 1, z, u, self._label(k))
+        more = self.recipe.direction.more
+        return replace(draws, among=self._among(draws, k, more)) if more else draws
+
+    def _among(self, draws: Draws, k: int, more: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The images and labels of a step, then those of `more` images of the next steps."""
+        x, indices = self.batches.following(k, more)
+        images = torch.cat([draws.x, x.float() / 127.5 - 1])
+        if draws.label is None:
+            return images, None
+        labels = one_hot(self.labels[sent(indices, self.labels.device)], self.f.classes)
+        return images, torch.cat([draws.label, labels])
 
     def _label(self, k: int) -> torch.Tensor | None:
         """The images' classes, one-hot (B, classes), with dropped labels all zeros; None without labels."""
         if not self.f.classes:
             return None
-        label = one_hot(self.labels[self.batches.indices(k).to(self.labels.device)], self.f.classes)
+        label = one_hot(self.labels[sent(self.batches.indices(k), self.labels.device)], self.f.classes)
         coin = torch.rand(len(label), generator=self._stream("label", k), device=self.device)
         return label * (coin >= self.profile.data.label_dropout)[:, None]
 
@@ -183,6 +213,8 @@ class Trainer:
         }
         if self.teacher is not self.f:
             state["teacher"] = self.teacher.network.state_dict()
+        if self.balance is not None:
+            state["balance"] = self.balance.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -194,6 +226,8 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         if self.teacher is not self.f:
             self.teacher.network.load_state_dict(state["teacher"])
+        if self.balance is not None:
+            self.balance.load_state_dict(state["balance"])
 
 
 def build_network(

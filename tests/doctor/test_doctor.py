@@ -25,7 +25,15 @@ from ablate.doctor.examine import examine
 from ablate.doctor.findings import with_verdicts
 from ablate.doctor.liveness import axes, fields
 from ablate.doctor.training import averages, masks
-from ablate.ingredients import averaging, input_precond, metric, optimizer, weighting
+from ablate.ingredients import (
+    averaging,
+    coupling,
+    input_precond,
+    metric,
+    optimizer,
+    sampling_precond,
+    weighting,
+)
 from ablate.planning import planner
 from ablate.runs.store import Store
 
@@ -37,6 +45,7 @@ SMALL = {
     "network.attention": [],
     "embedding.channels": 48,
 }
+NORMALIZED = {"name": "continuous", "tangent": "normalize"}
 REPLAYS = {
     "D1": {"input_precond": "script"},
     "D2": {"parameterization": {"name": "script", "subtract_min": True}},
@@ -51,6 +60,10 @@ REPLAYS = {
     "D13": {"metric": "pseudo_huber_per_element"},
     "D14": {"levels": "karras_without_min"},
     "D15": {"network.divide_by_sigma": True},
+    "D24": {"averaging": "power_inverted"},
+    "D25": {"pairing": NORMALIZED, "metric": "squared_l2", "weighting": "doubled_prior"},
+    "D26": {"pairing": {**NORMALIZED, "tangent": "rms"}, "metric": "squared_l2", "weighting": "learned"},
+    "D29": {"sampling_precond": "ect"},
 }
 VALUES = {
     "D9": {"noise_precond": "none"},
@@ -68,8 +81,8 @@ def found(tested):
     return {r["defect"]: r["verdict"] for r in examine("r", tested, PROFILE) if not r["ok"]}
 
 
-@pytest.mark.parametrize("base", ["ict", "ct"])
-def test_the_two_recipes_are_clean(base):
+@pytest.mark.parametrize("base", ["ict", "ct", "edm", "ect", "ect_tuned", "sct", "sct_discrete", "cd", "scd"])
+def test_the_recipes_are_clean(base):
     assert found(recipe(base)) == {}
 
 
@@ -97,11 +110,36 @@ def test_a_value_that_looks_like_a_defect_warns(defect):
         {"network": {"name": "ddpmpp", "width": 8, "blocks": 1}, "embedding": "positional"},
         {"averaging": "warmup", "schedule": {"name": "cosine", "warmup": 5}, "coupling": "minibatch_ot"},
         {"precision": "bf16", "optimizer": "adamw"},
+        {"noise": "student_t"},
     ],
     ids=str,
 )
 def test_ordinary_choices_stop_nothing(changes):
     assert set(found(recipe(**changes)).values()) <= {"advice"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base": "flow"},
+        {"base": "flow", "metric": "cauchy", "pairing.start": 0.5},
+        {"base": "flow", "pairing": NORMALIZED, "weighting": "learned"},
+        {"optimizer": "lion"},
+        {"averaging": "power"},
+        {"averaging": "warmup"},
+        {"coupling": "minibatch_ot"},
+        {"pairing": NORMALIZED, "metric": "squared_l2", "weighting": "learned"},
+        {"pairing": NORMALIZED, "metric": "squared_l2", "weighting": "karras"},
+    ],
+    ids=str,
+)
+def test_what_is_right_beside_a_later_defect_is_clean(changes):
+    assert found(recipe(**changes)) == {}
+
+
+def test_the_public_code_that_trains_with_0_and_evaluates_with_another_sigma_min_has_two_defects():
+    trained = {"parameterization": {"name": "script", "scale_out": True}, "sampling_precond": "ect"}
+    assert found(recipe(**trained)) == {"D3": "replay", "D29": "replay"}
 
 
 @dataclass(frozen=True)
@@ -133,6 +171,17 @@ class NoWarmUp(optimizer.RAdam):
     momentum: float = 0.5
 
 
+@dataclass(frozen=True)
+class Forgetful(averaging.Power):
+    def __call__(self, k):
+        return 1 - super().__call__(k + 1)
+
+
+@dataclass(frozen=True)
+class OtherMinimum(sampling_precond.Ect):
+    replays = ()
+
+
 def altered(axis, option, **fields_):
     """The recipe with an option that is nobody's replay, registered for as long as it is built."""
     axes, name = ablate.AXES[axis], f"test_{option.__name__}"
@@ -148,6 +197,7 @@ def altered(axis, option, **fields_):
         ("averaging", Frozen, "D10"),
         ("weighting", Deaf, "D16"),
         ("optimizer", NoWarmUp, "D17"),
+        ("sampling_precond", OtherMinimum, "D29"),
     ],
 )
 def test_a_defect_that_nobody_declares_is_a_failure_by_name(axis, option, defect):
@@ -157,16 +207,27 @@ def test_a_defect_that_nobody_declares_is_a_failure_by_name(axis, option, defect
         del ablate.AXES[axis].options[f"test_{option.__name__}"]
 
 
-def test_an_axis_that_is_not_asked_is_dead():
-    """Defect D16: a loss that never reads the recipe's weighting."""
-    bench = Bench(recipe(), PROFILE, (1, 8, 8))
+def test_an_average_of_your_own_that_forgets_ever_faster_warns():
+    try:
+        assert found(altered("averaging", Forgetful)) == {"D24": "advice"}
+    finally:
+        del ablate.AXES["averaging"].options["test_Forgetful"]
+
+
+@pytest.mark.parametrize(
+    ("defect", "axis", "read"),
+    [("D16", "weighting", weighting.Uniform()), ("D28", "coupling", coupling.Independent())],
+)
+def test_an_axis_that_is_not_asked_is_dead(defect, axis, read):
+    """A trainer that never reads the recipe's weighting, or its coupling."""
+    bench = Bench(recipe(coupling="minibatch_ot"), PROFILE, (1, 8, 8))
     make = bench.trainer
 
     def deaf(tried):
-        return make(dataclasses.replace(tried, weighting=weighting.Uniform()))
+        return make(dataclasses.replace(tried, **{axis: read}))
 
     bench.trainer = deaf
-    assert [(f.value, f.defect, f.ok) for f in axes(bench)] == [("weighting", "D16", False)]
+    assert [(f.value, f.defect, f.ok) for f in axes(bench)] == [(axis, defect, False)]
 
 
 def test_a_curriculum_that_is_no_function_of_the_step_and_shared_noise_are_caught(monkeypatch):

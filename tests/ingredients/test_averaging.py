@@ -64,3 +64,18 @@ def test_warmup_is_diffusers(start, min_decay, inv_gamma, power):
 )
 def test_the_share_of_the_initial_weights(spec, steps, share):
     assert ablate.build("averaging", spec).initial_share(steps) == share
+
+
+@pytest.mark.parametrize("gamma", [0.5, 6.94, 96.99])
+def test_the_inverted_power_ends_as_the_live_network(gamma):
+    """Defect D24: rate and decay change places."""
+    right, wrong = (
+        ablate.build("averaging", {"name": name, "gamma": gamma}) for name in ("power", "power_inverted")
+    )
+    assert [wrong(k) for k in (0, 7, 400)] == [1 - right(k) for k in (0, 7, 400)]
+    average = weights = 0.0
+    for k in range(20_000):
+        weights = k / 20_000
+        average += (1 - wrong(k)) * (weights - average)
+    assert average == pytest.approx(weights, abs=1e-4)
+    assert wrong.initial_share(20_000) == 0

@@ -104,3 +104,33 @@ def test_continuous_time_needs_a_noise_with_a_limit():
 
     with pytest.raises(ablate.SpecError, match=r"needs `quantile`, which noise\.bare lacks"):
         type(ablate.build("pairing", "continuous"))(noise=Bare())
+
+
+@pytest.mark.parametrize(("cap", "k"), [(0.5, 0), (0.9, 399), (0.999, 399)])
+def test_a_cap_bounds_the_ratio_before_the_sigmoid_widens_the_pair(cap, k):
+    r, t = ect(q=4.0, stages=8, cap=cap)(k, 400, u)
+    stage = 8 * k // 400
+    ratio = min(1 - 4.0 ** -(stage + 1), cap)
+    torch.testing.assert_close(r, (t * (1 - (1 - ratio) * (1 + 8 / (1 + t.exp())))).clamp(min=0.002))
+
+
+def test_without_a_cap_pairs_are_what_they_were_and_so_is_the_key():
+    made = ablate.load_recipe("ect")
+    assert "pairing.cap" not in made.keyed()
+    assert "pairing.cap" in ablate.apply(made, {"pairing.cap": 0.999}).keyed()
+    capped = ect(cap=0.9999)
+    for a, b in zip(ect()(399, 400, u), capped(399, 400, u), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_fields_of_the_tangent_are_no_part_of_the_key_of_older_cells():
+    made = ablate.apply(recipe, {"pairing": "continuous"})
+    assert {k for k in made.keyed() if k.startswith("pairing.")} == {"pairing.intervals"}
+
+
+def test_denoising_draws_its_own_lognormal_below_sigma_max():
+    r, t = ablate.build("pairing", "denoising")(0, 400, u)
+    assert (r == 0.002).all()
+    assert float(t.log().mean()) == pytest.approx(-1.2, abs=0.1)
+    assert float(t.log().std()) == pytest.approx(1.2, abs=0.1)
+    assert float(t.max()) <= 80

@@ -108,3 +108,14 @@ def test_a_squared_input_and_a_divided_output_are_replayed():
     torch.testing.assert_close(
         divided(x, sigma), c["c_skip"][:, None, None, None] * x + c["c_out"][:, None, None, None] * F
     )
+
+
+def test_the_time_of_trigflow_and_its_slope():
+    """Against finite differences in float64; at sigma_data it is pi / 4."""
+    for sigma_data in (0.1, 0.5, 3.0):
+        trig = ablate.build("noise_precond", {"name": "trig", "sigma_data": sigma_data})
+        sigma, e = torch.logspace(-2.5, 2, 20, dtype=torch.float64), 1e-6
+        _, slope = torch.func.jvp(trig, (sigma,), (torch.ones_like(sigma),))
+        torch.testing.assert_close(slope, (trig(sigma + e) - trig(sigma - e)) / (2 * e), rtol=1e-5, atol=1e-9)
+        middle = trig(torch.tensor([sigma_data], dtype=torch.float64))
+        assert float(middle) == pytest.approx(torch.pi / 4)

@@ -25,6 +25,19 @@ def test_equations():
     torch.testing.assert_close(weight("karras"), (hi**2 + 0.25) / (0.5 * hi) ** 2)
 
 
+@pytest.mark.parametrize(("teacher", "student"), [(0.002, 0.004), (0.5, 1.0), (79.9, 80.0), (1e-6, 1e5)])
+def test_the_weight_of_the_linear_path(teacher, student):
+    t, t_lo = student / (1 + student), teacher / (1 + teacher)
+    found = ablate.build("weighting", "flow")(*torch.tensor([teacher, student], dtype=torch.float64))
+    assert float(found) == pytest.approx(1 / (t * (t - t_lo)), rel=1e-5)
+
+
+def test_the_doubled_prior_weight_is_one_over_sigma_too_much():
+    """Defect D25."""
+    torch.testing.assert_close(weight("doubled_prior"), weight("learned") / hi)
+    assert ablate.build("weighting", "doubled_prior").balance((1, 8, 8)) is not None
+
+
 def test_the_largest_weight_of_the_paper():
     sigma = ablate.build("levels", "karras")(1281)
     top = ablate.build("weighting", "inverse_gap")(sigma[:-1], sigma[1:])[0]
@@ -41,3 +54,12 @@ def test_an_option_in_one_file_is_registered_with_its_fields(tmp_path, monkeypat
     assert torch.equal(option(sigma, sigma), sigma**-2.0)
     with pytest.raises(ablate.SpecError, match=r"weighting.power: 5.0: .*less than or equal to 4"):
         ablate.build("weighting", {"name": "inverse_power", "power": 5.0})
+
+
+@pytest.mark.parametrize("sigma_data", [0.1, 0.5, 2.0])
+def test_the_inverse_of_c_out_and_its_square(sigma_data):
+    fields = {"scale_out": True, "subtract_min": False, "sigma_data": sigma_data}
+    _, c_out = ablate.build("parameterization", {"name": "script", **fields})(hi)
+    for name, wanted in (("inverse_c_out", 1 / c_out), ("karras", 1 / c_out**2)):
+        found = ablate.build("weighting", {"name": name, "sigma_data": sigma_data})(lo, hi)
+        torch.testing.assert_close(found, wanted)

@@ -332,6 +332,7 @@ def test_the_masks_of_parts_are_rows_of_the_whole_batchs(parts):
     assert torch.equal(torch.cat(rows), whole)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_reads_the_same_masks():
     student, (x, c_noise) = awake(make(dropout=0.5, multipliers=[1])), batch()
     compiled = torch.compile(student, backend="eager")
@@ -451,3 +452,26 @@ def test_only_adm_multiplies_the_channels_of_its_first_convolution(multipliers):
         network, (x, c_noise) = make(name, multipliers=multipliers), batch()
         assert network.first.weight.shape[0] == 16 * (multipliers[0] if name == "adm" else 1)
         assert network(x, c_noise).shape == x.shape
+
+
+@pytest.mark.parametrize("name", ["ncsnpp", "ddpmpp", "adm"])
+def test_double_norm_bounds_scale_and_shift_and_has_a_derivative(name):
+    """In float64, against finite differences along the embedding and the image."""
+    from dataclasses import replace
+
+    from ablate.networks import blocks, unet
+
+    style = replace(getattr(unet, name.upper()), adaptive=True, double_norm=True)
+    block = blocks.Block(8, 16, 12, replace(style, head_channels=None), blocks.Size(8, [1], 1, [])).double()
+    g = torch.Generator().manual_seed(0)
+    image, way = torch.randn(2, 4, 8, 4, 4, generator=g, dtype=torch.float64)
+    embedded, turn = torch.randn(2, 4, 12, generator=g, dtype=torch.float64)
+    _, found = torch.func.jvp(block, (image, embedded), (way, turn))
+    e = 1e-6
+    up, down = (block(image + s * way, embedded + s * turn) for s in (e, -e))
+    torch.testing.assert_close(found, (up - down) / (2 * e), rtol=1e-6, atol=1e-8)
+    x, offset = torch.randn(4, 16, 4, 4, generator=g).double(), torch.randn(4, 32, 1, 1, generator=g).double()
+    once, more = block.modulated(x, offset), block.modulated(x, 1000 * offset)
+    torch.testing.assert_close(once, more, rtol=1e-2, atol=1e-2)
+    scale, shift = (v / v.square().mean(1, keepdim=True).sqrt() for v in offset.chunk(2, dim=1))
+    torch.testing.assert_close(once, block.norm1(x) * scale + shift, rtol=1e-3, atol=1e-3)

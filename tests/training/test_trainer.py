@@ -137,6 +137,7 @@ ALIVE = {
     "init_from": lambda folder: {"init_from": {"name": "file", "path": saved(folder, trainer(seed=5))}},
     "dropout_sharing": {"dropout_sharing": "separate"},
     "coupling": {"coupling": "minibatch_ot"},
+    "direction": {"direction": "reference"},
     "averaging": {"averaging.decay": 0.5},
     "optimizer": {"optimizer": {"name": "adam", "lr": 0.001}},
     "schedule": {"schedule": "cosine"},

@@ -1,6 +1,6 @@
 """Ablations of consistency training: swappable ingredients, experiment files, seeds and tables."""
 
-if __doc__ is None:  # Python was told to leave docstrings out, and those of axes and options are used
+if __doc__ is None:  # python -OO left docstrings out, and those of axes and options are used
     raise SystemExit("error: ablate needs its docstrings: run Python without -OO, and unset PYTHONOPTIMIZE")
 
 import sys

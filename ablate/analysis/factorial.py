@@ -31,7 +31,7 @@ class Factorial:
 
     @cached_property
     def fit(self) -> Fit | None:
-        """Main effects and two-way interactions; None while they cannot be told apart."""
+        """Main effects and two-way interactions; None while too few cells are finished to separate them."""
         return statistics.fit(self.cells)
 
     @cached_property

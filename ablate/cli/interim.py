@@ -1,4 +1,4 @@
-"""The report of a run that goes on: after the first seed of all rows, and again after each further one."""
+"""The report of a running experiment: after the first seed of all rows, and again after each further one."""
 
 from __future__ import annotations
 

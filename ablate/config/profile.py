@@ -18,7 +18,7 @@ CIFAR10 = f"{CACHED}/cifar10"
 ARCHIVES = ("cifar10-32x32.zip", "cifar10-32x32-test.zip")  # in EDM's layout and under its usual names
 MAX_PIXELS = 22_369_621  # 64 MiB of RGB
 # keys of the data that change no image, and those whose images are in the fingerprint
-UNKEYED = ("max_pixels", "device_mb", "config", "split", "test_split", "revision", "image", "label")
+EXCLUDED_FROM_KEY = ("max_pixels", "device_mb", "config", "split", "test_split", "revision", "image", "label")
 Count = Annotated[int, Field(gt=0, lt=10**12)]
 Sigma = Annotated[float, Field(gt=0, lt=1e6)]
 Word = Annotated[str, Field(min_length=1)]
@@ -110,7 +110,7 @@ class Profile(Section):
         if (by := plain["evaluation"]["extractor"]).endswith(".safetensors"):
             plain["evaluation"]["extractor"] = Path(by).stem  # files of extractors are named by their content
         plain["evaluation"]["every"] = None  # evaluations during training do not change the final result
-        for excluded in UNKEYED:
+        for excluded in EXCLUDED_FROM_KEY:
             del plain["data"][excluded]
         if plain["data"]["classes"] is None:  # a field added after cells were computed
             del plain["data"]["classes"]

@@ -66,8 +66,8 @@ def load(
 
     Args:
         cache: a folder that keeps decoded images; without one they are decoded into memory.
-        mark: the fingerprint that they must have, if a cell names it: images in the cache are then used without a look
-            at their files.
+        mark: the fingerprint that they must have, if a cell names it: images in the cache are then used without
+            reading their files.
         on_images: called with the number of images decoded so far and of all; may raise.
     Raises:
         SpecError: a file is missing or damaged, sizes differ without `resolution`, there are too few images, or files

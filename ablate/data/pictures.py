@@ -52,7 +52,7 @@ class Header(NamedTuple):
 def headers(files: Sequence[File]) -> Iterator[tuple[Header, str]]:
     """Header, size and checksum of each file. Files that look damaged are decoded, to know whether they are."""
 
-    def look(file: File) -> tuple[Header, str]:
+    def examined(file: File) -> tuple[Header, str]:
         checked = ""
         try:
             content = file.read()
@@ -65,7 +65,7 @@ def headers(files: Sequence[File]) -> Iterator[tuple[Header, str]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's on large images, which `max_pixels` limits
-        yield from _spread(look, files, sum(f.size for f in files[:64]) > SMALL * min(len(files), 64))
+        yield from _spread(examined, files, sum(f.size for f in files[:64]) > SMALL * min(len(files), 64))
 
 
 def header(content: bytes) -> Header:

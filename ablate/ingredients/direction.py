@@ -15,8 +15,8 @@ from pydantic import Field
 
 from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
-from ablate.core.registry import AXES, Axis, Need, Option
-from ablate.ingredients.init_from import WEIGHTS, File, InitFrom, Trained
+from ablate.core.registry import AXES, Axis, Option
+from ablate.ingredients.init_from import WEIGHTS, File, InitFrom, OfRecipe, Trained
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Reference:
 
 @direction("network")
 @dataclass(frozen=True)
-class Network:
+class Network(OfRecipe):
     """(x_hi - D(x_hi, sigma)) / sigma, D the averaged network of the cell that another recipe, a denoiser, has.
 
     With the pairing `grid` this is consistency distillation by Euler steps, with `continuous` that of sCM (sCD). `run`
@@ -108,15 +108,6 @@ class Network:
         share: of the profile's images that the denoiser is trained on; this cell is trained on the rest. The same
             recipe and share as those of `init_from` are one cell, which counts once. Unset: each is trained on all.
     """
-
-    recipe: Annotated[str, Field(min_length=1)]
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    excluded_from_key = ("recipe", "share")
-    reads_files = True
-
-    def needs(self) -> Need:
-        """The cell of the denoiser."""
-        return Need(self.recipe, self.share)
 
     def suits(self, parts: Mapping[str, Any]) -> None:
         """Raise a SpecError if that recipe does not train a denoiser."""

@@ -136,9 +136,23 @@ class Run:
         return _content(self._file())
 
 
+@dataclass(frozen=True)
+class OfRecipe:
+    """The fields of an option that needs the cell of another recipe; the key has that cell's key instead of them."""
+
+    recipe: Annotated[str, Field(min_length=1)]
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    excluded_from_key = ("recipe", "share")
+    reads_files = True
+
+    def needs(self) -> Need:
+        """The cell of the other recipe."""
+        return Need(self.recipe, self.share)
+
+
 @init_from("recipe")
 @dataclass(frozen=True)
-class Trained:
+class Trained(OfRecipe):
     """The averaged weights of the cell that another recipe has with the same profile, seed and images.
 
     `run` computes that cell first. It has this recipe's network, embedding, levels, preconditioning and
@@ -150,15 +164,6 @@ class Trained:
         share: of the profile's images that the other cell is trained on; this one is trained on the rest, so that both
             together cost as much as a cell from scratch. Unset: each is trained on all.
     """
-
-    recipe: Annotated[str, Field(min_length=1)]
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    excluded_from_key = ("recipe", "share")
-    reads_files = True
-
-    def needs(self) -> Need:
-        """The cell of the other recipe."""
-        return Need(self.recipe, self.share)
 
     def given(self, folder: Path) -> File:
         """The weights in the folder of that cell."""

@@ -109,7 +109,7 @@ def identity(experiment: Experiment, row: Row, of_any_length: bool = False) -> s
     """The id of a row's study: a hash of all that decides its trials.
 
     Args:
-        of_any_length: leave out their number: a longer study goes on with the trials of a shorter one.
+        of_any_length: leave out their number: a longer study continues with the trials of a shorter one.
     """
     assert experiment.tuning
     tune, cell = experiment.tuning.tune, experiment.cells[row.keys[0]]

@@ -154,13 +154,13 @@ def _named(cells: Cells, term: Any, aliases: Any) -> str:
 def _aliases(cells: Cells) -> str:
     """Which effects of one or two axes a fraction confounds with which others."""
     sets = [[t for t in terms if len(t) < 3] for terms in cells.alias_sets]
-    told = [_named(cells, terms[0], terms[1:]) for terms in sets if len(terms) > 1]
+    confounded = [_named(cells, terms[0], terms[1:]) for terms in sets if len(terms) > 1]
     if cells.full:
         return ""
     n = f"This fraction has {len(cells.levels):,} of {2 ** len(cells.axes):,} combinations"
-    if not told:
-        return f"{n}. It tells main effects and two-way interactions apart, if those of more axes are negligible."
-    return f"{n}. It cannot tell apart, and each effect above is the sum of: {'; '.join(told)}."
+    if not confounded:
+        return f"{n}. Main effects and two-way interactions are confounded with those of more axes only."
+    return f"{n}. Confounded, so that each effect above is the sum of its set: {'; '.join(confounded)}."
 
 
 def _best(factorial: Factorial, fit: Fit) -> str:

@@ -14,7 +14,7 @@ from ablate.evaluation.metrics import METRICS
 
 
 def csv(results: Results) -> str:
-    """The text. New columns go to the end of a line, so that what reads the old ones by place goes on working.
+    """The text. New columns go to the end of a line, so that programs that read the old ones by place still work.
 
     `row, n`, mean and std of FID, the fields that differ; how the cells ended, other metrics, keys; then the change
     against the base as a ratio with its 95 % interval and p, the extractor, and FID seed by seed.

@@ -16,7 +16,7 @@ from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
 from ablate.runs.record import FULL, UNWRITABLE
 
-# data, weights and packages that are missing or cannot be read; for a SpecError the worker can only be told so
+# data, weights and packages that are missing or cannot be read, which a SpecError may name too
 KINDS = (
     SpecError,
     OSError,

@@ -248,7 +248,7 @@ def ask_again(
     """Ask once for a trial in a copy of a study whose trials had another space.
 
     Raises:
-        SpecError: the sampler does not go on from these trials.
+        SpecError: the sampler cannot continue from these trials.
     """
     study = optuna.create_study(sampler=sampler(spec, space, 0), directions=["minimize"] * objectives)
     study.add_trials([t for t in trials if t.state.is_finished()])

@@ -167,7 +167,7 @@ def _page(
     words += [word for name, value in e.origin.overrides.items() for word in ("--set", f"{name}={value}")]
     parts += [
         "## How to continue",
-        "The same command goes on with the trials that are here; `--trials` is how many the study has in all:",
+        "The same command continues with the trials that are here; `--trials` is how many the study has in all:",
         f"```bash\n{shlex.join(words)} --trials {max(c.trials, len(trials)) + 10}\n```",
     ]
     if recipes:

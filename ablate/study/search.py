@@ -34,7 +34,7 @@ def open_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
     Args:
         url: of the storage, for several machines; a journal in `runs` by default.
     Raises:
-        SpecError: the storage cannot be opened, or the study cannot go on with what it searches now.
+        SpecError: the storage cannot be opened, or the study cannot continue with what it searches now.
     """
     with optunas.quiet(), optunas.refusals(_place(plan, runs, url)):
         storage = optunas.storage(runs, plan.content.name, url)
@@ -73,7 +73,7 @@ def check(plan: Plan, runs: Path, url: str | None = None) -> None:
     """Find without writing what `open_study` would refuse; a database is not opened.
 
     Raises:
-        SpecError: the URL is none, or the study cannot go on with what it searches now.
+        SpecError: the URL is none, or the study cannot continue with what it searches now.
     """
     if url:
         optunas.check_url(url)
@@ -97,7 +97,7 @@ def _place(plan: Plan, runs: Path, url: str | None) -> str:
 
 
 def _check_goes_on(plan: Plan, study: optuna.Study) -> None:
-    """Raise SpecError unless Optuna can go on with the study's trials in the space and at the rungs of the file now."""
+    """Raise SpecError unless Optuna can continue with the trials in the space and at the rungs of the file now."""
     trials, changed = study.get_trials(deepcopy=False), False
     advice = (
         f"choose another `name` (finished cells are used again), or change it back; study {plan.content.name}"
@@ -134,7 +134,7 @@ def run(
     Returns:
         Why no more trials can run; empty if all ran.
     Raises:
-        SpecError: Optuna refuses to go on, or the storage does.
+        SpecError: Optuna refuses to continue, or the storage does.
     """
     return run_together([(plan, study)], store, make_scheduler, lambda _, *trial: on_trial(*trial), follow)
 
@@ -167,7 +167,7 @@ def run_together(
         except OptunaError as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             names = ", ".join(plan.id for plan, _ in searches)
-            raise SpecError(f"study {names}: {reason}; the same command goes on") from None
+            raise SpecError(f"study {names}: {reason}; the same command continues") from None
 
 
 def _consume(

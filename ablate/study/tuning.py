@@ -97,7 +97,7 @@ def run(
     Returns:
         Why trials are missing; empty if all have ended.
     Raises:
-        SpecError: Optuna refuses to go on, or the storage does.
+        SpecError: Optuna refuses to continue, or the storage does.
     """
     assert experiment.tuning
     found = experiment.tuning.found

@@ -1,4 +1,4 @@
-"""The report of a run that goes on, and what the terminal shows of it."""
+"""The report of a running experiment, and what the terminal shows of it."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_a_fraction_says_its_aliases(tmp_path):
     axes = [*next(iter(levels.values()))]
     page = table.page
     assert (
-        "This fraction has 16 of 128 combinations. It cannot tell apart, and each effect above is the sum of"
+        "This fraction has 16 of 128 combinations. Confounded, so that each effect above is the sum of its set"
         in page
     )
     a, b, c, _, e, f, g = axes

@@ -1,4 +1,4 @@
-"""Two-level designs: the textbook's fractions, their resolutions, and what they cannot tell apart."""
+"""Two-level designs: the textbook's fractions, their resolutions, and which of their effects are confounded."""
 
 from __future__ import annotations
 

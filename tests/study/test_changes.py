@@ -181,5 +181,5 @@ def test_a_storage_that_fails_during_the_search_is_one_line(tmp_path, monkeypatc
         raise optuna.exceptions.StorageInternalError("the server has gone away\n(Background: ...)")
 
     monkeypatch.setattr("optuna.storages.JournalStorage.set_trial_user_attr", gone)
-    with pytest.raises(SpecError, match=r"the server has gone away; the same command goes on$"):
+    with pytest.raises(SpecError, match=r"the server has gone away; the same command continues$"):
         search(tmp_path, FILE)

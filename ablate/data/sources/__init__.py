@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Known:
     classes: int
 
 
-class Source:
+class Source(ABC):
     """A source of images, found by the name that its class gives: `class Mine(Source, name="mine")`.
 
     takes: the keys of CHOSEN that it reads. needs: those without which there is nothing to read. holdout: how many of
@@ -53,13 +54,13 @@ class Source:
         """What is known of the set without reading it; None if it must be surveyed."""
         return None
 
+    @abstractmethod
     def surveys(self, spec: Data) -> list[Survey]:
         """The images to train on and, if they are apart, the held-out ones.
 
         Raises:
             SpecError: they cannot be read.
         """
-        raise NotImplementedError
 
     def describe(self, spec: Data, train: Sequence[str], held_out: Sequence[str]) -> str:
         """Where the images with these names come from, for reports."""
@@ -76,7 +77,7 @@ class Source:
         lines = [line for s in self.surveys(spec) for line in (s.left_out, peculiar(s.headers.values()))]
         return list(dict.fromkeys(filter(None, lines)))
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027  most sources put nothing there
         """Let go of what reading the images has put into memory; called when all are decoded."""
 
     def check(self, spec: Data) -> None:

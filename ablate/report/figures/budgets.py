@@ -11,7 +11,7 @@ from ablate.analysis.results import Results
 from ablate.report.figure import Figure
 from ablate.report.style import blank, logarithmic, save, short, theme
 
-MOST = 10  # rows that can be told apart
+MOST = 10  # rows whose colours differ enough
 POINTS = 60  # of a curve
 
 

@@ -97,7 +97,11 @@ def _set(experiment: Experiment) -> str:
 
 
 def _figure(figure: Figure, rows: int, kept: bool) -> list[str]:
-    more = f" At most {figure.MOST} of the {rows:,} rows are shown." if rows > figure.MOST else ""
+    more = (
+        f" Of the {rows:,} rows, at most {figure.MOST}, those with the lowest FID, are shown."
+        if rows > figure.MOST
+        else ""
+    )
     more = " Kept from when these cells were computed; it may show fewer rows." if kept else more
     return [f"![{figure.TITLE}]({figure.FILE})", figure.CAPTION + more]
 

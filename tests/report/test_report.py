@@ -326,7 +326,7 @@ def test_a_long_table_is_shortened_on_the_page_alone(tmp_path):
     for i in range(48):
         made.put(i, 148.0 - i)
     results = made.results
-    assert "At most 40 of the 48 rows are shown." in page(results, ["fid.png"])
+    assert "Of the 48 rows, at most 40, those with the lowest FID, are shown." in page(results, ["fid.png"])
     assert len(csv(results).splitlines()) == 49
     assert [line.index for line in lowest(results.lines, 40)] == [*range(8, 48)]
     assert Fid().draw(results, tmp_path / "fid.png")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.analysis.lines import groups, title
+from ablate.analysis.lines import groups, lowest, title
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus
 from ablate.report.figure import Figure
@@ -29,8 +29,9 @@ class Effects(Figure):
     def draw(self, results: Results, path: Path) -> bool:
         """A bar from the base to the row."""
         rows = results.experiment.rows
-        panels = [(title([rows[i] for i in group]), _bars(results, group)) for group in groups(rows)]
-        panels = [(name, bars[:ROWS]) for name, bars in panels if bars]
+        shown = {line.index for line in lowest(results.lines, ROWS)}
+        panels = [(title([rows[i] for i in group]), _bars(results, group, shown)) for group in groups(rows)]
+        panels = [(name, bars) for name, bars in panels if bars]
         if not panels:
             return False
         with theme():
@@ -47,8 +48,8 @@ class Effects(Figure):
         return True
 
 
-def _bars(results: Results, group: Sequence[int]) -> list[Bar]:
-    """The rows that have a base; each step of a ladder starts where the one before it ended."""
+def _bars(results: Results, group: Sequence[int], shown: Collection[int]) -> list[Bar]:
+    """The shown rows that have a base; each step of a ladder starts where the one before it ended."""
     bars, reached = list[Bar](), dict[int, float]()
     for i in group:
         entry, row = results.versus[i], results.experiment.rows[i]
@@ -56,7 +57,8 @@ def _bars(results: Results, group: Sequence[int]) -> list[Bar]:
             continue
         start = reached.get(entry.base, 1.0) if row.section == "ladder" else 1.0
         reached[i] = start * entry.effect.ratio
-        bars.append((row.label, entry, start))
+        if i in shown:
+            bars.append((row.label, entry, start))
     return bars
 
 

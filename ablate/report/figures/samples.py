@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate.analysis.lines import distinct, lowest
 from ablate.analysis.results import Results
 from ablate.report.figure import Figure
 from ablate.report.style import font_file
@@ -33,6 +34,9 @@ class Samples(Figure):
     def draw(self, results: Results, path: Path) -> bool:
         """The top of every grid, and the whole grids beside it."""
         grids = _grids(results)
+        if len(grids) > ROWS:
+            shown = {(line.row.named, line.row.keys) for line in lowest(distinct(results.lines), ROWS)}
+            grids = [grid for grid in grids if (grid.label, grid.keys) in shown]
         showing = [g for g in grids if g.files][:ROWS]
         if not showing:
             return False

@@ -15,10 +15,10 @@ ROWS = 12
 class Tuning(Figure):
     """A line per tuned row; nothing before a row's trials have all ended."""
 
-    ORDER, FILE, TITLE, MOST = 46, "tuning.png", "Were the trials enough?", ROWS
+    ORDER, FILE, TITLE = 46, "tuning.png", "Were the trials enough?"
     CAPTION = (
-        "The expected lowest one-step FID of k trials (Dodge et al. 2019), a line for each tuned row. A line that is "
-        "flat at its end had enough trials; one that still falls would gain from more."
+        f"The expected lowest one-step FID of k trials (Dodge et al. 2019), a line for each of the first {ROWS} tuned "
+        "rows. A line that is flat at its end had enough trials; one that still falls would gain from more."
     )
 
     def draw(self, results: Results, path: Path) -> bool:

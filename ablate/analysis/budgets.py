@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.analysis import frame, verdicts
-from ablate.analysis.lines import bases
 from ablate.core.formats import count
-from ablate.planning.cells import times
+from ablate.planning.cells import bases, times
 from ablate.statistics import scaling
 from ablate.statistics.effect import SMALLEST, Scores, Table
 from ablate.statistics.scaling import Effects, Law, Point

@@ -151,7 +151,7 @@ def groups(rows: Sequence[Row]) -> list[list[int]]:
     """The rows by section, in order; a second ladder or leave-one-out begins with its own unchanged row."""
     found: list[list[int]] = []
     for i, row in enumerate(rows):
-        begins = row.section in PAIRED and not row.changed and row.label == row.base
+        begins = row.section in PAIRED and not row.written.changed and row.label == row.base
         before = rows[i - 1]
         kinds = [(r.budget, r.section, not r.tuned) for r in (before, row)]
         if not found or begins or kinds[0] != kinds[1]:
@@ -171,26 +171,6 @@ def title(rows: Sequence[Row]) -> str:
     if section == "factorial":
         return f"Combinations of {first} and {last}" + (", tuned" if rows[0].tuned else "") + budget
     return WORDS.get(section, section) + (", tuned" if rows[0].tuned else "") + budget
-
-
-def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """For each row its base: the row of that name from which it differs only in what it changed."""
-    named: dict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        for name in {row.label} if row.changed else {row.label, row.base}:
-            named[name].append(i)
-
-    def base(i: int) -> int | None:
-        row, flat = rows[i], flats[i]
-        fits = [
-            j
-            for j in named[row.base]
-            if rows[j].budget == row.budget
-            if row.changed and {k for k, v in flat.items() if flats[j].get(k) != v} == set(row.changed)
-        ]
-        return min(fits, key=lambda j: (rows[j].section != row.section, j >= i, abs(i - j)), default=None)
-
-    return [base(i) for i in range(len(rows))]
 
 
 def varied(flats: Sequence[Mapping[str, Any]]) -> list[str]:

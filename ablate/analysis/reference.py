@@ -106,7 +106,8 @@ class Methods:
 def _flat(name: str, profile: Profile) -> dict[str, Any]:
     """The shipped recipe at a profile's scale, without any `set`; empty where there is none."""
     from ablate.config.recipe import build, read_specs
-    from ablate.planning.planner import adapted, image_shape
+    from ablate.planning.planner import image_shape
+    from ablate.planning.rows import adapted
 
     try:
         return build(adapted(read_specs(name), profile)).for_images(image_shape(profile)).flat()

@@ -46,12 +46,17 @@ class Tuned:
 def tuned(results: Results) -> list[Tuned]:
     """One entry for every study, in the order of the rows."""
     experiment, lines = results.experiment, {line.row.label: line for line in results.lines}
-    after = {line.row.tuned: line for line in results.lines if line.row.tuned}
+    after = {line.row.tuned.label: line for line in results.lines if line.row.tuned}
     settings = experiment.tuning
     if not settings:
         return []
     return [
-        Tuned(lines[row.label], after.get(row.label), settings.found.get(name), settings.tune.trials)
+        Tuned(
+            lines[row.label],
+            after.get(row.label),
+            settings.found.get(name),
+            tuning.most(settings.tune, row),
+        )
         for name, row in tuning.studies(experiment).items()
     ]
 

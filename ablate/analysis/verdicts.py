@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ablate.analysis.lines import bases
 from ablate.core.errors import SpecError
 from ablate.planning import tuning
+from ablate.planning.cells import bases
 from ablate.planning.claims import Claim, Evidence
 from ablate.statistics.effect import Effect, Sample, Table, compare
 from ablate.statistics.power import seeds_needed

@@ -55,7 +55,8 @@ def recipe_of(
 ) -> tuple[Recipe, dict[str, Any] | None]:
     """A recipe by name, file or key of a cell, adapted to the profile if there is one; the config if it is a cell's."""
     from ablate.core.files import read_json
-    from ablate.planning.planner import adapted, image_shape
+    from ablate.planning.planner import image_shape
+    from ablate.planning.rows import adapted
     from ablate.runs.store import Folder
 
     folder = Folder(runs / name)

@@ -180,8 +180,10 @@ def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
     return found
 
 
-def tuned(ranges: list[str] | None, trials: int | None = None, seeds: str | None = None) -> dict[str, Any]:
-    """`--tune`, `--trials` and `--tuning-seeds` as `--set` would have them."""
+def tuned(
+    ranges: list[str] | None, trials: int | None = None, seeds: str | None = None, study: bool = False
+) -> dict[str, Any]:
+    """`--tune`, `--trials` and `--tuning-seeds` as `--set` would have them, for an experiment or a study."""
     found, problems = dict[str, Any](), Problems()
     for text in ranges or []:
         field, equals, searched = text.partition("=")
@@ -197,7 +199,7 @@ def tuned(ranges: list[str] | None, trials: int | None = None, seeds: str | None
                 {"log": True} if searched.endswith(":log") else {}
             )
     problems.check()
-    found |= {"tune.trials": trials} if trials is not None else {}
+    found |= {"trials" if study else "tune.trials": trials} if trials is not None else {}
     chosen = numbers(seeds, "--tuning-seeds")
     return found | ({"tune.seeds": chosen} if chosen is not None else {})
 
@@ -296,5 +298,8 @@ def source(
     budgets: BUDGETS = None,
 ) -> Source:
     """The parameters of every command on a file."""
-    changed = overrides(set_) | tuned(tune, trials, tuning_seeds) | chosen_budgets(budgets)
+    from ablate.planning.file import is_study
+
+    searched = tuned(tune, trials, tuning_seeds, study=trials is not None and is_study(file))
+    changed = overrides(set_) | searched | chosen_budgets(budgets)
     return Source(file, profile, changed, seed_list(seeds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ablate.planning.cells import Cell, Row
     from ablate.planning.experiment import Experiment
     from ablate.runs.store import Store
+    from ablate.study.plan import Plan
     from ablate.tracking.live import Live
 
 app = typer.Typer()
@@ -54,10 +56,11 @@ def run(
     for note in experiment.notes:
         c.say(f"note: {note}")
     folder = c.place(experiment)
+    plans: Mapping[str, Plan] = {}
     if experiment.tuning:
-        from ablate.study import tuning as trials
+        from ablate.study import tuning as studies
 
-        trials.plans(experiment)
+        plans = studies.plans(experiment)
     experiment = sequential.recorded(tuning.known(experiment, folder), c.runs_dir)
     if max_hours is not None:
         experiment = costs.within(experiment, Store(c.runs_dir), c.resources, max_hours)
@@ -70,7 +73,7 @@ def run(
     place.claim(experiment, c.reports_dir)
     with c.tracked(experiment, store) as live:
         c.decode(experiment, store)
-        experiment, broken = _tune(c, experiment, store, live)
+        experiment, broken = _tune(c, experiment, plans, store, live)
         outcome = _compute(c, experiment, store, live, failed, max_hours)
         folder = writer.write(experiment, store, c.reports_dir)
         results = merged(experiment, store, folder)
@@ -86,7 +89,9 @@ def run(
     sys.exit(1 if outcome.failed or broken else 0)
 
 
-def _tune(c: Computation, experiment: Experiment, store: Store, live: Live) -> tuple[Experiment, str]:
+def _tune(
+    c: Computation, experiment: Experiment, plans: Mapping[str, Plan], store: Store, live: Live
+) -> tuple[Experiment, str]:
     """Compute the missing trials; the experiment with the tuned rows, and why trials are missing."""
     from ablate.analysis import sequential
 
@@ -107,7 +112,7 @@ def _tune(c: Computation, experiment: Experiment, store: Store, live: Live) -> t
 
     planned.save(experiment, store.path)
     make_scheduler = partial(c.resources.scheduler, experiment.profile)
-    broken = tuning.run(experiment, store, make_scheduler, show, live.follow)
+    broken = tuning.run(experiment, plans, store, make_scheduler, show, live.follow)
     return sequential.recorded(experiment, c.runs_dir), broken
 
 

@@ -63,16 +63,13 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def distinct(experiment: Experiment) -> dict[str, Cell]:
     """The first cell of each distinct recipe of an experiment, by the label of the first row with it."""
-    by_key: dict[str, tuple[str, Cell]] = {}
-    for row in experiment.rows:
-        label, taken = row.label, {label for label, _ in by_key.values()}
-        label = f"{label} ({row.keys[0]})" if label in taken else label
-        by_key.setdefault(row.keys[0], (label, experiment.cells[row.keys[0]]))
-    labels = experiment.labels()
-    for key, cell in experiment.needed.items():
-        if cell.seed == experiment.seeds[0]:
-            by_key[key] = labels[key], cell
-    return dict(by_key.values())
+    labels, found = experiment.labels(), dict[str, Cell]()
+    first = {row.keys[0]: (row.label, experiment.cells[row.keys[0]]) for row in reversed(experiment.rows)}
+    cells = {row.keys[0]: first[row.keys[0]] for row in experiment.rows}
+    cells |= {k: (labels[k], c) for k, c in experiment.needed.items() if c.seed == experiment.seeds[0]}
+    for key, (label, cell) in cells.items():
+        found[f"{label} ({key})" if label in found else label] = cell
+    return found
 
 
 def _device() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +68,18 @@ def missing(experiment: Experiment, store: Store, retry_failed: bool = False) ->
             records[key] = None
     outcome = Outcome({key: r["state"] for key, r in records.items() if r})
     outcome.reasons = {key: r.get("reason", "") for key, r in records.items() if r and r["state"] == "failed"}
-    cells = [cell for key, cell in experiment.all_cells.items() if not records[key]]
+    rows = {key: cell for key, cell in experiment.cells.items() if not records[key]}
+    needed = {need.key: need for cell in rows.values() for need in _unrecorded(cell, records)}
+    cells = {**needed, **rows}.values()
     return sorted(cells, key=lambda cell: experiment.seeds.index(cell.seed)), outcome
+
+
+def _unrecorded(cell: Cell, records: Mapping[str, object]) -> Iterator[Cell]:
+    """The cells without a record that have to be computed before a cell, in this order."""
+    for need in cell.needs.values():
+        if not records[need.key]:
+            yield from _unrecorded(need, records)
+            yield need
 
 
 def run(

@@ -37,7 +37,7 @@ def checked(given: object, profile: Profile, where: str) -> tuple[float, ...]:
         raise SpecError(*(f"{where}{p.removeprefix('.')}" for p in error.problems)) from None
     problems, seen = Problems(), dict[int, float]()
     for budget in typed:
-        steps = round(profile.images * budget / profile.batch)
+        steps = scaled(profile, budget).steps
         if steps < 1:
             problems.add(
                 f"{where}budgets: {budget:g}: this share of {profile.images} images is less than a batch of "

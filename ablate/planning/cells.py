@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -55,6 +56,15 @@ class Cell:
         return replace(self, key=recipes.key(self.recipe, budget, seed), seed=seed, needs=needs)
 
 
+def read_by(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """The cells that some cells need, by key, each before those that need it."""
+    found = dict[str, Cell]()
+    for cell in cells:
+        for need in cell.needs.values():
+            found |= {**read_by([need]), need.key: need}
+    return found
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of the table; its cells differ only in the seed."""
@@ -66,7 +76,7 @@ class Row:
     keys: tuple[str, ...]
     base: str = ""  # label of the row or recipe that `changed` refers to
     priority: int = 0  # rows with a higher one are left out first by --max-hours
-    tuned: str = ""  # label of the row that this one is with its best values; see `ablate.planning.tuning`
+    tuned: Row | None = None  # the row that this one is with its best values; see `ablate.planning.tuning`
     levels: Mapping[str, int] = field(default_factory=dict)  # of a factorial: axis -> -1 (from) or 1 (to)
     budget: float = 1.0  # times the profile's images
     needs: Mapping[str, Needed] = field(default_factory=dict)  # axis -> the recipe that its option needs
@@ -75,6 +85,31 @@ class Row:
     def named(self) -> str:
         """The label, with the budget if it is not the profile's own."""
         return self.label if self.budget == 1 else f"{self.label}, {times(self.budget)}"
+
+    @property
+    def written(self) -> Row:
+        """The row as the file has it, without tuned values."""
+        return self.tuned or self
+
+
+def bases(rows: Sequence[Row], flats: Sequence[Mapping[str, Any]]) -> list[int | None]:
+    """For each row its base: the row of that name from which it differs only in what it changed."""
+    named: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        for name in {row.label} if row.changed else {row.label, row.base}:
+            named[name].append(i)
+
+    def base(i: int) -> int | None:
+        row, flat = rows[i], flats[i]
+        fits = [
+            j
+            for j in named[row.base]
+            if rows[j].budget == row.budget
+            if row.changed and {k for k, v in flat.items() if flats[j].get(k) != v} == set(row.changed)
+        ]
+        return min(fits, key=lambda j: (rows[j].section != row.section, j >= i, abs(i - j)), default=None)
+
+    return [base(i) for i in range(len(rows))]
 
 
 def times(budget: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablate.config.profile import Profile
 from ablate.planning import budgets
-from ablate.planning.cells import Cell, Row
+from ablate.planning.cells import Cell, Row, read_by
 from ablate.planning.claims import Claim
 from ablate.planning.tune import Tuning
 
@@ -55,16 +55,7 @@ class Experiment:
     @property
     def needed(self) -> dict[str, Cell]:
         """The cells that are in no row but that others read, each before those that read it."""
-        found = dict[str, Cell]()
-
-        def collect(cell: Cell) -> None:
-            for need in cell.needs.values():
-                collect(need)
-                found[need.key] = need
-
-        for cell in self.cells.values():
-            collect(cell)
-        return {key: cell for key, cell in found.items() if key not in self.cells}
+        return {key: cell for key, cell in read_by(self.cells.values()).items() if key not in self.cells}
 
     @property
     def all_cells(self) -> dict[str, Cell]:

@@ -126,7 +126,7 @@ def factorials(rows: Sequence[Row]) -> list[dict[int, Mapping[str, int]]]:
     for i, row in enumerate(rows):
         if row.section == KIND:
             kind = row.budget, bool(row.tuned)
-            found += [{}] if not row.changed or kind != before else []
+            found += [{}] if not row.written.changed or kind != before else []
             found[-1] |= {i: row.levels} if row.levels else {}
             before = kind
     return [levels for levels in found if levels]

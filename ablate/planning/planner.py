@@ -11,20 +11,20 @@ from typing import Any
 
 from ablate.config import recipe as recipes
 from ablate.config.profile import Profile, load_profile
-from ablate.config.recipe import Recipe, Specs
+from ablate.config.recipe import Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
-from ablate.core.registry import AXES
 from ablate.data import datasets
 from ablate.evaluation import evaluate
-from ablate.planning import budgets, claims, domain, needs, tuning, unreached
+from ablate.planning import budgets, claims, tuning, unreached
 from ablate.planning.budgets import OWN
-from ablate.planning.cells import Cell, Row
+from ablate.planning.cells import Row
 from ablate.planning.drafts import Draft
 from ablate.planning.experiment import Experiment, Origin, answering
 from ablate.planning.file import File, Seeds, seed_problems, validated
 from ablate.planning.plan_kinds import KINDS
 from ablate.planning.recorded import Recorded, recorded_images
+from ablate.planning.rows import Rows, adapted
 from ablate.planning.tune import with_options
 
 
@@ -73,7 +73,7 @@ def _tell_apart(rows: list[Row]) -> list[str]:
     return [*problems]
 
 
-class Planner:
+class Planner(Rows):
     """Resolves recipes in order of precedence: option defaults, recipe, adapt, the file's set, the row's set, --set."""
 
     def __init__(
@@ -87,39 +87,37 @@ class Planner:
         runs: Path | None = None,
         records: Path | None = None,
     ):
-        self.file, self.content, self.default_base = file, content, content.base
-        self.problems, self.notes = Problems(), list[str]()
-        self.recipe_overrides = {
+        self.content, self.default_base, self.problems, notes = content, content.base, Problems(), list[str]()
+        own = {
             k: v for k, v in overrides.items() if not k.startswith(("profile.", "tune.")) and k != "budgets"
         }
         profile_overrides = {
             k.removeprefix("profile."): v for k, v in overrides.items() if k.startswith("profile.")
         }
-        self.profile = load_profile(profile or content.profile, profile_overrides, file)
+        made = load_profile(profile or content.profile, profile_overrides, file)
         # the adapt of another profile may make rows equal
         self.original_profile = not profile or profile == content.profile
-        self.origin = Origin(
-            _shipped_or_path(profile or content.profile, file), self.original_profile, overrides
-        )
         self.budgets: tuple[float, ...] = OWN
         with self.problems:
             where = "--set: " if "budgets" in overrides else ""
-            self.budgets = budgets.checked(overrides.get("budgets", content.budgets), self.profile, where)
+            self.budgets = budgets.checked(overrides.get("budgets", content.budgets), made, where)
             overrides |= {"budgets": [*self.budgets]} if where else {}  # one report, however they were typed
         named = content.seeds if isinstance(content.seeds, list) else list(range(content.seeds.min))
-        self.seeds = tuple(seeds if seeds is not None else named)
+        chosen = tuple(seeds if seeds is not None else named)
         self.more_seeds: tuple[int, ...] = ()
         if seeds is None and isinstance(content.seeds, Seeds):
             self.more_seeds = tuple(range(content.seeds.min, content.seeds.max))
-        self.problems.add(*seed_problems(self.seeds, "--seeds"))
+        self.problems.add(*seed_problems(chosen, "--seeds"))
         with self.problems:
-            evaluate.check(self.profile.evaluation.extractor)
+            evaluate.check(made.evaluation.extractor)
         if not recorded and (runs or records):
-            recorded = recorded_images(self.profile, runs, records, self.notes)
-        if recorded:
-            self.profile = recorded.profile
-        self.recorded, self.shape = recorded, recorded.shape if recorded else image_shape(self.profile)
-        self.known_specs: dict[str, Specs] = {}
+            recorded = recorded_images(made, runs, records, notes)
+        made, shape = (recorded.profile, recorded.shape) if recorded else (made, image_shape(made))
+        named_fields = {*content.set, *own}
+        super().__init__(file, made, chosen, shape, content.imports, named_fields, not recorded)
+        self.recorded, self.notes, self.recipe_overrides = recorded, notes, own
+        shipped = _shipped_or_path(profile or content.profile, file)
+        self.origin = Origin(shipped, self.original_profile, overrides)
 
     def experiment(self) -> Experiment:
         drafts = [
@@ -181,47 +179,6 @@ class Planner:
         self.problems.add(*(f"claims: the id {name!r} is used twice" for name in dict.fromkeys(twice)))
         self.problems.check()
 
-    def add_row(self, draft: Draft, planned: Experiment, fingerprint: str, budget: float = 1.0) -> None:
-        """Add a row and its cells to an experiment, with so many times the profile's images.
-
-        Raises:
-            SpecError: the recipe is invalid.
-        """
-        profile, named = budgets.scaled(self.profile, budget), {*self.content.set, *self.recipe_overrides}
-        recipe = budgets.fitted(
-            self._recipe(draft.specs, draft.label, profile), budget, {*named, *draft.named}
-        )
-        against = budgets.fitted(self._recipe(draft.against, draft.base, profile), budget, named)
-        against = budgets.fitted(against, needs.own_share(needs.declared(against)), named)
-        held = self._needs(recipe, draft.label, profile)
-        recipe = budgets.fitted(recipe, needs.own_share(held), {*named, *draft.named})
-        imports = tuple(self.content.imports)
-        cells = [Cell.of(recipe, profile, seed, fingerprint, imports, held) for seed in self.seeds]
-        planned.cells |= {cell.key: planned.cells.get(cell.key, cell) for cell in cells}
-        keys = tuple(cell.key for cell in cells)
-        changed = {k: new for k, (_, new) in recipes.diff(against, recipe).items()}
-        changed = {k: v for k, v in changed.items() if k in recipe.flat()}
-        row = Row(draft.label, draft.section, recipe, changed, keys, draft.base, draft.priority)
-        planned.rows.append(replace(row, budget=budget, levels=draft.levels, needs=held))
-
-    def _needs(self, recipe: Recipe, label: str, profile: Profile) -> dict[str, needs.Needed]:
-        def specs_of(name: Any, path: str) -> Specs:
-            return adapted(self.recipe_specs(name, path), self.profile)
-
-        try:
-            return needs.resolve(recipe, profile, specs_of, self.shape)
-        except SpecError as error:
-            raise error.under(f"row {label!r}") from None
-
-    def _recipe(self, specs: Specs, label: str, profile: Profile | None = None) -> Recipe:
-        try:
-            recipe = recipes.build(specs).for_images(self.shape)
-            domain.check(recipe, profile or self.profile)
-            domain.require(recipe, None if self.recorded else self.profile, self.shape)
-            return recipe
-        except SpecError as error:
-            raise error.under(f"row {label!r}") from None
-
     def _entry(self, entry: dict[str, Any], path: str) -> list[Draft]:
         with self.problems:
             entry = dict(entry)
@@ -236,14 +193,6 @@ class Planner:
             drafts = KINDS[kind](self, value, f"{path}.{kind}")
             return [replace(draft, priority=priority) for draft in drafts]
         return []
-
-    def recipe_specs(self, name: Any, path: str) -> Specs:
-        """The specs of a recipe as its file has them, with every default."""
-        if not isinstance(name, str):
-            raise SpecError(f"{path}: {name!r} is not a recipe; {nearest(name, yaml_files.named('recipes'))}")
-        if name not in self.known_specs:
-            self.known_specs[name] = recipes.build(recipes.read_specs(name, path, self.file)).specs()
-        return self.known_specs[name]
 
     def resolved(self, name: Any, row: Mapping[str, Any], path: str) -> Specs:
         """The specs of a row: the recipe, then the profile's adapt, the file's set, the row's set and --set."""
@@ -270,33 +219,6 @@ def _shipped_or_path(profile: str, beside: Path) -> str:
     file = yaml_files.locate("profiles", profile, "profile", beside)
     shipped = yaml_files.named("profiles").get(file.stem)
     return file.stem if shipped and shipped.samefile(file) else str(file.resolve())
-
-
-def adapted(specs: Specs, profile: Profile) -> Specs:
-    """`specs` with the fields of the profile's adapt that their options have.
-
-    Raises:
-        SpecError: a field that no option of the axis has.
-    """
-    adapt, problems = profile.adapt, Problems()
-    for key in (k for k in adapt if "." in k):
-        axis, name = key.split(".", 1)
-        known = AXES[axis].options if axis in AXES else {}
-        if not any(name in AXES[axis].fields(option) for option in known):
-            problems.add(f"profile: adapt.{key}: no option has this field")
-    problems.check()
-    options = {k: v for k, v in adapt.items() if "." not in k}
-    try:
-        specs = recipes.overlay(specs, options)
-        fields = {k: v for k, v in adapt.items() if "." in k and k.split(".", 1)[1] in _fields(specs, k)}
-        return recipes.overlay(specs, fields)
-    except SpecError as error:
-        raise error.under("profile: adapt") from None
-
-
-def _fields(specs: Specs, key: str) -> Mapping[str, Any]:
-    axis = key.split(".", 1)[0]
-    return AXES[axis].fields(specs[axis]["name"])
 
 
 def image_shape(profile: Profile) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
-from ablate.planning.tuning import studies, tuned_recipe
+from ablate.planning.tuning import kept, most, studies, tuned_recipe
 
 
 def outstanding(experiment: Experiment) -> list[Cell]:
@@ -23,7 +23,7 @@ def outstanding(experiment: Experiment) -> list[Cell]:
         if found and found.complete:
             continue
         profile = tune.profile(some.profile)
-        left = range(len(found.ended) if found else 0, tune.trials)
+        left = range(len(found.ended) if found else 0, most(tune, row))
         cells += [
             replace(some, key=f"{name} trial {n}", profile=profile, seed=s) for n in left for s in tune.seeds
         ]
@@ -45,7 +45,7 @@ def with_trials(experiment: Experiment) -> Experiment:
         tuning, some = experiment.tuning, experiment.cells[row.keys[0]]
         profile = tuning.tune.profile(some.profile)
         for trial in tuning.found[name].tried if name in tuning.found else []:
-            recipe = tuned_recipe(row, trial.params, tuning.shape)
+            recipe = tuned_recipe(row, trial.params, tuning.shape, kept(experiment))
             label = f"{row.label}, trial {trial.number}"
             pairs = zip(trial.keys, tuning.tune.seeds, strict=False)
             cells = [Cell(key, recipe, profile, s, some.fingerprint, some.imports) for key, s in pairs]
@@ -62,14 +62,15 @@ def listing(experiment: Experiment) -> dict[str, Any]:
         return {}
     tune, found, names = experiment.tuning.tune, experiment.tuning.found, studies(experiment)
     profiles = [tune.profile(experiment.cells[row.keys[0]].profile) for row in names.values()]
-    each = tune.trials * len(tune.seeds)
+    each = [most(tune, row) for row in names.values()]
+    steps = sum(n * p.steps * p.batch for n, p in zip(each, profiles, strict=True))
     return {
         "tuning": {
             "studies": dict(zip(names, (row.label for row in names.values()), strict=True)),
-            "trials": tune.trials * len(names),
+            "trials": sum(each),
             "ended": sum(len(found[name].ended) for name in names if name in found),
-            "cells": each * len(names),
-            "images": each * sum(p.steps * p.batch for p in profiles),
+            "cells": sum(each) * len(tune.seeds),
+            "images": steps * len(tune.seeds),
             "seeds": tune.seeds,
             "unknown": sum(c.key.split()[1] == "tuned" for c in outstanding(experiment)),
         }
@@ -81,8 +82,9 @@ def overview(experiment: Experiment) -> list[str]:
     if not experiment.tuning:
         return []
     t, tune = listing(experiment)["tuning"], experiment.tuning.tune
+    each = " or ".join(map(str, sorted({most(tune, row) for row in studies(experiment).values()})))
     line = (
-        f"tuning {', '.join(tune.search)}: {tune.trials} trials for each of {len(t['studies'])} recipes, "
+        f"tuning {', '.join(tune.search)}: {each} trials for each of {len(t['studies'])} recipes, "
         f"{t['cells']} cells of {t['images']} images in all ({t['ended']} of {t['trials']} trials have ended)"
     )
     rest = f"tuned rows: {t['unknown']} cells with keys that are unknown until then" if t["unknown"] else ""

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from ablate.config.profile import Profile
 from ablate.core.section import Section
+from ablate.planning.budgets import scaled
 
 FOLDER, BESIDE = "tuning", "tuning.json"  # of the runs directory, and beside a report
 EDGE = 0.05  # of a range: where the best value lies nearer to an end, a wider range may have a better one
@@ -78,8 +79,8 @@ class Tune(Section):
         }
 
     def profile(self, profile: Profile) -> Profile:
-        """The profile of a trial of a row on this one."""
-        return profile.model_copy(update={"images": int(profile.images * self.images)})
+        """The profile of a trial of a row on this one, in whole batches."""
+        return scaled(profile, self.images)
 
 
 class Tried(Section):

@@ -17,10 +17,11 @@ from ablate.config.recipe import Recipe
 from ablate.core.errors import Problems, SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.registry import AXES
-from ablate.planning import domain
-from ablate.planning.cells import Cell, Row
+from ablate.planning import domain, points
+from ablate.planning.cells import Cell, Row, bases
 from ablate.planning.claims import Claim, Evidence
 from ablate.planning.experiment import Experiment
+from ablate.planning.parameters import applied
 from ablate.planning.tune import BESIDE, Found, Range, Tune, Tuning, file
 from ablate.statistics.effect import Table
 
@@ -58,7 +59,9 @@ def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, in
     whole = experiment.cells[row.keys[0]].profile
     profile = tune.profile(whole)
     if profile.images < whole.batch:
-        yield f"images: {tune.images}: {profile.images} images are fewer than a batch of {whole.batch}"
+        yield (
+            f"images: {tune.images}: this share of {whole.images} images is less than a batch of {whole.batch}"
+        )
         return
     try:
         domain.check(row.recipe, profile)
@@ -70,25 +73,28 @@ def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, in
             continue  # the field is that of a searched option, not of the row's
         for value in [values.low, values.high] if isinstance(values, Range) else values:
             try:
-                domain.check(tuned_recipe(row, {name: value}, shape), profile)
+                recipes.overlay(row.recipe.specs(), {name: value})  # there is such an option or field
+                domain.check(tuned_recipe(row, {name: value}, shape, kept(experiment)), profile)
             except SpecError as error:
                 for problem in error.problems:
                     yield f"search.{problem if problem.startswith(f'{name}: ') else f'{name}: {value}: {problem}'}"
 
 
-def tuned_recipe(row: Row, params: Params, shape: Sequence[int]) -> Recipe:
-    """A row's recipe with the parameters of a trial; fields that the chosen option does not have are left out."""
-    specs = row.recipe.specs()
-    chosen = {axis: params.get(axis, spec["name"]) for axis, spec in specs.items()}
-    searched = {axis for axis in params if "." not in axis}
-    fitting = {
-        k: v
-        for k, v in params.items()
-        if (axis := k.split(".")[0]) not in searched
-        or k == axis
-        or k.split(".")[1] in AXES[axis].fields(chosen[axis])
-    }
-    return recipes.rebuild(recipes.overlay(specs, fitting)).for_images(shape)
+def tuned_recipe(row: Row, params: Params, shape: Sequence[int], kept: Params) -> Recipe:
+    """A row's recipe with the parameters of a trial; for `kept` see there."""
+    return recipes.rebuild(applied(params, row.recipe.specs(), kept)).for_images(shape)
+
+
+def kept(experiment: Experiment) -> dict[str, Any]:
+    """The fields that every row has whose option has them: of the profile's adapt and of the command line."""
+    given = {k: v for k, v in experiment.origin.overrides.items() if "." in k and k.split(".")[0] in AXES}
+    return {**experiment.profile.adapt, **given}
+
+
+def most(tune: Tune, row: Row) -> int:
+    """The trials of a row: those that the file asks for, but no more than there are points."""
+    there = points.number(tune.sampler, tune.space, row.recipe.specs())
+    return min(tune.trials, there) if there else tune.trials
 
 
 def _distinct_rows(experiment: Experiment) -> list[Row]:
@@ -115,7 +121,9 @@ def identity(experiment: Experiment, row: Row, of_any_length: bool = False) -> s
     tune, cell = experiment.tuning.tune, experiment.cells[row.keys[0]]
     profile = tune.profile(cell.profile)
     keys = [Cell.of(row.recipe, profile, s, cell.fingerprint, cell.imports).key for s in tune.seeds]
+    given = {k: v for k, v in kept(experiment).items() if k.split(".")[0] in tune.space}  # to other options
     decided = [keys, tune.space, tune.sampler, tune.pruner, *([] if of_any_length else [tune.trials])]
+    decided += [given] if given else []
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -162,61 +170,44 @@ def _add_tuned(experiment: Experiment) -> None:
     """Add the tuned rows that are known, behind the rows of the file and in their order."""
     assert experiment.tuning
     plain = [row for row in experiment.rows if not row.tuned]
-    there = {row.tuned: row for row in experiment.rows if row.tuned}  # perhaps with further seeds
-    best = dict[str, Params]()
+    # by label, since rows of one label are equal; perhaps with further seeds
+    there = {row.tuned.label: (row.recipe, row.keys) for row in experiment.rows if row.tuned}
+    best, made = dict[str, Params](), dict[str, Recipe]()
     for row in plain:
         found = experiment.tuning.found.get(identity(experiment, row))
         if found and found.complete and found.best:
             best[row.label] = found.best.params
-    made = {
-        row.label: tuned_recipe(row, best[row.label], experiment.tuning.shape)
-        for row in plain
-        if row.label in best
-    }
-    experiment.rows, experiment.cells = plain, dict(experiment.cells)
+            made[row.label] = tuned_recipe(row, found.best.params, experiment.tuning.shape, kept(experiment))
+    experiment.rows, experiment.cells = [*plain], dict(experiment.cells)
     seeds = [seed for seed in experiment.seeds if seed not in experiment.more_seeds]
-    for row in [row for row in plain if row.label in made]:
-        if row.label not in there:
-            some, recipe = experiment.cells[row.keys[0]], made[row.label]
-            cells = [Cell.of(recipe, some.profile, s, some.fingerprint, some.imports) for s in seeds]
-            experiment.cells |= {c.key: experiment.cells.get(c.key, c) for c in cells}
-            base = _base(row, plain)
-            changed = {k: v for k, v in {**row.changed, **best[row.label]}.items() if k in recipe.flat()}
-            if base and base.label in made:
-                changed = {
-                    k: new
-                    for k, (_, new) in recipes.diff(made[base.label], recipe).items()
-                    if k in recipe.flat()
-                }
-            there[row.label] = replace(
+    of = bases(plain, [row.recipe.flat() for row in plain])
+    for i, row in [(i, row) for i, row in enumerate(plain) if row.label in made]:
+        recipe, at = made[row.label], of[i] if row.changed else i
+        base = None if at is None else plain[at]
+        if there.get(row.label, (None,))[0] != recipe:
+            some = experiment.cells[row.keys[0]]
+            new = [Cell.of(recipe, some.profile, s, some.fingerprint, some.imports) for s in seeds]
+            experiment.cells |= {c.key: experiment.cells.get(c.key, c) for c in new}
+            there[row.label] = recipe, tuple(c.key for c in new)
+        changed = {**row.changed, **best[row.label]}
+        if base and base.label in made:
+            changed = {k: new for k, (_, new) in recipes.diff(made[base.label], recipe).items()}
+        experiment.rows.append(
+            replace(
                 row,
                 label=named(row.label),
-                tuned=row.label,
+                tuned=row,
                 recipe=recipe,
-                changed=changed,
-                keys=tuple(c.key for c in cells),
+                changed={k: v for k, v in changed.items() if k in recipe.flat()},
+                keys=there[row.label][1],
                 base=named(base.label if base else row.base),
             )
-        experiment.rows = [*experiment.rows, there[row.label]]
+        )
 
 
 def named(label: str) -> str:
     """The label of a tuned row."""
     return f"{label} (tuned)"
-
-
-def _base(row: Row, plain: Sequence[Row]) -> Row | None:
-    """The row that another is a diff of: itself if it changes nothing."""
-    if not row.changed:
-        return row
-    flat, at = row.recipe.flat(), plain.index(row)
-    fits = [
-        (other.section != row.section, abs(i - at), i)
-        for i, other in enumerate(plain)
-        if row.base == other.label or (not other.changed and row.base == other.base)
-        if {k for k, v in flat.items() if other.recipe.flat().get(k) != v} == {*row.changed}
-    ]
-    return plain[min(fits)[2]] if fits else None
 
 
 def answering(experiment: Experiment, tuned: bool) -> tuple[list[Row], list[int]]:
@@ -227,12 +218,10 @@ def answering(experiment: Experiment, tuned: bool) -> tuple[list[Row], list[int]
     Raises:
         SpecError: no row is tuned yet.
     """
-    plain = {row.label: row for row in experiment.rows if not row.tuned}
     places = [i for i, row in enumerate(experiment.rows) if bool(row.tuned) == tuned]
     if not places:
         raise SpecError("no row is tuned yet")
-    rows = [experiment.rows[i] for i in places]
-    return [plain.get(row.tuned, row) for row in rows], places
+    return [experiment.rows[i].written for i in places], places
 
 
 def rows_of(claim: Claim, experiment: Experiment) -> set[int]:

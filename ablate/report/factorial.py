@@ -181,7 +181,8 @@ def _best(factorial: Factorial, fit: Fit) -> str:
     )
     where = escape(factorial.label(fit.best))
     return (
-        f"The fit predicts the lowest FID for {where}: {number(value)}{interval} for a new cell; {own}. {seen} "
+        f"The fit predicts the lowest FID for {where}: {number(value)}{interval} for a new cell, what the fit "
+        f"leaves unexplained included; {own}. {seen} "
         "The lowest of many means is too low by chance: repeat it on new seeds."
     )
 

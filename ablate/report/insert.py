@@ -20,7 +20,8 @@ from ablate.statistics.wording import change, describe, probability
 
 Answers = Mapping[str, Mapping[str, Verdict]]  # claim -> profile -> verdict
 Places = Mapping[tuple[str, str], Path]  # claim, profile -> the report that answers it
-PLACE = re.compile(r"(<!-- claims: *([^>]*?) *-->\n).*?(<!-- /claims -->)", re.DOTALL)
+OPENING, END = "<!-- claims:", "<!-- /claims -->"
+PLACE = re.compile(rf"({OPENING} *([^>]*?) *-->\r?\n)(?:(?!{OPENING}).)*?({END})", re.DOTALL)
 
 
 def insert(file: Path, says: Mapping[str, str], found: Answers, places: Places) -> None:
@@ -30,12 +31,12 @@ def insert(file: Path, says: Mapping[str, str], found: Answers, places: Places) 
         SpecError: the file cannot be read or has no such place, or a profile has no records.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode()  # with its own ends of lines
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"--insert {file}: {error}") from None
     known = list(dict.fromkeys(profile for of in found.values() for profile in of))
     asked = [_asked(words) for _, words, _ in PLACE.findall(text)]
-    if not asked:
+    if not asked or not len(asked) == text.count(OPENING) == text.count(END):
         needed = "a line `<!-- claims: PROFILE -->` and, below it, `<!-- /claims -->`"
         raise SpecError(f"--insert {file}: needs {needed}")
     problems = [
@@ -54,10 +55,12 @@ def insert(file: Path, says: Mapping[str, str], found: Answers, places: Places) 
 
     def made(match: re.Match[str]) -> str:
         profiles, claims = _asked(match[2])
-        return f"{match[1]}{_table(profiles, claims or list(says), says, found, link)}\n{match[3]}"
+        lines = _table(profiles, claims or list(says), says, found, link).splitlines()
+        end = match[1][len(match[1].rstrip("\r\n")) :]
+        return match[1] + "".join(line + end for line in lines) + match[3]
 
     with atomic_write(file) as temporary:
-        temporary.write_text(PLACE.sub(made, text), encoding="utf-8")
+        temporary.write_bytes(PLACE.sub(made, text).encode())
 
 
 def _asked(text: str) -> tuple[list[str], list[str]]:

@@ -20,7 +20,8 @@ class WithRecords(Store):
 
     def __init__(self, runs: Path, files: Sequence[Path]):
         super().__init__(runs)
-        self.lines = {key: line for file in files for key, line in records_file.read(file).items()}
+        self.files = {file: records_file.read(file) for file in files}
+        self.lines = {key: line for lines in self.files.values() for key, line in lines.items()}
 
     def record(self, key: str) -> dict[str, Any] | None:
         """The record of cell `key`, or None."""

@@ -129,10 +129,8 @@ class Recorded(WithRecords):
     """The runs, and the records files of all reports."""
 
     def __init__(self, runs: Path, reports: Path):
-        self.files = sorted(reports.rglob(records_file.FILE))
-        super().__init__(runs, self.files)
+        super().__init__(runs, sorted(reports.rglob(records_file.FILE)))
         self.results = dict[tuple[Path, str], list[Results]]()
-        self.held = {file: {*records_file.read(file)} for file in self.files}
 
     def shown(self, experiment: Experiment) -> Experiment:
         """The experiment with all seeds that its own reports show, but not those of other files."""
@@ -145,8 +143,8 @@ class Recorded(WithRecords):
     def report(self, experiment: Experiment) -> Path | None:
         """The page of the report with the most cells of an experiment, None if none has any."""
         own = {
-            file: len(keys & experiment.cells.keys())
-            for file, keys in self.held.items()
+            file: len(lines.keys() & experiment.cells.keys())
+            for file, lines in self.files.items()
             if file.parent.name == experiment.name
         }
         best = max(own, key=own.__getitem__, default=None)

@@ -22,13 +22,14 @@ def part(results: Results) -> list[str]:
     if not rows or not settings:
         return []
     tune = settings.tune
-    shares = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < tune.trials} | {tune.trials})
+    most = max(row.trials for row in rows)
+    shares = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < most} | {most})
     headings = ["row", "FID, 1 step", "tuned", "ratio", "tuned values", *(f"best of {k}" for k in shares)]
     body = table(headings, [_row(row, results, shares) for row in rows], left=1)
     searched = ", ".join(f"{name} {_range(values)}" for name, values in tune.space.items())
     seeds = f"seed{'s' if len(tune.seeds) > 1 else ''} {', '.join(map(str, tune.seeds))}"
     head = (
-        f"Search: {escape(searched)}; {tune.trials} trials a row on {seeds}, with {100 * tune.images:.3g} % of the "
+        f"Search: {escape(searched)}; {most} trials a row on {seeds}, with {100 * tune.images:.3g} % of the "
         "profile's images."
     )
     edges = [row.before.row.label for row in rows if row.edges]

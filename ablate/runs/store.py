@@ -174,7 +174,11 @@ class Store:
             return f"it needs cell {key}, which is not computed"
         if record["state"] != "finished":
             return f"it needs cell {key}, which {record['state']}"
-        return "" if self.folder(key).model.is_file() else f"it needs cell {key}, whose weights are gone"
+        if self.folder(key).model.is_file():
+            return ""
+        return (
+            f"it needs cell {key}, whose weights are gone; after `ablate runs remove {key}`, run computes it"
+        )
 
     def prepare(self, cell: Cell) -> Folder:
         """Create the cell's folder and write its config.

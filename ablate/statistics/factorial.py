@@ -168,7 +168,7 @@ def fit(cells: Cells) -> Fit | None:
     sets = [terms for terms in sets if terms]
     points = [(row, seed, log) for row, by_seed in cells.logs.items() for seed, log in by_seed.items()]
     seeds = sorted({seed for _, seed, _ in points})
-    if not points:
+    if not points or not sets:
         return None
     levels = np.array([cells.levels[row] for row, *_ in points])
     y = np.array([log for *_, log in points])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.statistics.factorial import Cells, Fit, Interval
+from ablate.statistics.factorial import Cells, Effect, Fit, Interval
 from ablate.statistics.significance import ALPHA
 
 
@@ -90,13 +90,15 @@ def estimated_ways(cells: Cells, found: Fit, steps: Mapping[str, float]) -> list
         Way(
             axis,
             (e.value, e.low, e.high),
-            _divided((e.value, e.low, e.high), whole),
+            _share(e, whole, len(main)),
             steps.get(axis, math.nan),
         )
         for axis, e in zip(cells.axes, main, strict=True)
     ]
 
 
-def _divided(interval: Interval, by: float) -> Interval:
-    value, low, high = (end / by for end in interval)
-    return value, min(low, high), max(low, high)
+def _share(effect: Effect, whole: float, k: int) -> Interval:
+    """An effect's share of the sum of k effects that are estimated alike and independently, by the delta method."""
+    share = effect.value / whole
+    reach = (effect.high - effect.low) / 2 / abs(whole) * math.sqrt((1 - share) ** 2 + (k - 1) * share**2)
+    return share, share - reach, share + reach

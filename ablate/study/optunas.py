@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.typed import shown
+from ablate.planning.points import EXHAUSTIVE, name_of
 from ablate.study import space as spaces
 from ablate.study.exhaustive import Exhaustive
 from ablate.study.journal import Journal, Snapshot
@@ -30,7 +31,6 @@ PRUNERS.pop("BasePruner", None)
 # always set, since versions of Optuna differ in these defaults
 DEFAULTS = {"TPESampler": {"multivariate": False, "constant_liar": True}}
 NESTED = {"base_sampler": SAMPLERS, "wrapped_pruner": PRUNERS}
-EXHAUSTIVE = ("GridSampler", "BruteForceSampler")
 MOST_REHEARSED = 128
 PLAIN: dict[str, tuple[Any, str]] = {  # types of arguments that a file can have, and their names for messages
     "bool": (bool, "true or false"),
@@ -69,11 +69,6 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             optuna.logging.set_verbosity(before)
-
-
-def name_of(spec: str | Mapping[str, Any]) -> str:
-    """The name of the class in a file's `sampler` or `pruner`."""
-    return str(spec if isinstance(spec, str) else spec.get("name"))
 
 
 def sampler(

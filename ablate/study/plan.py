@@ -25,7 +25,10 @@ from ablate.planning.cells import Cell, Row
 from ablate.planning.drafts import Draft
 from ablate.planning.experiment import Experiment
 from ablate.planning.file import File
+from ablate.planning.parameters import fitting
 from ablate.planning.planner import Planner
+from ablate.planning.points import name_of
+from ablate.planning.rows import Rows
 from ablate.study import optunas, space
 from ablate.study.exhaustive import Exhaustive
 
@@ -63,7 +66,7 @@ class Plan:
     content: StudyFile
     objective: tuple[str, ...]
     space: dict[str, BaseDistribution]
-    planner: Planner
+    planner: Rows
     of: str = ""
     experiment: Experiment = field(init=False)
 
@@ -75,7 +78,7 @@ class Plan:
     @property
     def prunes(self) -> bool:
         """Whether trials may be pruned."""
-        return optunas.name_of(self.content.pruner) != "NopPruner" and self.content.rungs > 1
+        return name_of(self.content.pruner) != "NopPruner" and self.content.rungs > 1
 
     @cached_property
     def exhaustive(self) -> Exhaustive | None:
@@ -155,7 +158,7 @@ class Plan:
     def _add_row(
         self, into: Experiment, section: str, label: str, params: Mapping[str, Any]
     ) -> tuple[Row, list[Cell]]:
-        base, chosen = self.content.base, space.fitting(params, self._specs({}))
+        base, chosen = self.content.base, fitting(params, self._specs({}))
         draft = Draft(label, section, self._specs(chosen), str(base), self._specs({}))
         self.planner.add_row(draft, into, self.fingerprint)
         row = into.rows[-1]
@@ -184,8 +187,6 @@ def load(
         SpecError: all errors of the file together.
     """
     file, overrides = Path(path), dict(overrides or {})
-    if "tune.trials" in overrides:
-        overrides["trials"] = overrides.pop("tune.trials")  # `--trials`
     if wrong := [k for k in overrides if k.startswith("tune.")]:
         raise SpecError(
             f"{file}: {wrong[0]}: this is a study file, which has `search`, `trials` and `seeds` itself"

@@ -16,10 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 from ablate.core import yaml_files
 from ablate.core.files import atomic_write
 from ablate.core.formats import count
+from ablate.planning.parameters import fitting
+from ablate.planning.points import name_of
 from ablate.report import html, place, style
 from ablate.report.markdown import escape
 from ablate.report.markdown import table as written
-from ablate.study import optunas, space
+from ablate.study import optunas
 from ablate.study.plan import Plan
 from ablate.study.trials import REASON, counted, shortfall
 
@@ -88,7 +90,7 @@ def recipe(plan: Plan, objective: str, trial: FrozenTrial) -> dict[str, Any]:
     value = trial.values[plan.objective.index(objective)]
     beside = plan.planner.file.parent / plan.content.base
     base = os.path.abspath(beside) if beside.is_file() else plan.content.base
-    fields = space.fitting(plan.params(trial), plan.base.recipe.specs())
+    fields = fitting(plan.params(trial), plan.base.recipe.specs())
     profile, seeds = plan.experiment.profile.name, len(plan.experiment.seeds)
     summary = f"Trial {trial.number} of study {plan.content.name} on {profile}: {objective} {value:.4g}, "
     return {
@@ -139,7 +141,7 @@ def _page(
     ended = {s: sum(t.state.name.lower() == s for t in trials) for s in ("complete", "pruned", "fail")}
     counts = ", ".join(f"{n} {s}" for s, n in ended.items() if n)
     seeds = ", ".join(map(str, e.seeds))
-    sampled = f"Sampler {optunas.name_of(c.sampler)}, pruner {optunas.name_of(c.pruner)}."
+    sampled = f"Sampler {name_of(c.sampler)}, pruner {name_of(c.pruner)}."
     chosen = ", ".join(f"--set {name}={value}" for name, value in e.origin.overrides.items())
     order = [k for k in plan.objective if k in table]
     shown = table.sort_values(order[0], na_position="last", kind="stable") if order else table

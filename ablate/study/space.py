@@ -18,6 +18,7 @@ from optuna.distributions import (
 from ablate.config.recipe import Specs
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
+from ablate.planning import points
 
 KEYS = ("low", "high", "log", "step")
 MOST_VALUES = 10**5  # of a range with steps, where a sampler tries all
@@ -141,7 +142,7 @@ def values(distribution: BaseDistribution, path: str, sampler: str) -> Sequence[
     if d.step is None:
         raise SpecError(f"{path}: a {sampler} needs a list of values, or a step")
     low, step = Decimal(repr(d.low)), Decimal(repr(d.step))
-    count = int((Decimal(repr(d.high)) - low) / step) + 1
+    count = points.steps(d.low, d.high, d.step)
     if count > MOST_VALUES:
         raise SpecError(f"{path}: a {sampler} tries all of its {count} values, but can try {MOST_VALUES}")
     kind = int if isinstance(d, IntDistribution) else float
@@ -172,14 +173,3 @@ def ends(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
         name: list(d.choices) if isinstance(d, CategoricalDistribution) else [d.low, d.high]  # type: ignore[attr-defined]
         for name, d in space.items()
     }
-
-
-def fitting(params: Mapping[str, Any], base: Specs) -> dict[str, Any]:
-    """`params` without the fields that the chosen option does not have."""
-
-    def has(name: str) -> bool:
-        axis, _, field = name.partition(".")
-        option = params.get(axis, base[axis]["name"])
-        return not field or field in AXES[axis].fields(option)
-
-    return {name: value for name, value in params.items() if has(name)}

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ablate.execution.scheduler import CellEnd, Scheduler
 from ablate.planning.cells import Cell, Row
+from ablate.planning.points import name_of
 from ablate.runs.store import Store
 from ablate.study import optunas, process
 from ablate.study.plan import Plan
@@ -68,7 +69,7 @@ class Trials:
 
     def begin(self) -> None:
         """Ask Optuna for parameters and schedule their cells; recorded cells are not computed again."""
-        with optunas.refusals(f"sampler: {optunas.name_of(self.plan.content.sampler)}"):
+        with optunas.refusals(f"sampler: {name_of(self.plan.content.sampler)}"):
             trial = self.study.ask(fixed_distributions=self.plan.space)
         trial.set_user_attr(OWNER, process.owner())
         trial.set_user_attr(HEARTBEAT, time.time())

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ablate.config.profile import Profile
-from ablate.config.recipe import Specs, overlay
+from ablate.config.recipe import Specs
 from ablate.core.errors import Problems, SpecError
 from ablate.core.files import write_json
 from ablate.execution.scheduler import Follow, Scheduler
 from ablate.planning import tuning
 from ablate.planning.cells import Cell, Row
-from ablate.planning.experiment import Experiment, Origin
-from ablate.planning.file import File
-from ablate.planning.planner import Planner
+from ablate.planning.experiment import Experiment
+from ablate.planning.parameters import applied
+from ablate.planning.rows import Rows
 from ablate.planning.tune import Found, Tried, file
 from ablate.runs.store import NAMED, Folder, Store
 from ablate.study import search as studies
@@ -27,21 +26,15 @@ from ablate.study.trials import REASON, counted, without_record
 OBJECTIVE = "fid_1step"
 
 
-class RowPlanner(Planner):
+class RowPlanner(Rows):
     """Plans the trials of a row: the only recipe that it knows is the row's."""
 
-    def __init__(self, experiment: Experiment, row: Row, profile: Profile):
+    def __init__(self, experiment: Experiment, row: Row):
         assert experiment.tuning
-        cell = experiment.cells[row.keys[0]]
-        self.file, self.default_base, self.recipe_overrides = experiment.file, row.label, dict[str, Any]()
-        self.content = File(name=experiment.name, plan=[{}], imports=list(cell.imports))
-        self.problems, self.notes, self.origin = Problems(), list[str](), Origin()
-        self.profile, self.seeds, self.shape = (
-            profile,
-            tuple(experiment.tuning.tune.seeds),
-            experiment.tuning.shape,
-        )
-        self.recorded, self.specs, self.mark = None, row.recipe.specs(), cell.fingerprint
+        cell, tune = experiment.cells[row.keys[0]], experiment.tuning.tune
+        profile, shape = tune.profile(cell.profile), experiment.tuning.shape
+        super().__init__(experiment.file, profile, tuple(tune.seeds), shape, cell.imports)
+        self.specs, self.mark, self.kept = row.recipe.specs(), cell.fingerprint, tuning.kept(experiment)
 
     def fingerprint(self) -> str:
         """The fingerprint of the images."""
@@ -49,7 +42,7 @@ class RowPlanner(Planner):
 
     def resolved(self, name: Any, row: Mapping[str, Any], path: str) -> Specs:
         """The specs of the row with a trial's parameters."""
-        return overlay(self.specs, row)
+        return applied(row, self.specs, self.kept)
 
 
 def plans(experiment: Experiment) -> dict[str, Plan]:
@@ -70,8 +63,7 @@ def plans(experiment: Experiment) -> dict[str, Plan]:
 
 def _plan(experiment: Experiment, row: Row) -> Plan:
     assert experiment.tuning
-    tune, cell = experiment.tuning.tune, experiment.cells[row.keys[0]]
-    planner = RowPlanner(experiment, row, tune.profile(cell.profile))
+    tune, planner = experiment.tuning.tune, RowPlanner(experiment, row)
     content = StudyFile(
         name=f"tune-{tuning.identity(experiment, row, of_any_length=True)}",
         search=tune.space,
@@ -87,6 +79,7 @@ def _plan(experiment: Experiment, row: Row) -> Plan:
 
 def run(
     experiment: Experiment,
+    made: Mapping[str, Plan],
     store: Store,
     make_scheduler: Callable[[Store, Follow, int], Scheduler],
     on_trial: Callable[[Row, list[Cell]], None] = lambda row, cells: None,
@@ -94,6 +87,8 @@ def run(
 ) -> str:
     """Compute the missing trials of all rows, several rows at a time, and write what came out of each study.
 
+    Args:
+        made: the `plans` of this experiment or of one with more rows.
     Returns:
         Why trials are missing; empty if all have ended.
     Raises:
@@ -101,11 +96,8 @@ def run(
     """
     assert experiment.tuning
     found = experiment.tuning.found
-    names = {
-        plan.id: (name, plan)
-        for name, plan in plans(experiment).items()
-        if name not in found or not found[name].complete
-    }
+    missing = [n for n in tuning.studies(experiment) if n not in found or not found[n].complete]
+    names = {made[name].id: (name, made[name]) for name in missing}
     searches = [(plan, studies.open_study(plan, store.path)) for _, plan in names.values()]
     labels = dict[str, str]()
 

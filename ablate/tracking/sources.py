@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ablate.core.errors import SpecError
 from ablate.evaluation import ruler
+from ablate.planning.cells import read_by
 from ablate.planning.experiment import Experiment
 from ablate.runs import records_file
 from ablate.runs.records_file import Offer
@@ -103,7 +104,7 @@ def reading(source: str | None, experiment: Experiment, runs: Path) -> Iterator[
 
 
 def possible(experiment: Experiment) -> set[str]:
-    """The keys of all cells of an experiment, including those of seeds that it may add."""
+    """The keys of all cells of an experiment and of those that they read, including those of seeds that it may add."""
     firsts = [experiment.cells[row.keys[0]] for row in experiment.rows] if experiment.more_seeds else []
-    more = {c.at(seed).key for c in firsts for seed in experiment.more_seeds}
-    return {*experiment.cells, *more}
+    more = [cell.at(seed) for cell in firsts for seed in experiment.more_seeds]
+    return {*experiment.all_cells, *(key for cell in more for key in (cell.key, *read_by([cell])))}

@@ -75,7 +75,8 @@ class Trainer:
         balance = recipe.weighting.balance(images.shape)
         self.balance = None if balance is None else balance.to(device)
         self.balanced = [] if self.balance is None else [*self.balance.parameters()]
-        self.optimizer = recipe.optimizer([self.weights, *self.balanced])
+        groups = [{"params": [self.weights]}, {"params": self.balanced, "weight_decay": 0.0}]
+        self.optimizer = recipe.optimizer(groups if self.balanced else [self.weights])
         if profile.compile:  # last, because a copy of a compiled network is not compiled
             for network in {f.network for f in (self.f, self.teacher, self.denoiser) if f}:
                 compile_blocks(network)
@@ -147,19 +148,27 @@ class Trainer:
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; they depend on the seed, not on the recipe."""
         batch, shape = self.profile.batch, self.data.shape[1:]
-        x = self.batches(k)
-        if self.profile.data.flip:
-            coin = torch.rand(batch, generator=self._stream("flip", k), device=self.device) < 0.5
-            x = torch.where(coin[:, None, None, None], x.flip(3), x)
+        flips = self._stream("flip", k)
+        x = self._flipped(self.batches(k), flips)
         z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
         draws = Draws(x.float() / 127.5 - 1, z, u, self._label(k))
         more = self.recipe.direction.more
-        return replace(draws, among=self._among(draws, k, more)) if more else draws
+        return replace(draws, among=self._among(draws, k, more, flips)) if more else draws
 
-    def _among(self, draws: Draws, k: int, more: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _flipped(self, x: torch.Tensor, flips: torch.Generator) -> torch.Tensor:
+        """Images (n, C, H, W), each mirrored with probability 1/2 if the profile asks for it."""
+        if not self.profile.data.flip:
+            return x
+        coin = torch.rand(len(x), generator=flips, device=self.device) < 0.5
+        return torch.where(coin[:, None, None, None], x.flip(3), x)
+
+    def _among(
+        self, draws: Draws, k: int, more: int, flips: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The images and labels of a step, then those of `more` images of the next steps."""
         x, indices = self.batches.following(k, more)
+        x = self._flipped(x, flips)
         images = torch.cat([draws.x, x.float() / 127.5 - 1])
         if draws.label is None:
             return images, None

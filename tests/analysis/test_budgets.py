@@ -9,8 +9,9 @@ from helpers.over_budgets import JITTER, TEXT, Run, fid
 from helpers.recorded import put
 
 from ablate.analysis import budgets, sequential
-from ablate.analysis.lines import bases, groups, sweeps, title
+from ablate.analysis.lines import groups, sweeps, title
 from ablate.analysis.results import Results
+from ablate.planning.cells import bases
 from ablate.report import figure, writer
 from ablate.report.merged import merged
 from ablate.runs.store import Store

@@ -213,3 +213,14 @@ def test_checks_and_timings_take_random_weights_and_training_refuses_them():
     both = dataclasses.replace(made, init_from=ablate.build("init_from", {"name": "run", "key": "ab"}))
     assert both.from_scratch().init_from.name == "scratch"
     assert recipe("ict").from_scratch() == recipe("ict")
+
+
+def test_further_images_are_mirrored_as_those_of_the_step_are():
+    profile = PROFILE.model_copy(update={"data": Data(name="digits", flip=True)})
+    t = Trainer(recipe(direction={"name": "reference", "more": 30}), profile, images(), 0)
+    plain = (images().train.float() / 127.5 - 1, (images().train.float() / 127.5 - 1).flip(3))
+    mirrored = [
+        [any(torch.equal(image, one) for one in side) for side in plain] for image in t.draws(0).among[0][8:]
+    ]
+    assert all(any(found) for found in mirrored)
+    assert {tuple(found) for found in mirrored} >= {(True, False), (False, True)}

@@ -95,6 +95,7 @@ WRONG = [
     ([0.005, 1], "budgets: 0.005: row 'ict': K >= log2 floor(s1/s0) + 1 = 8 must hold, but got K=4 steps, "),
     ([0.005], "budgets: 0.005: row 'ict': K >= log2 floor(s1/s0) + 1 = 8 must hold, but got K=4 steps, "),
     ([0.5, 0.5001], "budgets: 0.5001: has 350 steps, as 0.5 has"),
+    ([0.9999, 1.0003], "budgets: 1.0003: has 700 steps, as 0.9999 has"),
     ([-1, 2], "budgets.0: '-1': input should be greater than 0"),
     (["a"], "budgets.0: 'a': input should be a valid number"),
     (2, "budgets: '2': input should be a valid list"),
@@ -185,3 +186,11 @@ def test_hours_add_up_the_lengths_and_a_step_is_timed_once(tmp_path, planned, mo
     assert len(timed) == 1
     seconds = 2 * (1 + 3) * planned().profile.steps
     assert estimate.hours(groups, timings, 1) == pytest.approx((seconds + estimate.AROUND_S) / 3600)
+
+
+def test_a_budget_has_the_steps_of_its_cells_where_batches_do_not_divide_the_images(planned):
+    odd = {"profile.images": 11200 + 8}  # 700.5 batches
+    found = planned(budgets=[1, 1.001], overrides=odd)
+    assert [found.profile_of(row).steps for row in found.rows] == [700, 700, 701, 701]
+    with pytest.raises(SpecError, match=r"budgets: 1: has 700 steps, as 0\.9995 has"):
+        planned(budgets=[0.9995, 1], overrides=odd)

@@ -65,7 +65,7 @@ def test_its_test_sees_what_is_there(tmp_path, sign, effect, supported, contradi
     )
     assert (found.support < 0.01, found.against < 0.01) == (supported, contradicted)
     assert found.n == 3
-    assert "metric and teacher are both changed or neither" in found.because
+    assert "with both or neither of metric and teacher changed" in found.because
     assert (found.p < 0.01) == (supported or contradicted)
 
 
@@ -126,3 +126,11 @@ def test_without_a_factorial_it_is_an_error(tmp_path):
     )
     with pytest.raises(SpecError, match="the plan has no factorial"):
         load(file)
+
+
+def test_without_an_interval_it_shows_none(tmp_path):
+    experiment = plan(tmp_path, {"axes": ["metric", "teacher"], "resolution": "full"})
+    one_seed = {row: {"": {0: by[""][0]}} for row, by in table(experiment, 0.3).items()}
+    found = claims.read(claim("teacher", "metric"), "claims[0]").test(experiment.rows, {}, one_seed)
+    assert "nan" not in found.because
+    assert "[" not in found.because

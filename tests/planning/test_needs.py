@@ -8,11 +8,14 @@ import pytest
 from helpers.cli import call
 
 import ablate
+from ablate.doctor.gate import distinct
+from ablate.execution.runner import missing
 from ablate.planning import planner
 from ablate.runs import status
 from ablate.runs.space import cells as held
 from ablate.runs.space import prunable
 from ablate.runs.store import Store, assemble, describe
+from ablate.tracking.sources import possible
 
 FILE = """
 name: tuned
@@ -24,6 +27,7 @@ plan:
       - {label: tuned, set: {init_from: {name: recipe, recipe: edm, share: 0.25}}}
       - {label: all, set: {init_from: {name: recipe, recipe: edm}}}
 """
+CLAIM = "claims: [{id: x, says: s, better: {row: tuned}, worse: {row: scratch}}]"
 SPEC = "{name: recipe, recipe: edm, share: 0.25}"
 
 
@@ -141,6 +145,29 @@ def test_status_prune_and_the_dry_run_know_needed_cells(tmp_path):
     shown = json.loads(call("run", "tuned.yaml", "--dry-run", "--json", cwd=tmp_path).stdout)
     assert shown["cells"] == 10
     assert shown["images"] == 2 * 11200 * 4
+
+
+def test_what_is_needed_is_computed_only_for_a_row_that_is_missing(tmp_path):
+    e, store = load(tmp_path), Store(tmp_path / "runs")
+    assert len(missing(e, store)[0]) == 10
+    for c in e.cells.values():
+        store.prepare(c).record.write_text(json.dumps({"key": c.key, "state": "finished"}))
+    assert missing(e, store)[0] == []
+    row = cell(e, "tuned")
+    store.folder(row.key).record.unlink()
+    assert [c.key for c in missing(e, store)[0]] == [row.needs["init_from"].key, row.key]
+
+
+def test_cells_that_are_read_are_fetched_too_and_those_of_further_seeds(tmp_path):
+    e = load(tmp_path, FILE.replace("[0, 1]", "{min: 1, max: 3, until: decided}") + CLAIM)
+    assert len(possible(e)) == 3 * (3 + 2)
+    assert {*e.all_cells} <= possible(e)
+
+
+def test_needed_cells_with_one_name_are_both_examined(tmp_path):
+    two = "{init_from: {name: recipe, recipe: edm, share: 0.3}, direction: {name: network, recipe: edm, share: 0.2}}"
+    e = load(tmp_path, FILE.replace(f"{{init_from: {SPEC}}}", two))
+    assert len({c.key for c in distinct(e).values()}) == len(distinct(e)) == 6
 
 
 def test_without_its_cell_the_option_refuses_to_train():

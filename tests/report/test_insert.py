@@ -82,3 +82,26 @@ def test_an_answer_that_is_missing_is_a_dash_and_the_rest_stays(tmp_path):
     assert lines[0] == "before"
     assert lines[-1] == "after |"
     assert lines[4:6] == ["| P1 | a \\| b | - | - |", "| P2 | c | - | - |"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- claims: digits -->\nmine\n## Next\n<!-- claims: digits -->\n<!-- /claims -->\n",
+        "<!-- claims: digits -->\n<!-- /claims -->\nmine\n<!-- /claims -->\n",
+        "<!-- claims: digits -->\n<!-- /claims -->\n<!-- claims: digits -->\nmine\n",
+    ],
+)
+def test_a_mark_without_its_other_is_an_error_and_no_text_is_lost(tmp_path, text):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(SpecError, match="needs a line"):
+        insert(page, {"P1": "a"}, {"P1": {"digits": None}}, {})
+    assert page.read_text() == text
+
+
+def test_a_page_keeps_its_ends_of_lines(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_bytes(b"before\r\n<!-- claims: digits -->\r\nold\r\n<!-- /claims -->\r\nafter\r\n")
+    insert(page, {"P1": "a"}, {"P1": {"digits": None}}, {})
+    assert page.read_bytes().count(b"\n") == page.read_bytes().count(b"\r\n") == 7

@@ -12,8 +12,9 @@ from helpers.made import CLASSIFIER, LADDER, LIST, Made
 
 from ablate.analysis import choices, reference
 from ablate.analysis.frame import columns
-from ablate.analysis.lines import bases, distinct, groups, lowest, sweeps, varied
+from ablate.analysis.lines import distinct, groups, lowest, sweeps, varied
 from ablate.core.formats import duration, number
+from ablate.planning.cells import bases
 from ablate.report import figure
 from ablate.report.figures.fid import Fid
 from ablate.report.markdown import Footnotes, table

@@ -74,15 +74,21 @@ def test_intervals_of_full_factorials_cover_the_truth():
 def test_intervals_of_fractions_cover_the_sum_of_aliased_effects():
     """500 tables of a 2^(6-2) with two seeds."""
     rng, design = np.random.default_rng(1), designs.fraction(6, 16)
-    hits = []
+    hits, shares = [], []
     for _ in range(500):
         truth, effects = truth_of(design, (1, 2), rng)
-        fit = factorial.fit(factorial.collect(levels(design), table(truth, rng, 2)))
+        cells = factorial.collect(levels(design), table(truth, rng, 2))
+        fit = factorial.fit(cells)
         for e in fit.effects:
             total = sum(effects[t] for t in (e.term, *e.aliases))
             hits.append(e.low <= total <= e.high)
+        main = [effects[i,] for i in range(6)]
+        if abs(sum(main)) > 1:
+            found = [way.share for way in estimated_ways(cells, fit, {})]
+            shares += covered(found, [m / sum(main) for m in main])
     assert len(fit.effects) == 6 + 7
     assert 0.93 <= np.mean(hits) <= 0.97, np.mean(hits)
+    assert 0.93 <= np.mean(shares) <= 0.97, np.mean(shares)
 
 
 def test_intervals_from_one_seed_come_from_the_residual():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from helpers.instant_cells import Instant
 from ablate.analysis import sequential
 from ablate.analysis.results import Results
 from ablate.analysis.tuned import tuned
-from ablate.cli.options import Source
+from ablate.cli.options import Source, source
 from ablate.cli.options import tuned as tuned_options
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
@@ -28,6 +29,7 @@ from ablate.planning import planner, trials, tuning
 from ablate.report import writer
 from ablate.report.page import page
 from ablate.runs.store import Store
+from ablate.study import plan as study_files
 from ablate.study import tuning as studies
 
 FILE = """
@@ -101,7 +103,7 @@ def compute(place, executor=None, **changes):
     experiment = planner.load(place / "made.yaml", overrides=changes)
     experiment = sequential.recorded(experiment, store.path)
     make = lambda s, follow, n: Scheduler(executor, s, follow)  # noqa: E731
-    assert studies.run(experiment, store, make) == ""
+    assert studies.run(experiment, studies.plans(experiment), store, make) == ""
     experiment = sequential.recorded(experiment, store.path)
     assert not runner.run(experiment, store, make).failed
     return experiment, store, executor
@@ -139,7 +141,7 @@ def test_in_made_up_worlds_tuning_never_orders_worse(place, seed):
 def test_tuned_rows_compare_with_their_tuned_base(done):
     experiment, store, _ = compute(done)
     rows, versus = experiment.rows, Results(experiment, store).versus
-    assert [r.tuned for r in rows] == ["", "", "", "huber", "l2", "square"]
+    assert [r.tuned and r.tuned.label for r in rows] == [None, None, None, "huber", "l2", "square"]
     assert [v and rows[v.base].label for v in versus] == [
         None,
         "huber",
@@ -246,7 +248,7 @@ def test_pruned_trials_never_win_and_count_as_the_highest(place):
 def test_a_row_whose_trials_all_diverge_is_not_tuned(place):
     states = {i: "diverged" for i in range(8)}
     experiment, store, _ = compute(place, Instant(room=1, states=states, fid=objective()))
-    assert sorted(row.tuned for row in experiment.rows if row.tuned) == ["l2", "square"]
+    assert sorted(row.tuned.label for row in experiment.rows if row.tuned) == ["l2", "square"]
     assert "no trial is complete" in page(Results(experiment, store), [])
     assert compute(place)[2].computed == []
 
@@ -309,7 +311,10 @@ def test_trials_are_no_orphans(done):
             {"tune.search.teacher": ["none", "adaptve"]},
             r"teacher: no option 'adaptve'; did you mean 'adaptive'",
         ),
-        ({"tune.images": 0.0005}, r"tune.images: 0.0005: 5 images are fewer than a batch of 16"),
+        (
+            {"tune.images": 0.0005},
+            r"tune.images: 0.0005: this share of 11200 images is less than a batch of 16",
+        ),
         ({"tune.images": 0.01}, r"tune.images: 0.01: .*K >= log2"),
         ({"tune.trails": 3}, r"tune.trails: unknown key; did you mean 'trials'"),
         ({"tune.sampler": "TPESample"}, r"tune.sampler: no class 'TPESample'; did you mean 'TPESampler'"),
@@ -354,6 +359,102 @@ def test_the_command_line_alone_can_tune(place):
     bad = call("run", "made.yaml", "--dry-run", "--tune", "optimizer.lr=3", cwd=place)
     assert (bad.returncode, "needs FIELD=LOW..HIGH[:log]" in bad.stderr) == (2, True)
     assert call("run", "made.yaml", "--dry-run", "--trials", "8", cwd=place).returncode == 2
+
+
+@pytest.mark.parametrize("option", ["ncsnpp", "ddpmpp"])
+def test_a_trial_of_an_option_keeps_the_rows_fields_or_gets_the_profiles(place, option):
+    (place / "made.yaml").write_text(FILE.split("tune:")[0])
+    changes = {"tune.search.network": ["ncsnpp", "ddpmpp"], "network.blocks": 2}
+    experiment = planner.load(place / "made.yaml", overrides=changes)
+    (place / "study.yaml").write_text("name: s\nsearch: {network: [ncsnpp, ddpmpp]}\n")
+    study = study_files.load(place / "study.yaml", overrides={"network.blocks": 2})
+    for (name, row), plan in zip(
+        tuning.studies(experiment).items(), studies.plans(experiment).values(), strict=True
+    ):
+        tried, cells = plan.row("trial", {"network": option})
+        settings = experiment.tuning.shape, tuning.kept(experiment)
+        assert tried.recipe == tuning.tuned_recipe(row, {"network": option}, *settings), name
+        same = study.row("x", {"network": option})[0].recipe.network
+        assert tried.recipe.network.width == same.width == 16
+        assert tried.recipe.network.blocks == same.blocks == 2
+        if option == row.recipe.network.name:
+            assert cells[0].recipe == row.recipe
+            assert tried.recipe.network.dropout == 0.3
+
+
+@pytest.mark.parametrize(
+    ("sampler", "search"),
+    [
+        ("GridSampler", {"teacher": ["none", "adaptive"]}),
+        ("BruteForceSampler", {"teacher": ["none", "adaptive"], "optimizer.lr": [0.001, 0.01, 0.1]}),
+        ("GridSampler", {"noise.p_mean": {"low": -1.0, "high": 0.1, "step": 0.3}}),
+        ("GridSampler", {"network.width": {"low": 8, "high": 12}}),
+        ("GridSampler", {"network.width": {"low": 8, "high": 13, "step": 2}}),
+        (
+            "GridSampler",
+            {"metric": ["l2", "pseudo_huber"], "metric.c": {"low": 0.1, "high": 0.3, "step": 0.1}},
+        ),
+        (
+            {"name": "GridSampler", "search_space": {"optimizer.lr": [0.1, 0.1, 0.01]}},
+            {"optimizer.lr": [0.1, 0.01, 0.001]},
+        ),
+        (
+            {
+                "name": "PartialFixedSampler",
+                "fixed_params": {"optimizer.lr": 0.01},
+                "base_sampler": "GridSampler",
+            },
+            {"optimizer.lr": {"low": 0.001, "high": 0.1}, "teacher": ["none", "adaptive"]},
+        ),
+        ("TPESampler", {"teacher": ["none", "adaptive"]}),
+    ],
+)
+def test_the_planner_counts_trials_as_the_study_does(place, sampler, search):
+    (place / "made.yaml").write_text(FILE.split("tune:")[0])
+    changes = {
+        "tune.sampler": sampler,
+        "tune.trials": 8,
+        **{f"tune.search.{k}": v for k, v in search.items()},
+    }
+    experiment = planner.load(place / "made.yaml", overrides=changes)
+    numbers = [plan.most for plan in studies.plans(experiment).values()]
+    assert trials.listing(experiment)["tuning"]["trials"] == sum(numbers)
+    assert (numbers[0] < 8) == (sampler != "TPESampler")
+
+
+def test_a_grid_of_two_points_is_two_trials_everywhere(place):
+    lines = FILE.replace("{low: 0.0001, high: 0.1, log: true}", "[0.002, 0.02]").replace(
+        "trials: 8", "trials: 8, sampler: GridSampler"
+    )
+    (place / "made.yaml").write_text(lines)
+    dry = json.loads(call("run", "made.yaml", "--dry-run", "--json", cwd=place).stdout)["tuning"]
+    before = planner.load(place / "made.yaml")
+    assert "0 of 2 trials" in page(Results(before, Store(place / "runs")), [])
+    experiment, store, _ = compute(place)
+    found = experiment.tuning.found.values()
+    assert [len(f.tried) for f in found] == [2, 2, 2]
+    assert (dry["trials"], dry["cells"]) == (6, 6)
+    text = page(Results(experiment, store), [])
+    assert re.findall(r"best of (\d+) \|", text) == ["1", "2"]
+    assert "; 2 trials a row on seed 100" in text
+
+
+def test_the_plans_of_the_studies_are_made_once(place, monkeypatch):
+    experiment, store = planner.load(place / "made.yaml"), Store(place / "runs")
+    made, executor = studies.plans(experiment), Instant(room=2, fid=objective())
+    monkeypatch.setattr(studies, "plans", None)
+    fewer = experiment.only(experiment.rows[1:2])
+    assert studies.run(fewer, made, store, lambda s, follow, n: Scheduler(executor, s, follow)) == ""
+    assert len(executor.computed) == 8
+
+
+def test_trials_of_the_command_line_are_those_of_the_files_kind(place):
+    (place / "study.yaml").write_text("name: s\nsearch: {metric.c: {low: 0.1, high: 1.0}}\n")
+    assert source(place / "made.yaml", trials=5).overrides == {"tune.trials": 5}
+    assert source(place / "study.yaml", trials=5).overrides == {"trials": 5}
+    assert study_files.load(place / "study.yaml", overrides={"trials": 5}).content.trials == 5
+    with pytest.raises(SpecError, match=r"tune.trials: this is a study file"):
+        study_files.load(place / "study.yaml", overrides={"tune.trials": 5})
 
 
 def test_a_claim_on_tuned_rows_needs_tune(place):

@@ -73,3 +73,10 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole():
 def test_features_come_in_pairs(channels):
     with pytest.raises(ablate.SpecError, match=r"weighting\.channels"):
         ablate.build("weighting", {"name": "learned", "channels": channels})
+
+
+def test_weight_decay_leaves_it_alone():
+    t = trainer(**LEARNED, optimizer={"name": "adamw", "weight_decay": 0.1})
+    assert [group["weight_decay"] for group in t.optimizer.param_groups] == [0.1, 0.0]
+    assert t.optimizer.param_groups[1]["params"] == t.balanced
+    losses(t, 2)

@@ -11,7 +11,8 @@ import torch
 from ablate.config.profile import load_profile
 from ablate.config.recipe import build, read_specs
 from ablate.core.hardware import processor
-from ablate.planning.planner import adapted, image_shape
+from ablate.planning.planner import image_shape
+from ablate.planning.rows import adapted
 from ablate.training.trainer import Trainer
 
 PINNED = json.loads(Path(__file__).with_name("loss_traces.json").read_text())

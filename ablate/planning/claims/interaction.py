@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -70,13 +71,15 @@ class Interaction(Claim):
         fit = factorial.fit(cells)
         found = fit and fit.of(self._term(cells))
         if not fit or not found:
-            return Evidence(1.0, 1.0, 0, "the rows that did not diverge cannot tell the interaction apart")
-        value, low, high = ratios(*found.ratios)
+            return Evidence(1.0, 1.0, 0, "the rows that did not diverge do not determine the interaction")
+        known = [ratio for ratio in found.ratios if not math.isnan(ratio)]
+        value, *ends = ratios(*known)
+        interval = f" [{', '.join(ends)}]" if ends else ""
         n = len(cells.diverged)
         lost = f"; {n} diverged recipe{'s are' if n > 1 else ' is'} left out" if n else ""
         both = " and ".join(cells.axes[i] for i in found.term)
         because = (
-            f"FID {value} [{low}, {high}] where {both} are both changed or neither, over where one is{lost}"
+            f"FID {value}{interval} with both or neither of {both} changed, compared with one of them{lost}"
         )
         rises, falls = found.tails
         support, against = {"positive": (rises, falls), "negative": (falls, rises)}.get(

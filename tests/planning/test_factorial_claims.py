@@ -1,4 +1,4 @@
-"""The claim kind `interaction`: which factorials answer it, and what it says of made-up ones."""
+"""The claim kinds `interaction` and `main_effect`: which factorials answer it, and what it says of made-up ones."""
 
 from __future__ import annotations
 
@@ -134,3 +134,48 @@ def test_without_an_interval_it_shows_none(tmp_path):
     found = claims.read(claim("teacher", "metric"), "claims[0]").test(experiment.rows, {}, one_seed)
     assert "nan" not in found.because
     assert "[" not in found.because
+
+
+@pytest.mark.parametrize(
+    ("axis", "sign", "supported", "contradicted"),
+    [
+        ("noise", "negative", False, True),  # it raises log FID by 2 between its levels, in every context
+        ("noise", "positive", True, False),
+        ("noise", "any", True, False),
+        ("metric", "negative", False, False),  # its effects in the two contexts of teacher cancel
+        ("metric", "any", False, False),
+    ],
+)
+@pytest.mark.parametrize("resolution", ["full", "IV"])
+def test_a_main_effect_is_the_mean_over_the_other_choices(
+    tmp_path, axis, sign, supported, contradicted, resolution
+):
+    axes = ["metric", "teacher", "noise", "weighting"]
+    experiment = plan(tmp_path, {"axes": axes, "resolution": resolution})
+    entry = {"id": "x", "says": "s", "main_effect": axis, "sign": sign}
+    found = claims.read(entry, "claims[0]").test(experiment.rows, {}, table(experiment, 0.3))
+    assert (found.support < 0.01, found.against < 0.01) == (supported, contradicted)
+    assert f"with {axis} changed, in the mean over the other choices" in found.because
+    if axis == "noise":
+        assert "×7." in found.because or "+6" in found.because  # e^2 = 7.39
+
+
+def test_a_main_effect_lowers_fid_unless_its_sign_says_otherwise():
+    assert claims.read({"id": "x", "says": "s", "main_effect": "noise"}, "x").sign == "negative"
+
+
+@pytest.mark.parametrize(
+    ("fields", "axis", "says"),
+    [
+        (
+            {"axes": THREE["axes"], "resolution": "III"},
+            "metric",
+            "tell metric from teacher x noise; resolution IV or full",
+        ),
+        (THREE, "nose", "main_effect: 'nose' is no axis of a factorial; did you mean 'noise'?"),
+    ],
+)
+def test_a_main_effect_that_the_design_mixes_is_an_error_of_the_plan(tmp_path, fields, axis, says):
+    with pytest.raises(SpecError) as error:
+        plan(tmp_path, fields, {"id": "x", "says": "s", "main_effect": axis})
+    assert says in error.value.problems[0]

@@ -52,7 +52,9 @@ class Claim(Section):
     tuned: bool = False  # the rows answer it with their tuned values
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+    def __pydantic_init_subclass__(cls, shared: bool = False, **_: Any) -> None:
+        if shared:
+            return  # no kind, but what several have
         own = [n for n, f in cls.model_fields.items() if n not in Claim.model_fields and f.is_required()]
         if not own:
             raise TypeError(

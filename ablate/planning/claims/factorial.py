@@ -18,13 +18,12 @@ from ablate.statistics.effect import Table
 from ablate.statistics.wording import ratios
 
 
-class OfFactorial:
+class OfFactorial(Claim, shared=True):
     """A claim of one effect of a factorial, which the fit of the whole factorial answers."""
 
     key: ClassVar[str]  # the field that names its axes
     needed: ClassVar[str]  # the resolution that can tell the effect from those of up to two axes
-    sign: str
-    nfe: int
+    sign: Literal["positive", "negative", "any"] = "any"
 
     @property
     @abstractmethod
@@ -90,7 +89,7 @@ class OfFactorial:
         return Evidence(support, against, fit.seeds, because)
 
 
-class Interaction(OfFactorial, Claim):
+class Interaction(OfFactorial):
     """The two axes named in `interaction` interact: their effects on log FID do not add up.
 
     `sign: positive` claims that FID is higher where both axes are changed, or neither, than their single changes
@@ -101,7 +100,6 @@ class Interaction(OfFactorial, Claim):
     key: ClassVar[str] = "interaction"
     needed: ClassVar[str] = "V"
     interaction: Annotated[list[Text], Field(min_length=2, max_length=2)]
-    sign: Literal["positive", "negative", "any"] = "any"
 
     @property
     def axes(self) -> list[str]:
@@ -111,7 +109,7 @@ class Interaction(OfFactorial, Claim):
         return f"with both or neither of {' and '.join(names)} changed, compared with one of them"
 
 
-class MainEffect(OfFactorial, Claim):
+class MainEffect(OfFactorial):
     """The change of the axis `main_effect` lowers FID (`sign: negative`) in the mean over all other choices.
 
     `positive` claims that it raises FID, `any` that it does one of the two. Needs a `factorial` over this axis that can

@@ -6,7 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -49,11 +49,12 @@ class Claim(Section):
     id: Text
     says: Text
     metric: str = "fid_1step"
+    shared: ClassVar[bool] = False
     tuned: bool = False  # the rows answer it with their tuned values
 
     @classmethod
-    def __pydantic_init_subclass__(cls, shared: bool = False, **_: Any) -> None:
-        if shared:
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if vars(cls).get("shared"):
             return  # no kind, but what several have
         own = [n for n, f in cls.model_fields.items() if n not in Claim.model_fields and f.is_required()]
         if not own:

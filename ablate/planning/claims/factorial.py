@@ -18,9 +18,10 @@ from ablate.statistics.effect import Table
 from ablate.statistics.wording import ratios
 
 
-class OfFactorial(Claim, shared=True):
+class OfFactorial(Claim):
     """A claim of one effect of a factorial, which the fit of the whole factorial answers."""
 
+    shared: ClassVar[bool] = True
     key: ClassVar[str]  # the field that names its axes
     needed: ClassVar[str]  # the resolution that can tell the effect from those of up to two axes
     sign: Literal["positive", "negative", "any"] = "any"

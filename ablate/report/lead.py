@@ -91,7 +91,8 @@ def verdict_counts(verdicts: Iterable[Verdict]) -> list[str]:
     total = states.total()
     if len(states) == 1 or total == 1:
         (state,) = states
-        return [f"{'the claim is' if total == 1 else f'all {total} claims are'} {state}"]
+        whole = {1: "the claim is", 2: "both claims are"}.get(total, f"all {total} claims are")
+        return [f"{whole} {state}"]
     order = [state for state in (SUPPORTED, CONTRADICTED, UNDECIDED, UNTESTED) if states[state]]
     head, *rest = [(state, states[state]) for state in order]
     first = f"{head[1]} of {total} claims {'is' if head[1] == 1 else 'are'} {head[0]}"

@@ -94,7 +94,7 @@ def test_a_table_of_two_steps_alone(tmp_path):
     ("claims", "words"),
     [
         (["plain"], "the claim is supported."),
-        (["plain", "wider"], "all 2 claims are supported."),
+        (["plain", "wider"], "both claims are supported."),
         (["plain", "wider", "plain"], "all 3 claims are supported."),
     ],
 )
@@ -113,7 +113,7 @@ class Verdict:
     [
         ([], []),
         (["not run"], ["the claim is not run"]),
-        (["undecided"] * 2, ["all 2 claims are undecided"]),
+        (["undecided"] * 2, ["both claims are undecided"]),
         (["supported"] * 3 + ["undecided"], ["3 of 4 claims are supported, 1 is undecided"]),
         (
             ["undecided", "contradicted", "not run", "supported", "undecided"],

@@ -85,6 +85,7 @@ def load(
 
 def _of_run(store: Store, run: str, device: str, tracking_uri: str | None) -> Model:
     """The network of the cell that a run of MLflow shows: from the store or, if it is not there, from MLflow."""
+    from ablate.core import hint
     from ablate.core.errors import SpecError
     from ablate.inference import model
     from ablate.runs.store import Folder
@@ -98,6 +99,6 @@ def _of_run(store: Store, run: str, device: str, tracking_uri: str | None) -> Mo
         if not Folder(Path(place)).model.is_file():
             raise SpecError(
                 f"run {run}: cell {key} is not in {store.path}, and MLflow does not have its weights: "
-                "`ablate sync FILE --models` sends them"
+                f"{hint.command('sync', 'FILE', '--models')} sends them"
             )
         return model.load_export(place, device)

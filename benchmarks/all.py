@@ -29,6 +29,7 @@ GUESSES = {  # minutes on two cores, the ones that matter most first; used until
     "table_rate": 6.0,
     "prediction": 5.0,
     "growth": 5.0,
+    "launches": 1.0,
     "paper_scale": 0.2,
     "gpu": 0.2,
 }

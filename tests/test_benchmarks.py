@@ -55,3 +55,43 @@ def test_what_it_imports_exists(file):
     for name in sorted(n for n in layers.imported(file) if n.startswith("ablate.")):
         module, _, attribute = name.rpartition(".")
         assert name in layers.modules() or hasattr(importlib.import_module(module), attribute), name
+
+
+GPU = """
+import sys
+sys.argv = ["gpu.py", *sys.argv[1:]]
+sys.path.insert(0, {folder!r})
+import gpu
+from support import results
+seen = dict.fromkeys(("step_s", "first_s", "images_per_s", "step_tflops", "matmul_tflops", "share", "peak_gb",
+                      "parameters", "sample1_s", "sample2_s", "measure1_s", "measure2_s"), 1.0)
+gpu.measured = lambda part, batch, **changes: seen
+gpu.span = lambda place, turn, cells, shared: 1.0 if shared < 2 else 1 / 0
+gpu.FAILURES = (*gpu.FAILURES, ZeroDivisionError)
+gpu.devices = lambda: ["cpu"]
+before = results.FILE.read_bytes(), results.PAGE.read_bytes()
+kept = []
+if "--quick" not in sys.argv:
+    gpu.save = lambda name, rows, found=None: kept.extend(rows) or [print(row) for row in rows]
+gpu.main()
+assert before == (results.FILE.read_bytes(), results.PAGE.read_bytes())
+"""
+
+
+def rows_of_gpu(*flags):
+    code = GPU.format(folder=str(FOLDER))
+    done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_a_quick_benchmark_of_the_gpu_says_that_it_measured_nothing_and_keeps_nothing():
+    rows = rows_of_gpu("--quick")
+    assert len([row for row in rows if "speed of a step against a plain eager loop's: 1.00 x" in row]) == 4
+    assert len([row for row in rows if row.startswith("GPU: packing: not measured: ")]) == 1
+    assert all("quick, CPU: not a measurement" in row for row in rows if "reach:" in row)
+
+
+def test_without_a_gpu_every_row_says_so():
+    rows = rows_of_gpu()
+    assert len(rows) == 9
+    assert all("not measured: no GPU" in row for row in rows)

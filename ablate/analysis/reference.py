@@ -21,7 +21,11 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Published(Section):
-    """One printed FID; `recipe` is the method's shipped recipe, `but` what the published run had instead."""
+    """One printed FID.
+
+    recipe: the shipped recipe of the row that it belongs beside; set: what this row changes in the recipe; but: axes of
+    which the published run had something else, an option or words.
+    """
 
     method: str
     dataset: str
@@ -32,6 +36,7 @@ class Published(Section):
     steps: Annotated[int, Field(gt=0)] | None
     source: Annotated[str, Field(min_length=1)]
     recipe: str | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
     but: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -48,10 +53,6 @@ class Reference(Section):
 
     protocol: Protocol
     published: list[Published]
-
-    def of(self, recipe: str, dataset: str) -> dict[int, Published]:
-        """The published FIDs of the method whose shipped recipe this is, by number of evaluations."""
-        return {p.nfe: p for p in self.published if p.recipe == recipe and p.dataset == dataset}
 
 
 def location() -> Path | None:
@@ -82,34 +83,65 @@ def dataset(profile: Profile) -> str:
     return "ImageNet-64" if profile.name.startswith("imagenet64") else "CIFAR-10"
 
 
+Numbers = dict[int, Published]  # what a method's paper prints for a row, by number of evaluations
+SETS = (
+    "CIFAR-10",
+    "ImageNet-64",
+)  # of which a profile is shown one; tables of other sets are shown with any profile
+
+
 class Methods:
-    """The published methods that have a recipe, at a profile's scale."""
+    """The published methods that are a shipped recipe, or a change of one, at a profile's scale."""
 
     def __init__(self, reference: Reference, profile: Profile):
-        self.reference, self.dataset = reference, dataset(profile)
-        named = {p.recipe: p.but for p in reference.published if p.recipe}
-        self.known = {name: (_flat(name, profile), but) for name, but in named.items()}
+        self.reference = reference
+        groups = dict[str, list[Published]]()
+        for p in reference.published:
+            if p.recipe:
+                groups.setdefault(repr((p.method, p.recipe, p.set)), []).append(p)
+        # read once for all rows
+        flats = {repr((p.recipe, p.set)): _flat(p, profile) for p, *_ in groups.values()}
+        self.known = [
+            (flats[repr((group[0].recipe, group[0].set))], numbers)
+            for group in groups.values()
+            if (numbers := _numbers(group, dataset(profile)))
+        ]
 
-    def of(self, row: Row) -> dict[int, Published]:
-        """The FIDs published for a row's recipe, by number of evaluations; empty where nobody published it."""
+    def of(self, row: Row) -> list[Numbers]:
+        """What each paper prints for a row's recipe, in the order of the file; empty where nobody published it."""
         flat = row.recipe.flat()
-        for name, (shipped, but) in self.known.items():
-            other = [
-                k for k in {**shipped, **flat} if k.split(".")[0] not in but and shipped.get(k) != flat.get(k)
-            ]
-            as_published = shipped and not other
-            if as_published and all(flat.get(k) in (shipped.get(k), v) for k, v in but.items()):
-                return self.reference.of(name, self.dataset)
-        return {}
+        return [
+            numbers
+            for shipped, numbers in self.known
+            if shipped and _same(flat, shipped, next(iter(numbers.values())).but)
+        ]
 
 
-def _flat(name: str, profile: Profile) -> dict[str, Any]:
-    """The shipped recipe at a profile's scale, without any `set`; empty where there is none."""
-    from ablate.config.recipe import build, read_specs
+def _numbers(group: list[Published], dataset: str) -> Numbers:
+    """The numbers of the data set, or of the first that is not in `SETS`."""
+    elsewhere = next((p.dataset for p in group if p.dataset not in SETS), None)
+    return {p.nfe: p for p in group if p.dataset == dataset} or {
+        p.nfe: p for p in group if p.dataset == elsewhere
+    }
+
+
+def _same(flat: dict[str, Any], shipped: dict[str, Any], but: dict[str, Any]) -> bool:
+    """Whether a recipe is the shipped one, or has options of the published run instead."""
+    replaced = {axis for axis, option in but.items() if flat.get(axis) == option}
+    other = {k for k in {**shipped, **flat} if shipped.get(k) != flat.get(k)}
+    return all(k.split(".")[0] in replaced for k in other)
+
+
+def _flat(published: Published, profile: Profile) -> dict[str, Any]:
+    """The row's recipe at a profile's scale, without any `set` of a file; empty where there is none."""
+    from ablate.config.recipe import build, overlay, read_specs
+    from ablate.planning import budgets, needs
     from ablate.planning.planner import image_shape
     from ablate.planning.rows import adapted
 
     try:
-        return build(adapted(read_specs(name), profile)).for_images(image_shape(profile)).flat()
+        specs = adapted(read_specs(str(published.recipe)), profile)
+        recipe = build(overlay(specs, published.set, profile.adapt)).for_images(image_shape(profile))
+        return budgets.fitted(recipe, needs.own_share(needs.declared(recipe)), published.set).flat()
     except SpecError:  # renamed by a user, or of another image size: then no row is that method
         return {}

@@ -22,7 +22,8 @@ from ablate.checkpoints.reader import Checkpoint, Tensors, read
 from ablate.core import yaml_files
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, read_json, write_json
-from ablate.ingredients.init_from import CONVERTED, WEIGHTS
+from ablate.ingredients.init_from import CONVERTED
+from ablate.ingredients.other_cell import WEIGHTS
 
 FAMILIES: tuple[Family, ...] = (Own(), Diffusers(), EDM(), ConsistencyModels())
 PREDICTS = {

@@ -186,7 +186,7 @@ def state_dict(recipe: Recipe, shape: tuple[int, int, int], classes: int, weight
         wanted |= {"embedding.channels": width} if name == "adm" or (channels or 0) % width else {}
         wanted |= {"network.head_channels": HEAD_CHANNELS} if name == "adm" else {}
         wanted |= {"network.divide_by_sigma": False} if name == "ncsnpp" else {}
-        wanted |= {"network.double_norm": False}
+        wanted |= {"network.double_norm": False, "network.second_level": None}
     wanted |= {"noise_precond": "edm", "input_precond": "cm", "input_precond.sigma_data": 0.5}
     pairs = [(field, value, fields.get(field)) for field, value in wanted.items()]
     unmet = [f"{field} must be {value}, but is {found}" for field, value, found in pairs if found != value]

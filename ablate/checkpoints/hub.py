@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from ablate.core.errors import SpecError, missing_extra
-from ablate.ingredients.init_from import WEIGHTS
+from ablate.ingredients.other_cell import WEIGHTS
 
 NEEDED = (WEIGHTS, "README.md")
 

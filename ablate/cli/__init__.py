@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from typing import NoReturn
@@ -25,6 +26,7 @@ from ablate.cli import (
     verify,
 )
 from ablate.config import recipe as recipes
+from ablate.core import crashes
 from ablate.core.errors import SpecError
 
 BUGS = (RecursionError, NotImplementedError)  # the RuntimeErrors that no machine causes
@@ -57,12 +59,16 @@ for group in (
 def main() -> NoReturn:
     """Run the command line.
 
-    A user's mistake is one line each on stderr and exit code 2, a failure of the machine one line and exit code 1. Only
-    a bug of this package is a traceback; `python -X dev -m ablate` shows that of a failure too.
+    A user's mistake is one line each on stderr and exit code 2, also where code of theirs raises or ends the process; a
+    failure of the machine is one line and exit code 1. Only a bug of this package is a traceback; `python -X dev -m
+    ablate` shows every traceback.
     """
     _open_streams()
     os.environ["MPLBACKEND"] = "Agg"  # figures are files, and this Python may not have a notebook's backend
-    code = _code()
+    if not faulthandler.is_enabled() and sys.__stderr__:
+        faulthandler.enable(sys.__stderr__, all_threads=False)  # a crash shows which file it was in
+    with crashes.exits_raise():
+        code = _code()
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -82,18 +88,31 @@ def _code() -> str | int | None:
         recipes.load_plugins()
         app()
     except SystemExit as end:
-        return end.code
+        return _ended_by_yours(end) or end.code
     except SpecError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except (OSError, RuntimeError, MemoryError) as error:
-        if isinstance(error, BUGS) or sys.flags.dev_mode:
+    except Exception as error:
+        machine = isinstance(error, (OSError, MemoryError))
+        if sys.flags.dev_mode:
+            raise
+        if not machine and (code := _ended_by_yours(error)):
+            return code
+        if not machine and (not isinstance(error, RuntimeError) or isinstance(error, BUGS)):
             raise
         return _failed(_line(error))
     return 0
+
+
+def _ended_by_yours(error: BaseException) -> int:
+    """Report in one line that code of the user's raised this; the exit code, 0 if no code of theirs did."""
+    if not (place := crashes.raised_by(error)):
+        return 0
+    print(f"error: {place}: {crashes.described(error)}", file=sys.stderr)
+    return 2
 
 
 def _open_streams() -> None:

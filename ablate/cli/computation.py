@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,11 @@ class Computation:
         """Print a line for a person; nothing with `--json`."""
         return (lambda *words: None) if self.as_json else partial(print, flush=True)
 
+    def stopping_after(self, hours: float | None) -> Computation:
+        """The same computation, whose cells save and stop when so many hours from now are over; None: never."""
+        until = None if hours is None else time.monotonic() + hours * 3600
+        return replace(self, resources=replace(self.resources, until=until))
+
     def preflight(self, profile: Profile) -> None:
         """Stop here if samples could not be measured after training; say what a user should know about the data."""
         from ablate.evaluation.preflight import preflight
@@ -61,11 +67,13 @@ class Computation:
         return found.folder
 
     def admit(self, experiment: Experiment, store: Store, retry_failed: bool = False) -> None:
-        """Stop here if the doctor finds a recipe that does not do what it says."""
+        """Stop here if the doctor finds a recipe that does not do what it says, or a network cannot be built."""
         from ablate.doctor import gate
 
         if self.examine:
             gate.admit(experiment, store, self.say, retry_failed)
+        else:
+            gate.build(experiment, store, retry_failed)
 
     def decode(self, experiment: Experiment, store: Store) -> None:
         """Decode the images of missing cells once, here where the workers are; elsewhere the first worker does."""

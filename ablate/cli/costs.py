@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ablate.cost import estimate
+from ablate.cost import cards, estimate
 from ablate.execution.resources import Resources
 from ablate.planning import trials
 from ablate.planning.experiment import Experiment, listing, overview
 from ablate.runs.store import Store
 
 
-def show(experiment: Experiment, runs_dir: Path, resources: Resources, time: bool, as_json: bool) -> None:
-    """`--dry-run`: cells, images, FLOPs; with `--time` hours, memory and disk. Without it nothing is written."""
+def show(
+    experiment: Experiment, runs_dir: Path, resources: Resources, time: bool, on_cards: bool, as_json: bool
+) -> None:
+    """`--dry-run`: cells, images, FLOPs; with `--time` hours, memory and disk. Without it no run is written.
+
+    Args:
+        on_cards: also memory and hours on common GPUs, which are shown anyway if a CPU would take long.
+    """
     groups = estimate.groups(trials.with_outstanding(experiment), runs_dir)
     workers, threads = _at_once(groups, resources, experiment)
     timings = _timed(groups, Store.writable(runs_dir), workers, threads) if time else []
+    asked = on_cards or cards.long(groups)
+    fits = cards.fits(groups) if asked else []
     if not as_json:
         print("\n".join([overview(experiment), *trials.overview(experiment)]))
         print(estimate.format_estimate(groups, timings, workers, threads))
+        if asked:
+            print(cards.format_fits(fits))
         return
     plain = {**listing(experiment), **estimate.listing(groups), **trials.listing(experiment)}
     if time:
@@ -30,6 +40,8 @@ def show(experiment: Experiment, runs_dir: Path, resources: Resources, time: boo
         ]
         hours = estimate.hours(groups, timings, workers)
         plain |= {"hours": hours, "workers": workers, "threads": threads, "groups": timed}
+    if asked:
+        plain["cards"] = [fit.plain() for fit in fits]
     print(json.dumps(plain, indent=1))
 
 

@@ -14,9 +14,12 @@ app = typer.Typer()
 
 
 @app.command(rich_help_panel="Compute", epilog="Example: ablate doctor experiments/table1.yaml")
-@takes(source)
+@takes(source, unless="machine")
 def doctor(
-    chosen: Source,
+    chosen: Source | None,
+    machine: Annotated[
+        bool, typer.Option("--machine", help="Instead of a file: what this machine offers and lacks.")
+    ] = False,
     compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for check 4.")] = False,
     runs_dir: RUNS = Path("runs"),
     as_json: AS_JSON = False,
@@ -25,6 +28,10 @@ def doctor(
 
     The exit code is 1 if one fails, unless it replays a defect on purpose.
     """
+    if chosen is None:
+        from ablate.cost import machine as here
+
+        sys.exit(here.command(runs_dir, as_json))
     from ablate.doctor import gate
     from ablate.evaluation.preflight import preflight
     from ablate.planning.file import is_study

@@ -240,15 +240,26 @@ def levels(text: str | None) -> list[float]:
     return found
 
 
-def takes(shared: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the parameters of `shared`, whose result becomes the command's first argument."""
-    common = inspect.signature(shared).parameters
+def takes(
+    shared: Callable[..., Any], unless: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the parameters of `shared`, whose result becomes the command's first argument.
+
+    Args:
+        unless: a flag of the command with which it needs no file; the first argument is then None.
+    """
+    common = dict(inspect.signature(shared).parameters)
+    if unless:
+        common["file"] = common["file"].replace(default=None)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [*inspect.signature(command).parameters.values()][1:]
 
         def call(**given: Any) -> None:
-            command(shared(**{name: given.pop(name) for name in common}), **given)
+            mine = {name: given.pop(name) for name in common}
+            if unless and mine["file"] is None and not given[unless]:
+                raise SpecError(f"FILE: needs an experiment file, or --{unless}")
+            command(None if unless and given[unless] else shared(**mine), **given)
 
         hints = get_type_hints(shared, include_extras=True) | get_type_hints(command, include_extras=True)
         parameters = [p.replace(annotation=hints[p.name]) for p in (*common.values(), *own)]

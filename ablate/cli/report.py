@@ -120,7 +120,7 @@ def _study(chosen: Source, runs_dir: Path, reports_dir: Path, storage: str | Non
     for note in plan.experiment.notes:
         print(f"note: {note}", file=sys.stderr)
     search = studies.load_study(plan, runs_dir, storage)
-    finish(plan, search, result.write(plan, search, reports_dir), "", as_json)
+    finish(plan, search, result.write(plan, search, reports_dir), "", as_json, storage)
 
 
 @app.command(

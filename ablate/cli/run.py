@@ -32,8 +32,15 @@ def run(
     time: Annotated[
         bool, typer.Option("--time", help="With --dry-run: time 20 steps of each network.")
     ] = False,
+    cards: Annotated[
+        bool, typer.Option("--cards", help="With --dry-run: memory and hours on common GPUs, estimated.")
+    ] = False,
     max_hours: Annotated[
         Optional[float], typer.Option(min=0, help="Leave out what takes longer, by the file's priorities.")
+    ] = None,
+    stop_after: Annotated[
+        Optional[float],
+        typer.Option(metavar="HOURS", min=0, help="Save and stop then, with a report of what is computed."),
     ] = None,
     claims_only: Annotated[
         bool, typer.Option("--claims-only", help="Leave out the rows that no claim of the file compares.")
@@ -49,6 +56,7 @@ def run(
     from ablate.report.merged import merged
     from ablate.runs.store import Store
 
+    c = c.stopping_after(stop_after)
     experiment = c.source.experiment()
     c.resources.check(experiment.profile)
     c.preflight(experiment.profile)
@@ -66,7 +74,7 @@ def run(
         experiment = costs.within(experiment, Store(c.runs_dir), c.resources, max_hours)
         c.say(f"note: {experiment.notes[-1]}" if experiment.notes else f"it fits into {max_hours:g} hours")
     if c.dry_run:
-        costs.show(experiment, c.runs_dir, c.resources, time and max_hours is None, c.as_json)
+        costs.show(experiment, c.runs_dir, c.resources, time and max_hours is None, cards, c.as_json)
         return
     store = Store.writable(c.runs_dir)
     c.admit(experiment, store, failed)
@@ -77,7 +85,7 @@ def run(
         outcome = _compute(c, experiment, store, live, failed, max_hours)
         folder = writer.write(experiment, store, c.reports_dir)
         results = merged(experiment, store, folder)
-        state = "failed" if outcome.failed or broken else "finished"
+        state = "interrupted" if outcome.late else "failed" if outcome.failed or broken else "finished"
         live.close([folder], outcome.counts() | results.metrics(), state, results)
     c.say(shown.text(results))
     if outcome.computed and (link := live.link()):

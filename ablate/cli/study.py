@@ -12,6 +12,7 @@ import typer
 
 from ablate.cli.computation import Computation, computation
 from ablate.cli.options import AS_JSON, PROFILE, RUNS, SEEDS, SET, present, source, takes
+from ablate.core import hint
 
 if TYPE_CHECKING:
     from ablate.planning.cells import Cell, Row
@@ -49,14 +50,16 @@ def study(c: Computation, storage: STORAGE = None) -> None:
     search = studies.open_study(plan, store.path, storage)
     c.admit(plan.around(), store)
     place.claim(plan.experiment, c.reports_dir)
-    advice = "; `ablate report` with this file shows the trials that have ended"
+    keep = (*hint.SOURCE, hint.RUNS, hint.REPORTS)
+    shows = hint.command("report", c.source.file, *(["--from", storage] if storage else []), keep=keep)
+    advice = f"; {shows} shows the trials that have ended"
     with c.tracked(plan.experiment, store, advice) as live:
         make_scheduler = partial(c.resources.scheduler, plan.experiment.profile)
         show = partial(_show, plan, live, store)
         broken = studies.run(plan, search, store, make_scheduler, show, live.follow)
         folder = result.write(plan, search, c.reports_dir)
         live.close([folder], studies.states(search), "failed" if broken else "finished")
-    finish(plan, search, folder, broken, c.as_json)
+    finish(plan, search, folder, broken, c.as_json, storage)
 
 
 @app.command(rich_help_panel="Results", epilog="Example: ablate importance experiments/ingredients.yaml")
@@ -107,7 +110,9 @@ def _show(plan: Plan, live: Live, store: Store, row: Row, cells: list[Cell]) -> 
         live.add(store.folder(cell.key), tags | {"changed": ", ".join(row.changed)})
 
 
-def finish(plan: Plan, search: Any, folder: Path, broken: str, as_json: bool) -> NoReturn:
+def finish(
+    plan: Plan, search: Any, folder: Path, broken: str, as_json: bool, storage: str | None
+) -> NoReturn:
     """Print a study's lowest trials, their number and where the report is; exit with 1 if there is no trial."""
     from ablate.study import result
     from ablate.study import search as studies
@@ -129,6 +134,9 @@ def finish(plan: Plan, search: Any, folder: Path, broken: str, as_json: bool) ->
             print(f"lowest {name}: {b['value']:.4g} with {values} (trial {b['trial']})")
         counted = ", ".join(f"{n:.0f} {state}" for state, n in states.items())
         print("; ".join([counted or "no trial has ended", *missing, f"the report is {folder / 'table.md'}"]))
+        if plan.content.trials > sum(states.values()) and not plan.exhaustive:
+            words, keep = ["--storage", storage] if storage else [], (*hint.SOURCE, hint.RUNS, hint.REPORTS)
+            print(f"to continue: {hint.command('study', plan.experiment.file, *words, keep=keep)}")
     if broken:
         print(f"error: {broken}", file=sys.stderr)
     sys.exit(1 if broken or not best else 0)

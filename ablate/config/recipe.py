@@ -71,8 +71,8 @@ class Recipe:
 
     def from_scratch(self) -> Recipe:
         """The recipe with random weights in its networks, for checks and timings, which do without other cells."""
-        untrained = {"init_from": self.init_from.untrained(), "direction": self.direction.untrained()}
-        return dataclasses.replace(self, **untrained)
+        held = ("init_from", "teacher", "direction")
+        return dataclasses.replace(self, **{axis: getattr(self, axis).untrained() for axis in held})
 
     def given(self, folders: Mapping[str, Path]) -> Recipe:
         """The recipe whose options of some axes have the folders of the cells that they need."""
@@ -141,7 +141,7 @@ def build(specs: Mapping[str, Any]) -> Recipe:
             parts[axis.name] = axis.build(specs.get(axis.name, axis.default))
     problems.check()
     recipe = Recipe(**connect(parts))
-    _agree(recipe)
+    agree(recipe)
     return recipe
 
 
@@ -155,13 +155,23 @@ def rebuild(specs: Mapping[str, Any]) -> Recipe:
     return Recipe(**connect(parts))
 
 
-def _agree(recipe: Recipe) -> None:
-    """Require the same sigma_min of levels and parameterization: the boundary condition needs it."""
+def agree(recipe: Recipe) -> None:
+    """Require the same sigma_min of levels and parameterization, for the boundary condition, and as many levels
+    from the pairing as the network takes."""
     for field, holders in {"sigma_min": ("levels", "parameterization")}.items():
         used = {axis: getattr(getattr(recipe, axis), field, None) for axis in holders}
         if len({v for v in used.values() if v is not None}) > 1:
             seen = ", ".join(f"{axis}.{field}={value}" for axis, value in used.items())
             raise SpecError(f"{' and '.join(f'{a}.{field}' for a in holders)} must be equal, but got {seen}")
+    pairing, network = recipe.pairing, recipe.network
+    takes = network.second_level is not None
+    if pairing.two_levels and not takes:
+        able = [n for n in AXES["network"].options if "second_level" in AXES["network"].fields(n)]
+        way = f"set network.second_level to gap or end ({', '.join(able)} have this field)"
+        raise SpecError(f"pairing: {pairing.name}: needs a network with a second level; {way}")
+    if takes and pairing.two_levels is False:
+        law = f"pairing {pairing.name} never varies the second level; leave it unset, or choose such as mean_flow"
+        raise SpecError(f"network.second_level: {network.second_level!r}: {law}")
 
 
 def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None) -> Specs:

@@ -103,6 +103,12 @@ def exists(name: str) -> bool:
     return _spec(name) is not None
 
 
+def yours(file: Path) -> bool:
+    """Whether a file belongs to neither the standard library nor an installed package."""
+    standard = any(file.resolve().is_relative_to(folder) for folder in STANDARD)
+    return file.is_absolute() and not standard and not INSTALLED & set(file.parts)
+
+
 def _file(name: str, installed: str) -> Path | None:
     """The file of a module of yours; None for others."""
     top = name.partition(".")[0]
@@ -112,7 +118,7 @@ def _file(name: str, installed: str) -> Path | None:
     if spec is None or spec.origin is None:  # no such module, or a folder without code of its own
         return None
     file = Path(spec.origin)
-    if top != installed and not _yours(file):
+    if top != installed and not yours(file):
         _others.add(top)
         return None
     return file if file.is_file() else None
@@ -132,11 +138,6 @@ def _spec(name: str) -> ModuleSpec | None:
         places = spec.submodule_search_locations if spec else None
         spec = PathFinder.find_spec(f"{top}.{'.'.join(rest[: i + 1])}", list(places)) if places else None
     return spec
-
-
-def _yours(file: Path) -> bool:
-    standard = any(file.resolve().is_relative_to(folder) for folder in STANDARD)
-    return file.is_absolute() and not standard and not INSTALLED & set(file.parts)
 
 
 def _text(file: Path) -> bytes:

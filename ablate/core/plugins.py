@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from ablate.core import crashes
 from ablate.core.errors import SpecError
 
 
@@ -44,7 +45,7 @@ def yours(where: str) -> Iterator[None]:
     except SpecError as error:
         raise error.under(where) from None
     except (Exception, SystemExit) as error:
-        raise SpecError(" ".join(f"{where}: {type(error).__name__}: {error}".split())) from None
+        raise SpecError(f"{where}: {crashes.described(error)}") from None
 
 
 @cache

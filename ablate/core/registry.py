@@ -104,6 +104,8 @@ class Option:
     # known defects that the option reproduces on purpose: `doctor` warns about them instead of failing
     replays: tuple[str, ...] = ()
     reads_files: ClassVar[bool] = False  # it reads weights from elsewhere; `require` checks that they exist
+    # forward passes of the recipe's network, without gradient, that it adds to a training step of the student
+    passes: int = 0
 
     def for_images(self, shape: Sequence[int]) -> Any:
         """The option with its fields resolved that depend on the size of an image (C, H, W)."""

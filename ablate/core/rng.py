@@ -11,7 +11,9 @@ from typing import Literal
 
 from ablate.core.lazy import torch
 
-Purpose = Literal["init", "data", "flip", "level", "noise", "dropout", "teacher_dropout", "sampling", "label"]
+Purpose = Literal[
+    "init", "data", "flip", "level", "until", "noise", "dropout", "teacher_dropout", "sampling", "label"
+]
 
 
 def number(seed: int, purpose: str, *place: int | str) -> int:

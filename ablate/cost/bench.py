@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.core.lazy import torch
 from ablate.cost.estimate import Group, Timing
+from ablate.cost.flops import passes
 from ablate.cost.timing import clock, in_processes, peak_memory, print_measurement, step_times
 from ablate.planning.cells import Cell
 from ablate.runs.store import Folder, restore
@@ -49,7 +50,7 @@ def entry(group: Group, measured: dict[str, Any]) -> dict[str, Any]:
     """An entry of the list, from a group and what `measure` returned for it."""
     cell = group.cells[0]
     batch, seconds = cell.profile.batch, measured["step_s"]
-    rate = 4 * group.flops_forward * batch / seconds / 1e12
+    rate = passes(cell.recipe) * group.flops_forward * batch / seconds / 1e12
     # a sample is one forward pass without gradient, as the teacher's; no features are computed
     timing = Timing(step_s=seconds + measured["parts"]["log"], sample_s=measured["parts"]["teacher"] / batch)
     return {
@@ -132,14 +133,14 @@ def log_s(cell: Cell, trainer: Trainer, steps: list[Step]) -> float:
         return (time.perf_counter() - before) / read
 
 
-def matmul_rate(precision: Any, device: str) -> float:
-    """Operations a second of a product of two 2048 x 2048 matrices, the median of up to 20."""
+def matmul_rate(precision: Any, device: str, patience: float = PATIENCE_S) -> float:
+    """Operations a second of a product of two 2048 x 2048 matrices, the median of up to 20 in `patience` seconds."""
     kind = getattr(torch, precision.compute)
     a, b = (torch.randn(SIZE, SIZE, device=device).to(kind) for _ in range(2))
     now, took = clock(device), list[float]()
     with precision(device):
         began = now()
-        while not took or (len(took) < PRODUCTS and now() - began < PATIENCE_S):
+        while not took or (len(took) < PRODUCTS and now() - began < patience):
             before = now()
             a @ b
             took.append(now() - before)

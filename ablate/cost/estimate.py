@@ -14,7 +14,8 @@ from typing import Any
 
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
-from ablate.cost.flops import count_flops
+from ablate.cost import kept
+from ablate.cost.flops import passes
 from ablate.cost.timing import STEPS, clock, in_processes, peak_memory, print_measurement, step_times
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
@@ -27,7 +28,7 @@ COPIES = 8  # most processes timed at the same time, since workers slow each oth
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that cost the same: equal network, precision and images, with or without a perceptual metric.
+    """Cells that cost the same: equal network, passes, precision and images, with or without a perceptual metric.
 
     flops_forward: FLOPs of one image through the network; a multiplication and an addition count as two. step: what the
     time of a step depends on, so that cells of other lengths are not timed again.
@@ -41,9 +42,9 @@ class Group:
 
     @property
     def training(self) -> int:
-        """FLOPs of one cell: teacher forward, student forward, and twice that backward, for each image."""
+        """FLOPs of one cell: all passes of its steps, for each image."""
         profile = self.cells[0].profile
-        return 4 * self.flops_forward * profile.steps * profile.batch
+        return passes(self.cells[0].recipe) * self.flops_forward * profile.steps * profile.batch
 
     @property
     def sampling(self) -> int:
@@ -92,11 +93,12 @@ def groups(experiment: Experiment, runs: Path) -> list[Group]:
         specs = cell.recipe.specs()
         name = json.dumps([specs[axis] for axis in ("network", "embedding")], sort_keys=True)
         if name not in counts:
-            counts[name] = count_flops(cell.recipe, experiment.profile)
+            counts[name] = kept.flops(cell.recipe, experiment.profile)
         cost = [
             specs["network"]["name"],
             specs["precision"],
             specs["metric"]["name"] == "lpips",
+            passes(cell.recipe),
             counts[name],
         ]
         by_cost.setdefault(json.dumps([cell.profile.images, cost], sort_keys=True), []).append(cell)
@@ -195,7 +197,8 @@ def format_estimate(groups: list[Group], timings: list[Timing], workers: int, th
     for group, t in zip(groups, timings, strict=False):
         cell = group.cells[0]
         length = f", {cell.profile.images:,} images" if lengths > 1 else ""
-        images, rate = cell.profile.batch / t.step_s, 4 * group.flops_forward * cell.profile.batch / t.step_s
+        images = cell.profile.batch / t.step_s
+        rate = passes(cell.recipe) * group.flops_forward * images
         lines.append(
             f"{group.parameters / 1e6:.3g}M parameters, {cell.recipe.precision.name}{length}: {images:.4g} images/s, "
             f"{rate:.3g} FLOP/s, {t.cell_s(cell):.0f} s a cell ({t.start_s:.1f} s of them to start), "

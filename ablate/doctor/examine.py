@@ -9,6 +9,7 @@ import torch
 
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
+from ablate.core import crashes
 from ablate.doctor import function, liveness, loss, training
 from ablate.doctor.bench import Bench
 from ablate.doctor.findings import Finding, with_verdicts
@@ -35,10 +36,10 @@ def examine(
     label: str, recipe: Recipe, profile: Profile, device: str = "cpu", compiled: bool = False
 ) -> list[dict[str, Any]]:
     """The findings of all checks as plain data; a check that raises becomes a finding with verdict `error`."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), crashes.exits_raise():
         try:
             bench = Bench(recipe, profile, image_shape(profile), device, compiled)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return with_verdicts(label, recipe, [_failed("network", error)])
         return with_verdicts(label, recipe, [f for name in CHECKS for f in _findings(name, bench)])
 
@@ -46,10 +47,16 @@ def examine(
 def _findings(name: str, bench: Bench) -> list[Finding]:
     try:
         return list(CHECKS[name](bench))
-    except Exception as error:  # of your ingredient, or of this machine: training will raise it too
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # of your ingredient, or of this machine: training will raise it too
         return [_failed(name, error)]
 
 
-def _failed(name: str, error: Exception) -> Finding:
-    reason = (str(error).splitlines() or [""])[0]
-    return Finding(name, f"{type(error).__name__}: {reason}", "measurable", False, error=True)
+def _failed(name: str, error: BaseException) -> Finding:
+    if isinstance(error, SystemExit):
+        reason = f"{crashes.raised_by(error) or 'a library'}: {crashes.described(error)}"
+    else:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return Finding(name, reason, "measurable", False, error=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ import ablate
 from ablate.config import recipe as recipes
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
+from ablate.core import crashes
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.formats import count
 from ablate.core.hardware import devices, forkserver, use
+from ablate.data import datasets
 from ablate.doctor.findings import Finding, format_finding, with_verdicts
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
@@ -24,6 +28,7 @@ from ablate.runs.store import Store, describe, restore
 
 FORMAT = 1  # of the cached findings; increase it to examine all recipes again
 STOPS = ("failed", "error")
+BUILT = "problems.json"
 
 
 def command(experiment: Experiment, as_json: bool, compiled: bool) -> int:
@@ -92,24 +97,52 @@ def admit(
         if _missing(store, cell, retry_failed)
     }
     new = {str(path): describe(cell) for path, cell in cells.items() if _unsettled(read_json(path))}
+    died = ""
     if new:
         say(f"checking {count(len(new), 'recipe')}")
-        _fork(new)
-    _report({path: read_json(path) for path in cells}, cells, experiment, say)
+        died = _fork(new)
+    _report({path: read_json(path) for path in cells}, cells, experiment, say, died)
+
+
+def build(experiment: Experiment, store: Store, retry_failed: bool = False) -> None:
+    """Build the networks of other people's code that `run --no-doctor` is about to train, each once.
+
+    Raises:
+        SpecError: those that cannot be built; their workers would find it only one by one.
+    """
+    labels, found = experiment.labels(), dict[str, Cell]()
+    for cell in experiment.all_cells.values():
+        if cell.recipe.network.foreign and _missing(store, cell, retry_failed):
+            found.setdefault(repr(cell.recipe.network), cell)
+    if not found:
+        return
+    rows = {labels[cell.key]: describe(cell) for cell in found.values()}
+    with tempfile.TemporaryDirectory() as place:
+        died = _run(_build, json.dumps(rows), place)
+        problems = read_json(Path(place) / BUILT)
+    if problems is None:
+        raise SpecError(f"network: {died}")
+    if problems:
+        raise SpecError(*problems)
 
 
 def _report(
-    verdicts: dict[Path, Any], cells: dict[Path, Cell], experiment: Experiment, say: Callable[[str], Any]
+    verdicts: dict[Path, Any],
+    cells: dict[Path, Cell],
+    experiment: Experiment,
+    say: Callable[[str], Any],
+    died: str,
 ) -> None:
-    """Print the warnings, raise the failures and errors."""
+    """Print the warnings, raise the failures and errors; `died`: how the process that checks recipes died."""
     labels = experiment.labels()
-    unknown = {labels[cell.key] for path, cell in cells.items() if verdicts[path] is None}
+    unknown = [labels[cell.key] for path, cell in cells.items() if verdicts[path] is None]
     findings = [
         row | {"recipe": labels[cell.key]} for path, cell in cells.items() for row in verdicts[path] or []
     ]
     for row in (r for r in findings if not r["ok"] and r["verdict"] not in STOPS):
         say(f"doctor: {format_finding(row)}")
-    failed = [f"{label}: could not be examined: the process that checks it died" for label in sorted(unknown)]
+    # the first one is where it died; the others were not reached
+    failed = [f"{label}: could not be examined: {died}" for label in unknown[:1]]
     failed += [format_finding(row) for row in findings if row["verdict"] in STOPS]
     if failed:
         raise SpecError(*failed, "nothing was trained; --no-doctor trains anyway")
@@ -134,21 +167,56 @@ def verdict_path(store: Store, cell: Cell) -> Path:
     return store.cache / f"doctor-{recipes.key(cell.recipe, budget, 0)}.json"
 
 
-def _fork(cells: dict[str, dict[str, Any]]) -> None:
-    process = forkserver().Process(target=_examine, args=(json.dumps(cells), _device()))
-    process.start()
-    try:
-        process.join()
-    finally:
-        process.terminate()
+def _fork(cells: dict[str, dict[str, Any]]) -> str:
+    """Examine recipes in another process; how it died if it did."""
+    return _run(_examine, json.dumps(cells), _device())
+
+
+def _run(target: Callable[..., None], *arguments: str) -> str:
+    """Run a function in a process forked from the workers' server; how it died if it did, in one line."""
+    with tempfile.NamedTemporaryFile("r", errors="replace") as trace:
+        process = forkserver().Process(target=_called, args=(trace.name, target, *arguments))
+        process.start()
+        try:
+            process.join()
+        finally:
+            process.terminate()
+        code = process.exitcode or 0
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return crashes.crash(trace.read()) or f"the process that does it ended with {how}"
+
+
+def _called(trace: str, target: Callable[..., None], *arguments: str) -> None:
+    """Call a function in a session of its own like workers, and leave a trace of a crash."""
+    os.setsid()
+    with open(trace, "w") as file:
+        faulthandler.enable(file, all_threads=False)
+        target(*arguments)
 
 
 def _examine(cells: str, device: str) -> None:
-    """Examine recipes and cache their findings, in a session of its own like workers."""
-    os.setsid()
+    """Examine recipes and cache their findings."""
     from ablate.doctor.examine import examine
 
     use(1)
     for path, config in json.loads(cells).items():
         cell = restore(config)
         write_json(Path(path), examine("", cell.recipe, cell.profile, device))
+
+
+def _build(rows: str, place: str) -> None:
+    """Build the network of each row; the problems go into a file in `place`."""
+    use(1)
+    problems = list[str]()
+    for label, config in json.loads(rows).items():
+        cell = restore(config)
+        data = cell.profile.data
+        try:
+            with crashes.exits_raise():
+                cell.recipe.network(datasets.shape(data), datasets.classes(data))
+        except SpecError as error:
+            problems += error.under(f"row {label!r}").problems
+        except (Exception, SystemExit) as error:  # of your constructor
+            by = crashes.raised_by(error)
+            problems.append(f"row {label!r}: network: {by + ': ' if by else ''}{crashes.described(error)}")
+    write_json(Path(place) / BUILT, problems)

@@ -60,10 +60,11 @@ def _shared(trainer: Trainer) -> float | None:
     if any(len(seen) < 2 for seen in passes.values()):
         return None
     equal = total = 0
-    for (had, kept), (had_too, kept_too), *_ in passes.values():
-        both = had & had_too  # a zero input shows no difference between kept and dropped
-        equal += int(((kept == kept_too) & both).sum())
-        total += int(both.sum())
+    for (had, kept), *others in passes.values():
+        for had_too, kept_too in others:
+            both = had & had_too  # a zero input shows no difference between kept and dropped
+            equal += int(((kept == kept_too) & both).sum())
+            total += int(both.sum())
     return equal / max(total, 1)
 
 
@@ -86,7 +87,8 @@ def finite(bench: Bench) -> Iterator[Finding]:
     for k in (0, bench.K - 1):
         draws = dataclasses.replace(trainer.draws(k), u=ends)
         step = (bench.heavy, trainer.f, trainer.teacher, draws, k, bench.K)
-        terms = consistency(*step, balance=trainer.balance, denoiser=trainer.denoiser)
+        others = trainer.balance, trainer.denoiser, trainer.average
+        terms = consistency(*step, lambda: None, None, *others)
         trainer.network.zero_grad(set_to_none=True)
         terms.loss.backward()  # type: ignore[no-untyped-call]
         images = noisy(draws.x, terms.sigma_student, draws.z, bench.recipe.precision.inputs)
@@ -123,7 +125,7 @@ def averages(bench: Bench) -> Iterator[Finding]:
         "8 decay after the last step - after the first", last - first, law, last >= first, "D24", advice=True
     )
     through = sum(graded["student"]) + sum(graded["teacher"])
-    held = trainer.teacher is not trainer.f and any(
+    held = trainer.teacher.network is not trainer.network and any(
         p.grad is not None for p in trainer.teacher.network.parameters()
     )
     passes = f"{through} with a gradient" + (", kept by the teacher" if held else "")

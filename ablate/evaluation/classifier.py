@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.core.errors import SpecError
-from ablate.core.hardware import processor
+from ablate.core.hardware import processor, sent
 from ablate.core.lazy import torch
 from ablate.data.datasets import Images
 from ablate.evaluation import ruler
@@ -172,8 +172,8 @@ def _descend(net: Any, images: Images, seen: int) -> None:
     generator = torch.Generator().manual_seed(0)
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(math.ceil(steps * size / n))])
     for rows in order[: steps * size].view(steps, size):
-        x = images.train[rows.to(images.train.device)].to(images.device)
-        loss = _loss(net, _augment(x, generator), images.train_labels[rows.to(images.device)])
+        x = sent(images.train[sent(rows, images.train.device)], images.device)
+        loss = _loss(net, _augment(x, generator), images.train_labels[sent(rows, images.device)])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -204,11 +204,11 @@ def _one_cycle(t: float) -> float:
 def _augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Shift images by up to an eighth and mirror half of those in color; gray images are mostly characters."""
     (n, channels, height, width), edge = x.shape, max(1, min(x.shape[2:]) // 8)
-    dy, dx = torch.randint(-edge, edge + 1, (2, n, 1), generator=generator).to(x.device)
+    dy, dx = sent(torch.randint(-edge, edge + 1, (2, n, 1), generator=generator), x.device)
     rows = (torch.arange(height, device=x.device) + dy).clamp(0, height - 1)
     columns = (torch.arange(width, device=x.device) + dx).clamp(0, width - 1)
     if channels == 3:
-        mirrored = torch.randint(2, (n, 1), generator=generator).bool().to(x.device)
+        mirrored = sent(torch.randint(2, (n, 1), generator=generator).bool(), x.device)
         columns = torch.where(mirrored, columns.flip(1), columns)
     which = torch.arange(n, device=x.device)[:, None, None]
     return x[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

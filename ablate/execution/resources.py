@@ -30,6 +30,7 @@ class Resources:
         options: of the executor, by the names of its `Options`.
         retries: how often a cell whose worker died is restarted from its checkpoint.
         stall_min: minutes without a step after which a worker counts as hanging.
+        until: of `time.monotonic`, when all cells save and stop; unset, never.
     Raises:
         SpecError: an unknown executor or option.
     """
@@ -41,6 +42,7 @@ class Resources:
     options: Mapping[str, Any] = field(default_factory=dict)
     retries: int = 1
     stall_min: float | None = None
+    until: float | None = None
 
     def __post_init__(self) -> None:
         kind, problems = executors.named(self.executor), Problems()
@@ -81,7 +83,8 @@ class Resources:
             store, profile, cells, self.workers, devices(), workers, threads, self.per_device, self.per_cell
         )
         executor = kind.start(_validated(kind, self.options), request)
-        return Scheduler(executor, store, follow, self.retries, self.stall_min and self.stall_min * 60)
+        stall_s = self.stall_min and self.stall_min * 60
+        return Scheduler(executor, store, follow, self.retries, stall_s, self.until)
 
 
 def _validated(kind: type[Executor], options: Mapping[str, Any]) -> Section:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ablate.core.files import read_json, write_json
 from ablate.execution.progress import Progress
-from ablate.execution.scheduler import POLL_S, CellEnd, Follow, Scheduler
+from ablate.execution.scheduler import POLL_S, TIME_IS_UP, CellEnd, Follow, Scheduler
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs.store import NAMED, Folder, Store
@@ -34,6 +34,11 @@ class Outcome:
     def failed(self) -> list[str]:
         """Keys of the cells that have no result."""
         return [key for key, state in self.states.items() if state in STATES[2:]]
+
+    @property
+    def late(self) -> list[str]:
+        """Keys of the cells that are left because time is up."""
+        return [key for key, reason in self.reasons.items() if reason == TIME_IS_UP]
 
     def counts(self) -> dict[str, float]:
         """The number of cells in each state; the others than the first three are left out where there are none."""
@@ -163,6 +168,10 @@ def terminated() -> Iterator[None]:
 def format_outcome(outcome: Outcome, folder: Path) -> str:
     """What `run` prints at its end: cells without a result and why, counts, where the report is."""
     counts = ", ".join(f"{n:.0f} {state}" for state, n in outcome.counts().items() if n)
-    lines = [f"{outcome.states[key]} {key}: {reason}" for key, reason in outcome.reasons.items()]
+    late = outcome.late
+    lines = [f"{len(late)} of {len(outcome.states)} cells are left: {TIME_IS_UP}"] if late else []
+    lines += [
+        f"{outcome.states[key]} {key}: {why}" for key, why in outcome.reasons.items() if key not in late
+    ]
     last = f"{counts} ({len(outcome.computed)} computed now); the report is {folder / 'index.html'}"
     return "\n".join([*lines[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else []), last])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate.core import crashes
 from ablate.execution.executors import Executor
 from ablate.planning.cells import Cell
 from ablate.runs import heartbeat
@@ -20,6 +22,7 @@ from ablate.runs.store import Folder, Store
 POLL_S = 0.1  # between two calls of `poll`
 ELSEWHERE_S = 1.0  # between two checks of a cell that another run computes
 KILL_S = 30.0  # for a worker that was asked to stop
+TIME_IS_UP = "time is up; the same command continues"
 Follow = Callable[[Folder, bool], None]
 
 
@@ -53,6 +56,7 @@ class Scheduler:
         follow: called with the folder of every cell that starts (True) or ends (False).
         retries: how often a cell whose worker died is restarted from its checkpoint; other failures would repeat.
         stall_s: seconds without a step after which a worker counts as hanging and is killed; None: never.
+        until: of `time.monotonic`, when all cells save and stop; None: never.
     """
 
     def __init__(
@@ -62,9 +66,10 @@ class Scheduler:
         follow: Follow = lambda folder, running: None,
         retries: int = 1,
         stall_s: float | None = None,
+        until: float | None = None,
     ):
         self.executor, self.store, self.follow = executor, store, follow
-        self.retries, self.stall_s = retries, stall_s
+        self.retries, self.stall_s, self.until = retries, stall_s, until
         self.waiting: deque[Cell] = deque()
         self.running: dict[Path, Cell] = {}
         self.started: dict[Path, float] = {}  # when the last worker of a cell started
@@ -106,6 +111,7 @@ class Scheduler:
     def poll(self) -> list[CellEnd]:
         """Start cells while there is room; return those that ended since the last call."""
         groundless = self._groundless()
+        self._stop_in_time()
         while not self.broken and self.executor.has_room() and (cell := self._next()):
             self._start(cell)
         self._stop_hanging()
@@ -165,6 +171,18 @@ class Scheduler:
         self.stopping[path] = time.monotonic(), hung
         self.executor.stop(path)
 
+    def _stop_in_time(self) -> None:
+        """Once time is up, let no further cell start, running ones save and stop, and wait for no other run."""
+        if self.until is None or time.monotonic() < self.until:
+            return
+        self.broken = self.broken or TIME_IS_UP
+        for path in self.running.keys() - self.stopping.keys():
+            self._ask_to_stop(path, TIME_IS_UP)
+        for path, (cell, _) in self.elsewhere.items():
+            self._followed(Folder(path), False)
+            self.waiting.append(cell)
+        self.elsewhere.clear()
+
     def _stop_hanging(self) -> None:
         """Ask workers that hang to stop; kill those that did not stop in time."""
         for path in self.running if self.stall_s else ():
@@ -187,8 +205,8 @@ class Scheduler:
             self._followed(folder, False)
             return CellEnd.recorded(cell, folder, record, code != BUSY)
         requested = bool(since) and not hung
-        if requested or code in (INTERRUPTED, -15):
-            state, reason = "interrupted", "it was asked to stop"
+        if requested or hung == TIME_IS_UP or code in (INTERRUPTED, -15):
+            state, reason = "interrupted", hung or "it was asked to stop"
         elif code == UNAVAILABLE:
             state, reason = "open", f"{_last_line(folder)}; the same command tries it again"
             heartbeat.note_open(folder, reason)
@@ -247,8 +265,13 @@ def _last_line(folder: Folder) -> str:
 def _reason(folder: Folder, code: int) -> str:
     """Why a worker ended without a record."""
     if code != NO_DISK:
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"the worker ended with {how}; its log is {folder.log}"
+        how = (
+            f"the worker ended with signal {-code}" if code < 0 else f"the worker ended with exit code {code}"
+        )
+        if -code in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+            with suppress(OSError):
+                how = crashes.crash(folder.log.read_text(errors="replace")) or how
+        return f"{how}; its log is {folder.log}"
     if (last := _last_line(folder)).startswith("/"):  # a path and what is wrong with it
         return last
     if not folder.path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def search(fid: Callable[[int], float], points: int = LADDER, coarse: int = COAR
 class TwoStep:
     """Two-step samples of one seed as a function of the intermediate sigma; the first step is computed once.
 
-    first: images of one step (n, C, H, W); z: noise of the second step, as `first`.
+    first: images of one step (n, C, H, W); z: noise of the second step, as `first`; both: t -> images of two steps,
+    without reading `first`, for a network with a second level, whose first step depends on t.
     """
 
     f: Denoiser
@@ -59,10 +61,13 @@ class TwoStep:
     z: torch.Tensor
     sigma_min: float
     batch: int
+    both: Callable[[float], torch.Tensor]
 
     @torch.no_grad()
     def __call__(self, t: float) -> torch.Tensor:
         """f(first + sqrt(t^2 - sigma_min^2) z, t) (n, C, H, W), which equals `generate` with levels sigma_max and t."""
+        if self.f.two_levels:
+            return self.both(t)
         scale = max(t**2 - self.sigma_min**2, 0) ** 0.5
         noisy = (self.first + scale * self.z).split(self.batch)
         levels = [torch.full((len(x),), t, dtype=torch.float64, device=x.device) for x in noisy]
@@ -92,8 +97,11 @@ class TwoStepFid:
         """Two-step samples of a sampling seed."""
         f, levels, shape = self.model.f, self.model.cell.recipe.levels, self.model.shape
         top, low = levels.sigma_max, levels.sigma_min
-        first = generate(f, shape, self.n, [top], low, seed, self.batch, self.device)
-        return TwoStep(f, first, noise(seed, shape, self.n, 1, self.device), low, self.batch)
+
+        def drawn(*sigmas: float) -> torch.Tensor:
+            return generate(f, shape, self.n, [top, *sigmas], low, seed, self.batch, self.device)
+
+        return TwoStep(f, drawn(), noise(seed, shape, self.n, 1, self.device), low, self.batch, drawn)
 
     def fid(self, x: torch.Tensor) -> float:
         """FID of images x, float (n, C, H, W) in [-1, 1].
@@ -113,15 +121,17 @@ def best_sigma(measure: TwoStepFid, log: Log = lambda line: None) -> dict[str, A
     FID at sigma with the noise of the search, which is biased low; curve: [[sigma, FID], ...] of the search, ascending
     in sigma.
     """
-    seed, ladder = measure.model.cell.seed, measure.model.cell.recipe.levels(LADDER).tolist()
-    samples = measure.samples(seed)
+    seed, recipe = measure.model.cell.seed, measure.model.cell.recipe
+    samples, ladder = measure.samples(seed), recipe.levels(LADDER).tolist()
 
     def fid(i: int) -> float:
+        if ladder[i] < recipe.teacher.level:  # where the model is another network
+            return math.inf
         value = measure.fid(samples(ladder[i]))
         log(f"sigma {ladder[i]:.4g}: FID {value:.4g}")
         return value
 
-    curve = dict(sorted(search(fid).items()))
+    curve = {i: value for i, value in sorted(search(fid).items()) if value < math.inf}
     best = min(curve, key=curve.__getitem__)
     seeds = [seed + 1 + i for i in range(FRESH)]
     by_seed = fids_by_seed(measure, seeds, ladder[best])
@@ -136,10 +146,11 @@ def best_sigma(measure: TwoStepFid, log: Log = lambda line: None) -> dict[str, A
 
 def fids_by_seed(measure: TwoStepFid, seeds: list[int], best: float) -> dict[str, list[float]]:
     """FID of each seed at sigma `best`, at the published sigmas (named by their value), and after one step."""
-    fids: dict[str, list[float]] = {"best": [], **{f"{t:g}": [] for t in PUBLISHED}, "one_step": []}
+    published = {f"{t:g}": t for t in PUBLISHED if t >= measure.model.cell.recipe.teacher.level}
+    fids: dict[str, list[float]] = {"best": [], **{name: [] for name in published}, "one_step": []}
     for seed in seeds:
         samples = measure.samples(seed)
-        for name, t in (("best", best), *((f"{t:g}", t) for t in PUBLISHED)):
+        for name, t in {"best": best, **published}.items():
             fids[name].append(measure.fid(samples(t)))
         fids["one_step"].append(measure.fid(samples.first))
     return fids
@@ -156,7 +167,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
         sigmas, fids = zip(*result["curve"], strict=True)
         label = f"searched with seed {result['search_seed']}"
         ax.plot(sigmas, fids, color=colors[0], marker="o", markersize=4, linewidth=1, label=label)
-        levels = [(result["sigma"], "best"), *((t, f"{t:g}") for t in PUBLISHED)]
+        levels = [(result["sigma"], "best"), *((float(name), name) for name in result["fixed"])]
         for (t, name), color, style in zip(levels, colors[1:], ("-", "--", ":"), strict=False):
             values = result["by_seed"][name]
             level = f"best: {t:.3g}" if name == "best" else f"published: {name}"

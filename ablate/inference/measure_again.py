@@ -12,7 +12,7 @@ from ablate.core.hardware import cores, devices, use
 from ablate.data import datasets
 from ablate.data.datasets import Images
 from ablate.evaluation.metrics import FACTS, METRICS
-from ablate.inference.model import Model, finite_pixels, load
+from ablate.inference.model import Model, finite_pixels, load, require_own
 from ablate.planning.cells import Cell
 from ablate.runs import failures
 from ablate.runs.assess import Ruled, schedules
@@ -37,7 +37,7 @@ class Wanted:
         """The sampling schedules for a cell, each from its sigma_max.
 
         Raises:
-            SpecError: a level above the cell's sigma_max.
+            SpecError: a level above the cell's sigma_max, or one at which the model is another network.
         """
         top = cell.recipe.levels.sigma_max
         if not self.sigmas:
@@ -46,6 +46,7 @@ class Wanted:
             raise SpecError(
                 f"--sigmas {self.sigmas[0]:g}: above {top:g}, the highest level that cell {cell.key} was trained on"
             )
+        require_own(cell, self.sigmas)
         return [[top, *(s for s in self.sigmas if s < top)]]
 
 

@@ -44,9 +44,10 @@ class Model:
             sigmas: noise levels after sigma_max, descending; none for one step, (0.821,) for the paper's two steps.
             classes: the classes of the images, in turn, if the network was trained with labels; by default all.
         Raises:
-            SpecError: the network has no such class.
+            SpecError: the network has no such class, or a level is not its own.
         """
         self._check(classes)
+        require_own(self.cell, sigmas)
         levels, device = self.cell.recipe.levels, str(next(self.f.network.parameters()).device)
         sigmas = [levels.sigma_max, *sigmas]
         return generate(self.f, self.shape, n, sigmas, levels.sigma_min, seed, device=device, classes=classes)
@@ -57,6 +58,14 @@ class Model:
             raise SpecError(f"classes {_listed(classes)}: this cell was trained without profile.data.labels")
         if wrong := [c for c in classes if not 0 <= c < known]:
             raise SpecError(f"classes {_listed(classes)}: no class {wrong[0]}; there are 0 to {known - 1}")
+
+
+def require_own(cell: Cell, sigmas: Sequence[float]) -> None:
+    """Raise a SpecError about a level at which the model is the teacher's network, which the cell does not have."""
+    low = cell.recipe.teacher.level
+    if below := [s for s in sigmas if s < low]:
+        law = f"below teacher.level={low:g} of cell {cell.key}, where the model is another cell's network"
+        raise SpecError(f"--sigmas {below[0]:g}: {law}")
 
 
 def find(store: Store, key: str) -> Folder:

@@ -14,7 +14,7 @@ from ablate.core.hardware import devices
 from ablate.data import datasets, pictures
 from ablate.data.archives import shown
 from ablate.inference import editing
-from ablate.inference.model import Model, finite_pixels, load
+from ablate.inference.model import Model, finite_pixels, load, require_own
 from ablate.runs.assess import save_grid
 from ablate.runs.store import Store
 from ablate.training.sampling import noise
@@ -27,8 +27,13 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the second image of an interpolati
 
 
 def descent(model: Model) -> list[float]:
-    """The noise levels of an edit, descending from sigma_max; sigma_min is left out, since f changes nothing there."""
-    return list(reversed(model.cell.recipe.levels(LEVELS).tolist()))[: LEVELS - 1]
+    """The noise levels of an edit, descending from sigma_max to the teacher's level, if it has one.
+
+    sigma_min is left out, since f changes nothing there.
+    """
+    recipe = model.cell.recipe
+    down = list(reversed(recipe.levels(LEVELS).tolist()))[: LEVELS - 1]
+    return [sigma for sigma in down if sigma >= recipe.teacher.level]
 
 
 def edited_rows(
@@ -40,6 +45,7 @@ def edited_rows(
     given: Tensor | None = None,
 ) -> Tensor:
     """Rows (B, 2 + RESULTS, C, H, W): the known part of the image, results, the original y (B, C, H, W)."""
+    require_own(model.cell, sigmas)
     m, many = measurement, y.repeat_interleave(RESULTS, 0)
     x = editing.edit(model.f, many, m.A, m.A_inverse, m.mask, sigmas or descent(model), seed)
     shown = m.given(y) if given is None else given
@@ -77,6 +83,7 @@ def denoise(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tens
     if len(sigmas) > 1:
         raise SpecError(f"--task denoise: needs one level in --sigmas, not {len(sigmas)}")
     sigma = sigmas[0] if sigmas else 0.5
+    require_own(model.cell, [sigma])
     noisy = y + sigma * noise(seed, y.shape[1:], len(y), 0, str(y.device))
     return torch.stack([noisy, editing.denoise(model.f, noisy, sigma), y], dim=1)
 

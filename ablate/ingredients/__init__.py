@@ -7,7 +7,7 @@ Importing this package fills `AXES`.
 from ablate.ingredients import levels  # isort: skip
 from ablate.ingredients import curriculum  # isort: skip
 from ablate.ingredients import noise  # isort: skip
-from ablate.ingredients import pairing  # isort: skip
+from ablate.ingredients import pairing, two_levels  # isort: skip
 from ablate.ingredients import weighting  # isort: skip
 from ablate.ingredients import metric  # isort: skip
 from ablate.ingredients import teacher  # isort: skip
@@ -47,5 +47,6 @@ __all__ = [
     "sampling_precond",
     "schedule",
     "teacher",
+    "two_levels",
     "weighting",
 ]

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
-from ablate.core.registry import AXES, Axis, Option
-from ablate.ingredients.init_from import WEIGHTS, File, InitFrom, OfRecipe, Trained
+from ablate.core.registry import Axis, Option
+from ablate.ingredients.init_from import InitFrom
+from ablate.ingredients.other_cell import NetworkOfRecipe, filling
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Reference:
 
 @direction("network")
 @dataclass(frozen=True)
-class Network(OfRecipe):
+class Network(NetworkOfRecipe):
     """(x_hi - D(x_hi, sigma)) / sigma, D the averaged network of the cell that another recipe, a denoiser, has.
 
     With the pairing `grid` this is consistency distillation by Euler steps, with `continuous` that of sCM (sCD). `run`
@@ -109,27 +109,21 @@ class Network(OfRecipe):
             recipe and share as those of `init_from` are one cell, which counts once. Unset: each is trained on all.
     """
 
+    passes: ClassVar[int] = 1
+
     def suits(self, parts: Mapping[str, Any]) -> None:
         """Raise a SpecError if that recipe does not train a denoiser."""
         if not parts["pairing"].denoises:
             raise SpecError(f"needs a denoiser, such as edm, but trains with pairing {parts['pairing'].name}")
 
-    def given(self, folder: Path) -> Filled:
-        """With the weights in the folder of that cell."""
-        return Filled(self.recipe, self.share, str(folder / WEIGHTS))
-
-    def untrained(self) -> Filled:
-        """With random weights."""
-        return Filled(self.recipe, self.share)
-
-    def weights(self) -> Any:
-        """What refuses to fill a network: only `given` knows the cell."""
-        return Trained(self.recipe, self.share)
+    def filled(self, path: str) -> Filled:
+        """With the file of the weights."""
+        return Filled(self.recipe, self.share, path)
 
     def __call__(self, point: Point) -> torch.Tensor:
         if point.denoiser is None:
             raise ValueError("direction.network: needs the denoiser")
-        return point.away_from(point.denoiser(point.x_hi, point.sigma, point.label))
+        return point.away_from(point.denoiser(point.x_hi, point.sigma, point.label, until=point.sigma))
 
 
 @dataclass(frozen=True)
@@ -140,4 +134,4 @@ class Filled(Network):
 
     def weights(self) -> Any:
         """The file, or random weights."""
-        return File(self.path) if self.path else AXES["init_from"].build("scratch")
+        return filling(self.path)

@@ -15,13 +15,13 @@ from pydantic import Field
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json, typed_path
 from ablate.core.lazy import torch
-from ablate.core.registry import AXES, Axis, Need, Option, values
+from ablate.core.registry import AXES, Axis, Option, values
 from ablate.core.rng import number
+from ablate.ingredients.other_cell import WEIGHTS, OfRecipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-WEIGHTS = "model.safetensors"  # of a finished cell's folder, of an export and of a converted checkpoint
 CONVERTED = "converted.json"  # beside the weights that `convert` wrote
 FED = ("noise_precond", "input_precond")  # what a converted network gets must be what it was trained on
 
@@ -134,20 +134,6 @@ class Run:
     def content(self) -> str:
         """A hash of the weights, for the cell's key."""
         return _content(self._file())
-
-
-@dataclass(frozen=True)
-class OfRecipe:
-    """The fields of an option that needs the cell of another recipe; the key has that cell's key instead of them."""
-
-    recipe: Annotated[str, Field(min_length=1)]
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    excluded_from_key = ("recipe", "share")
-    reads_files = True
-
-    def needs(self) -> Need:
-        """The cell of the other recipe."""
-        return Need(self.recipe, self.share)
 
 
 @init_from("recipe")

@@ -1,11 +1,14 @@
-"""network: (C, H, W), classes -> Module(x (B, C, H, W), c_noise (B,), label (B, classes) | None) -> (B, C, H, W)."""
+"""network: (C, H, W), classes -> Module(x (B, C, H, W), c_noise (B,), label (B, classes) | None) -> (B, C, H, W).
+
+The module of an option with `second_level` has a fourth argument c_until (B,), the c_noise of a second level.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +30,8 @@ class Network(Option):
     free: ClassVar[tuple[str, ...]] = ("dropout", "checkpointing")
     # other fields that change what the weights compute, but not their names or shapes: `init_from` compares them
     unseen: ClassVar[tuple[str, ...]] = ()
+    foreign: ClassVar[bool] = True  # only building it shows whether its code accepts the arguments
+    second_level: str | None = None  # how it takes the level at which a step ends; None: not at all
 
     def output(self, F: Tensor, sigma: Tensor) -> Tensor:
         """The output that f uses, from the network's output F (B, C, H, W) at sigma (B,)."""
@@ -39,6 +44,7 @@ Shape = tuple[int, int, int]
 Count = Annotated[int, Field(gt=0)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+SecondLevel = Literal["gap", "end"]
 
 
 def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
@@ -46,6 +52,7 @@ def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
 
     if option.double_norm:
         style = replace(style, adaptive=True, double_norm=True)
+    style = replace(style, second_level=option.second_level)
     size = Size(
         width=option.width,
         multipliers=option.multipliers,
@@ -80,6 +87,9 @@ class NCSNpp:
         double_norm: in each block the embedding gives a scale and a shift of the normalized activations, and both
             are normalized over the channels, so that no noise level can make them large. Source: sCM (arXiv
             2410.11081) section 4.1.
+        second_level: the network also takes the level at which a step ends, for pairings such as `mean_flow`; its
+            embedding enters by a linear layer of its own. `gap` embeds the difference of the two c_noise, which
+            MeanFlow (arXiv 2505.13447, Table 1c) found best, `end` the c_noise of the end.
     """
 
     width: Count = 128
@@ -91,9 +101,11 @@ class NCSNpp:
     checkpointing: bool = False
     divide_by_sigma: bool = False
     double_norm: bool = False
+    second_level: SecondLevel | None = None
     embedding: Any = depends_on("embedding")
-    unseen = ("divide_by_sigma",)
-    added_fields = ("double_norm",)
+    unseen = ("divide_by_sigma", "second_level")
+    foreign = False
+    added_fields = ("double_norm", "second_level")
 
     @property
     def replays(self) -> tuple[str, ...]:
@@ -120,7 +132,8 @@ class DDPMpp:
     the `positional` embedding. The defaults are for 32 x 32: 55.7M parameters, 42.4 GFLOP per image and forward pass.
 
     Args:
-        width, multipliers, blocks, attention, dropout, deep, checkpointing, double_norm: as in `ncsnpp`.
+        width, multipliers, blocks, attention, dropout, deep, checkpointing, double_norm, second_level: as in
+            `ncsnpp`.
     """
 
     width: Count = 128
@@ -131,8 +144,11 @@ class DDPMpp:
     deep: bool = False
     checkpointing: bool = False
     double_norm: bool = False
+    second_level: SecondLevel | None = None
     embedding: Any = depends_on("embedding")
-    added_fields = ("double_norm",)
+    unseen = ("second_level",)
+    foreign = False
+    added_fields = ("double_norm", "second_level")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images of `shape` (C, H, W); SpecError if H or W cannot be halved once per level."""
@@ -152,7 +168,8 @@ class ADM:
 
     Args:
         head_channels: channels per attention head.
-        width, multipliers, blocks, attention, dropout, deep, checkpointing, double_norm: as in `ncsnpp`.
+        width, multipliers, blocks, attention, dropout, deep, checkpointing, double_norm, second_level: as in
+            `ncsnpp`.
     """
 
     width: Count = 192
@@ -164,9 +181,11 @@ class ADM:
     deep: bool = False
     checkpointing: bool = False
     double_norm: bool = False
+    second_level: SecondLevel | None = None
     embedding: Any = depends_on("embedding")
-    unseen = ("head_channels", "double_norm")
-    added_fields = ("double_norm",)
+    unseen = ("head_channels", "double_norm", "second_level")
+    foreign = False
+    added_fields = ("double_norm", "second_level")
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
         """The network for images of `shape` (C, H, W); SpecError if H, W or the heads do not divide evenly."""

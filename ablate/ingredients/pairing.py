@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -21,7 +21,10 @@ from ablate.ingredients.levels import LEAST_GAP
 
 
 class Shown(Protocol):
-    """What a target can be made of. share: of the run that is over, 0 to 1; x: images (B, C, H, W), clean ones."""
+    """What a target can be made of. share: of the run that is over, 0 to 1; x: images (B, C, H, W), clean ones.
+
+    until: the second levels (B,) that the pairing stated, or None.
+    """
 
     @property
     def share(self) -> float: ...
@@ -29,11 +32,19 @@ class Shown(Protocol):
     @property
     def x(self) -> torch.Tensor: ...  # with another `direction` than `noise`, where it leads at sigma = 0
 
-    def teacher(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The teacher's estimate (B, C, H, W) of x from its noisy image at sigma (B,), on the line of the direction."""
+    @property
+    def until(self) -> torch.Tensor | None: ...
+
+    def noisy(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The noisy images (B, C, H, W) at sigma (B,), on the line of the direction."""
+
+    def teacher(
+        self, sigma: torch.Tensor, x: torch.Tensor | None = None, until: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The teacher's estimate (B, C, H, W) from x at sigma (B,), by default `noisy`, for a step to `until`."""
 
     def slope(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The derivative (B, C, H, W) of this estimate with respect to sigma (B,), along the direction."""
+        """The derivative (B, C, H, W) of this estimate by sigma (B,), along the direction, with `until` held."""
 
 
 # the student's image, detached -> what it is compared with
@@ -44,6 +55,18 @@ class Pairing(Option):
     """Besides the levels, a pairing states what the student's image is compared with, by default the teacher's."""
 
     denoises: bool = False  # a network trained with it estimates the clean images
+    passes = 1  # the teacher's
+    two_levels: bool | None = False  # `until` states levels; None: whatever the network takes
+
+    def until(
+        self, sigma_student: torch.Tensor, u: torch.Tensor, v: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The levels (B,) at which steps from sigma_student (B,) end, for networks with a second level.
+
+        Args:
+            u, v: two independent numbers in [0, 1) per image, each (B,); sigma_student was drawn with u.
+        """
+        return None
 
     def check(self, K: int) -> None:
         """Raise a SpecError if a run of K steps has no levels to draw; without torch, for planning."""
@@ -58,6 +81,10 @@ class Pairing(Option):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The two levels (B,) that the weighting gets."""
         return sigma_teacher, sigma_student
+
+    def counted(self, weight: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        """The weight (B,) of the weighting, times how much each image counts."""
+        return weight
 
 
 pairing = Axis(__doc__, default="grid", base=Pairing)
@@ -104,10 +131,16 @@ class Ect:
     stage = floor(stages * step / K). sigma_student is t, clamped to at most sigma_max and at least 0.1 % above
     sigma_min; sigma_teacher is r, clamped to at least sigma_min. ECT clamps r at 0, where EDM's coefficients make f
     the identity. Here f is the identity at sigma_min, so an early stage regresses to the (almost clean) image too.
-    The axes `curriculum` and `noise` are not used.
+    The axis `curriculum` is not used, nor is `noise` unless `t_from` says so.
+
+    With `boundary_share`, u below it puts t at the `level` of the teacher, and the rest of [0, 1) is spread over the
+    distribution. If `boundary` is set, an image at that level counts boundary / boundary_share, any other
+    1 / (1 - boundary_share): the expected loss is the mean over the others plus `boundary` times the mean over those.
+    TCM puts exactly that share of each batch there; here each image is drawn alone, so that the loss does not depend on
+    how a batch is split.
 
     Source: ECT (arXiv 2406.14548) section 4; its CIFAR-10 script has q = 2 and 8 stages, its one-hour script q = 256
-    and 1 (the same last pair), its ImageNet-64 code q = 4. The cap is that of TCM's code (arXiv 2410.14895).
+    and 1 (the same last pair), its ImageNet-64 code q = 4. Cap and boundary are those of TCM (arXiv 2410.14895).
 
     Args:
         q: factor by which the gap shrinks per stage, above 1; q^stages is at most 2^23.
@@ -115,6 +148,9 @@ class Ect:
         stages: how often the gap is divided by q during training.
         cap: largest 1 - 1 / q^(stage + 1), which is r / t for large t; unset: none. TCM has 0.999 on CIFAR-10 and
             0.9961 on ImageNet-64.
+        t_from: `own`: the distribution above; `noise`: that of the axis `noise` for large N.
+        boundary_share: probability that t is the teacher's level; TCM has 0.25.
+        boundary: weight of the mean at that level; TCM has 0.1. Unset: all images count the same.
     """
 
     p_mean: PMean = -1.1
@@ -124,93 +160,51 @@ class Ect:
     b: Annotated[float, Field(ge=0, le=1e3)] = 1.0
     stages: Annotated[int, Field(ge=1, le=40)] = 8
     cap: Annotated[float, Field(gt=0, lt=1)] | None = None
+    t_from: Literal["own", "noise"] = "own"
+    boundary_share: Annotated[float, Field(ge=0, le=0.99)] = 0.0
+    boundary: Annotated[float, Field(ge=0, le=1e3)] | None = None
     levels: Any = depends_on("levels")
-    added_fields = ("cap",)
+    noise: Any = depends_on("noise")
+    teacher: Any = depends_on("teacher")
+    added_fields = ("cap", "t_from", "boundary_share", "boundary")
 
     def __post_init__(self) -> None:
         if self.q**self.stages > MOST_SHRINKING:
             law = "q^stages <= 2^23 must hold, or float32 images of a pair are equal"
             raise SpecError(f"{law}, but got q={self.q}, stages={self.stages}")
+        if self.t_from == "noise":
+            has_method("ect", self.noise, "quantile")
+
+    def check(self, K: int) -> None:
+        """Raise a SpecError if there is no boundary, or if the distribution has no mass on the levels."""
+        if self.boundary_share and not self.teacher.level:
+            law = f"needs a teacher with a level, such as frozen_below, but got teacher={self.teacher.name}"
+            raise SpecError(f"pairing.boundary_share: {self.boundary_share}: {law}")
+        if self.t_from == "noise":
+            self.noise.check(self.levels.sigma_min, self.levels.sigma_max)
 
     def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        t = lognormal(u, self)
+        b = self.boundary_share
+        t = self.drawn(((u - b) / (1 - b)).clamp(min=0) if b else u)
+        t = torch.where(u < b, self.teacher.level, t) if b else t
         gap = self.q ** -(self.stages * k // K + 1)
         gap = gap if self.cap is None else max(gap, 1 - self.cap)
         share = (1 + self.k * torch.sigmoid(-self.b * t)) * gap
         return (t * (1 - share)).clamp(min=self.levels.sigma_min), t
 
+    def drawn(self, u: torch.Tensor) -> torch.Tensor:
+        """t (B,) at the quantiles u (B,) of the distribution, from 0.1 % above sigma_min to sigma_max."""
+        if self.t_from == "own":
+            return lognormal(u, self)
+        t: torch.Tensor = self.noise.quantile(u, self.levels)
+        return t.clamp(min=self.levels.sigma_min * (1 + LEAST_GAP))
 
-@pairing("alpha_flow")
-@dataclass(frozen=True)
-class AlphaFlow:
-    """sigma_student follows the noise distribution for large N; t_teacher = (1 - alpha) t_student on the linear path.
-
-    The path's time is t = sigma / (1 + sigma), so sigma_teacher = (1 - alpha) sigma / (1 + alpha sigma), at least
-    sigma_min. alpha = 1 - sigmoid(temperature (p - 1/2)), where p runs from 0 at `start` to 1 at `end`; above 1 - clamp
-    it is 1, below clamp it is clamp. At alpha = 1 the target is the almost clean image: flow matching, which trains a
-    denoiser. alpha-Flow's code ends with alpha = 0, MeanFlow's derivative; without a second time that is the pairing
-    `continuous`. The axis `curriculum` is not used.
-
-    Source: alpha-Flow (arXiv 2510.20771) with its second time, at which a step ends, always 0; its published code has
-    these four values.
-
-    Args:
-        temperature: how steeply alpha falls in the middle; 0: it is 1/2 throughout.
-        clamp: the smallest alpha.
-        start, end: shares of the run.
-    """
-
-    temperature: Annotated[float, Field(ge=0, le=1e3)] = 25.0
-    clamp: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.005
-    start: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    end: Annotated[float, Field(gt=0, le=1)] = 1.0
-    levels: Any = depends_on("levels")
-    noise: Any = depends_on("noise")
-
-    def __post_init__(self) -> None:
-        if not self.start < self.end:
-            raise SpecError(f"start < end must hold, but got start={self.start}, end={self.end}")
-        has_method("alpha_flow", self.noise, "quantile")
-
-    def alpha(self, k: int, K: int) -> float:
-        """alpha at step k of K."""
-        p = min(1.0, max(0.0, (k / K - self.start) / (self.end - self.start)))
-        alpha = (1 - math.tanh(self.temperature * (p - 0.5) / 2)) / 2  # 1 - sigmoid without an overflow
-        return 1.0 if alpha > 1 - self.clamp else max(alpha, self.clamp)
-
-    def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        low, alpha = self.levels.sigma_min, self.alpha(k, K)
-        sigma = self.noise.quantile(u, self.levels).clamp(min=low * (1 + LEAST_GAP))
-        return ((1 - alpha) * sigma / (1 + alpha * sigma)).clamp(min=low), sigma
-
-    def check(self, K: int) -> None:
-        """Raise a SpecError if the distribution has no mass on the levels."""
-        self.noise.check(self.levels.sigma_min, self.levels.sigma_max)
-
-
-@pairing("denoising")
-@dataclass(frozen=True)
-class Denoising:
-    """t = exp(p_mean + p_std Phi^-1(u)), and the target is the clean image: a denoiser, no consistency function.
-
-    sigma_student is t, clamped as in `ect`, and sigma_teacher is sigma_min: it is the pairing `ect` whose r is always
-    sigma_min, where f is the identity. With `squared_l2` and the weighting `karras` it is the loss of EDM, from whose
-    networks ECT, TCM and sCM start. One step of a denoiser is a blur; FID says how far it is from a consistency
-    function. The axes `curriculum`, `noise` and `teacher` are not used. Source: EDM (arXiv 2206.00364) Table 1.
-    """
-
-    p_mean: PMean = -1.2
-    p_std: PStd = 1.2
-    levels: Any = depends_on("levels")
-    denoises: ClassVar[bool] = True
-
-    def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        t = lognormal(u, self)
-        return torch.full_like(t, self.levels.sigma_min), t
-
-    def target(self, shown: Shown, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> Target:
-        """The clean images."""
-        return lambda y: shown.x
+    def counted(self, weight: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
+        """The weight (B,), with the factors of `boundary`."""
+        if not self.boundary_share or self.boundary is None:
+            return weight
+        here, elsewhere = self.boundary / self.boundary_share, 1 / (1 - self.boundary_share)
+        return weight * torch.where(sigma_student == self.teacher.level, here, elsewhere)
 
 
 @pairing("continuous")
@@ -248,6 +242,7 @@ class Continuous:
     noise: Any = depends_on("noise")
     parameterization: Any = depends_on("parameterization")
     added_fields = ("tangent", "c", "warmup")
+    passes = 2  # the teacher's, and as many operations again for its derivative
 
     @property
     def replays(self) -> tuple[str, ...]:
@@ -307,7 +302,7 @@ def wide(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return values.to(like.dtype)[:, None, None, None]
 
 
-def lognormal(u: torch.Tensor, drawn: Ect | Denoising) -> torch.Tensor:
+def lognormal(u: torch.Tensor, drawn: Any) -> torch.Tensor:
     """exp(p_mean + p_std Phi^-1(u)) (B,), from 0.1 % above sigma_min to sigma_max."""
     t = torch.exp(drawn.p_mean + drawn.p_std * torch.special.ndtri(u.double()))
     return t.clamp(drawn.levels.sigma_min * (1 + LEAST_GAP), drawn.levels.sigma_max)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ class Style:
         init, init_attention: initialization of all layers, and of the attention's queries, keys and values.
         label_last: True: labels are added after the two layers of the embedding; False: before them.
         first_multiplied: True: the first convolution has the channels of the first level; False: the network's width.
+        second_level: what of a second noise level is embedded besides the level; None: the network has one level.
     """
 
     taps: tuple[int, ...]
@@ -53,6 +55,7 @@ class Style:
     init_attention: Init
     label_last: bool
     first_multiplied: bool
+    second_level: Literal["gap", "end"] | None = None
 
     @property
     def init_last(self) -> Init:

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 SEEDS = 2**62
+
+
+class Dropped(torch.autograd.Function):
+    """x mask scale in one operation, and so its derivatives; as products they would be two operations each."""
+
+    @staticmethod
+    def forward(x: Tensor, mask: Tensor, scale: float) -> Tensor:
+        dropped: Tensor = torch.ops.aten.native_dropout_backward(x, mask, scale)
+        return dropped
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+        _, mask, ctx.scale = inputs
+        ctx.save_for_backward(mask)
+        ctx.save_for_forward(mask)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return Dropped.apply(gradient, ctx.saved_tensors[0], ctx.scale), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, mask: None, scale: None) -> Any:  # type: ignore[override]
+        return Dropped.apply(x, ctx.saved_tensors[0], ctx.scale)
 
 
 class Dropout(nn.Module):
@@ -22,7 +45,8 @@ class Dropout(nn.Module):
     Args:
         p: share of activations set to zero, 0 <= p < 1.
     Attributes:
-        mask: uint8, of the shape of x; 0 where x is dropped; None before the first pass.
+        mask: of the shape of x; 0 where x is dropped; None before the first pass. It is bool, but uint8 on a CPU,
+            where products with that are faster.
         seed: of the stream that draws it, on the device of x; None: that device's default stream.
         micro_batch: (i, n): x is the i-th of n equal micro-batches, in order.
     """
@@ -43,7 +67,9 @@ class Dropout(nn.Module):
         mask = self.mask
         if mask is None or mask.shape != x.shape or mask.device != x.device:
             mask = self.mask = self.draw(x)
-        return x * mask * (1 / (1 - self.p))
+        scale = 1 / (1 - self.p)
+        # on a CPU two products are faster than one such operation
+        return x * mask * scale if x.device.type == "cpu" else Dropped.apply(x, mask, scale)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiled graph would draw other numbers
     def draw(self, like: Tensor) -> Tensor:
@@ -54,8 +80,9 @@ class Dropout(nn.Module):
         rows, (index, count) = like.shape[0], self.micro_batch
         drawn = torch.rand(rows * count, *like.shape[1:], generator=generator, device=like.device)
         mask = drawn[index * rows : (index + 1) * rows] >= self.p
+        kind = torch.uint8 if like.device.type == "cpu" else torch.bool
         # same memory format as x: products of two formats are slow
-        return torch.empty_like(like, dtype=torch.uint8).copy_(mask)
+        return torch.empty_like(like, dtype=kind).copy_(mask)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -66,7 +93,9 @@ def draw_masks(network: nn.Module, generator: torch.Generator, micro_batch: tupl
 
     Every Dropout gets its own stream, in module order, so the order of the passes does not matter. Networks that
     share their Dropouts share the masks. If the shape of a mask is known from the last step, it is drawn here, so
-    that a compiled network finds it ready; otherwise the first pass draws the same mask from the same stream.
+    that a compiled network finds it ready. On a CPU the first pass otherwise draws the same mask from the same stream.
+    On any other device, where an operation costs more than the numbers, the known masks are drawn together, from the
+    first stream: other masks than a first pass draws.
 
     Args:
         network: all its Dropouts get a stream, those of rate 0 too, so that networks of different rates share streams.
@@ -78,7 +107,28 @@ def draw_masks(network: nn.Module, generator: torch.Generator, micro_batch: tupl
     seeds = torch.randint(SEEDS, (len(dropouts),), generator=generator, device=generator.device).tolist()
     for dropout, seed in zip(dropouts, seeds, strict=True):
         dropout.seed, dropout.micro_batch = seed, micro_batch
-        dropout.mask = None if dropout.mask is None else dropout.draw(dropout.mask)
+    known = [(d, d.mask) for d in dropouts if d.mask is not None]
+    if known and known[0][1].device.type != "cpu":
+        _draw_together(known, seeds[0])
+        return
+    for dropout, mask in known:
+        dropout.mask = dropout.draw(mask)
+
+
+def _draw_together(known: list[tuple[Dropout, Tensor]], seed: int) -> None:
+    """Replace masks of one device by new ones of the same shapes, with one operation for each rate."""
+    device, (index, count) = known[0][1].device, known[0][0].micro_batch
+    generator = torch.Generator(device).manual_seed(seed)
+    for p in sorted({dropout.p for dropout, _ in known}):
+        group = [pair for pair in known if pair[0].p == p]
+        sizes = [mask.numel() for _, mask in group]
+        drawn = torch.empty(sum(sizes) * count, dtype=torch.bool, device=device)
+        drawn.bernoulli_(1 - p, generator=generator)
+        parts = torch.split(drawn, [n * count for n in sizes])
+        if count > 1:  # keep the rows of this micro-batch, not those of the whole batch
+            parts = torch.split(torch.cat([part.chunk(count)[index] for part in parts]), sizes)
+        for (dropout, mask), part in zip(group, parts, strict=True):
+            dropout.mask = part.as_strided(mask.shape, mask.stride())
 
 
 def teacher_copy(network: Network) -> Network:

@@ -52,7 +52,7 @@ ADM = Style(
 
 
 class Condition(nn.Module):
-    """c_noise (B,) and label (B, classes) or None -> (B, 4 width), the embedding that all blocks read."""
+    """c_noise, label and c_until -> (B, 4 width), the embedding that all blocks read."""
 
     def __init__(self, embedding: Any, width: int, classes: int, style: Style):
         super().__init__()
@@ -64,13 +64,28 @@ class Condition(nn.Module):
         init = Init(style.init.mode, math.sqrt(classes) if style.label_last else 1.0)
         width = outer if style.label_last else inner
         self.label = Linear(classes, width, init, bias=False) if classes else None
+        self.second_level = style.second_level
+        self.second = Linear(inner, outer, style.init, bias=False) if style.second_level else None
 
-    def forward(self, c_noise: Tensor, label: Tensor | None) -> Tensor:
-        """c_noise (B,), label (B, classes) or None -> (B, 4 width); ValueError for a label of another shape."""
+    def forward(self, c_noise: Tensor, label: Tensor | None, c_until: Tensor | None = None) -> Tensor:
+        """c_noise (B,), label (B, classes) or None -> (B, 4 width); ValueError for a label of another shape.
+
+        c_until: (B,), of the second level; None: it is the level itself.
+        """
         embedded, class_term = self.embedding(c_noise), self.class_term(label)
+        end_term = self.end_term(c_noise, c_noise if c_until is None else c_until)
         if self.label_last:
-            return F.silu(self.layer1(F.silu(self.layer0(embedded))) + class_term)
-        return F.silu(self.layer1(F.silu(self.layer0(embedded + class_term))))
+            return F.silu(self.layer1(F.silu(self.layer0(embedded) + end_term)) + class_term)
+        return F.silu(self.layer1(F.silu(self.layer0(embedded + class_term) + end_term)))
+
+    def end_term(self, c_noise: Tensor, c_until: Tensor) -> Tensor | float:
+        """The second level's contribution to the first layer; 0 for a network with one level."""
+        if self.second is None:
+            return 0.0
+        term: Tensor = self.second(
+            self.embedding(c_noise - c_until if self.second_level == "gap" else c_until)
+        )
+        return term
 
     def class_term(self, label: Tensor | None) -> Tensor | float:
         """The label's contribution to the embedding; 0 without a label."""
@@ -82,7 +97,7 @@ class Condition(nn.Module):
 
 
 class UNet(nn.Module):
-    """x (B, C, H, W), c_noise (B,), label (B, classes) or None -> (B, C, H, W), float32.
+    """x (B, C, H, W), c_noise (B,), label (B, classes) or None, c_until (B,) or None -> (B, C, H, W), float32.
 
     Args:
         shape: (C, H, W) of the images.
@@ -108,9 +123,11 @@ class UNet(nn.Module):
         self.norm = Norm(plan.channels, style.eps)
         self.last = Conv(plan.channels, shape[0], 3, style.init_last)
 
-    def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, label: Tensor | None = None, c_until: Tensor | None = None
+    ) -> Tensor:
         """The network's output, which the denoiser scales."""
-        embedded = self.condition(c_noise, label)
+        embedded = self.condition(c_noise, label, c_until)
         image, x = x, self.first(x)
         skips = [x]
         for level in self.down:

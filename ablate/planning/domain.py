@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
 from ablate.data import datasets
+from ablate.ingredients.levels import LEAST_GAP
 
 
 def check(recipe: Recipe, profile: Profile) -> None:
-    """Raise a SpecError if a run of this profile has no ladder, no pairs to draw, or levels of sampling that rise."""
+    """Raise a SpecError if a run of this profile has no ladder, no pairs to draw, or no such levels of sampling."""
     recipe.curriculum(0, profile.steps)  # some curricula need a minimum number of steps
     recipe.pairing.check(profile.steps)
     top, low = (getattr(recipe.levels, name, None) for name in ("sigma_max", "sigma_min"))
@@ -18,6 +21,13 @@ def check(recipe: Recipe, profile: Profile) -> None:
     if middle and (steps != sorted(steps, reverse=True) or (low is not None and middle[-1] <= low)):
         law = f"levels must descend from at most sigma_max={top} to above sigma_min={low}"
         raise SpecError(f"profile.evaluation.sigma_mid: {list(middle)}: {law}")
+    if level := recipe.teacher.level:
+        if not (low or 0) * (1 + LEAST_GAP) <= level < (top or math.inf):
+            law = f"must be at least 0.1 % above sigma_min={low} and below sigma_max={top}"
+            raise SpecError(f"teacher.level: {level}: {law}")
+        if middle and middle[-1] < level:
+            law = f"below teacher.level={level} the model is another cell's network; use no lower levels"
+            raise SpecError(f"profile.evaluation.sigma_mid: {list(middle)}: {law}")
 
 
 def require(recipe: Recipe, profile: Profile | None, shape: tuple[int, int, int]) -> None:

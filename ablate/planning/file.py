@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from ablate.core import yaml_files
+from ablate.core import hint, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.section import FileName, Section, read
 from ablate.planning.budgets import OWN, Times
@@ -69,7 +69,8 @@ def validated(content: dict[str, Any], file: Path) -> File:
         SpecError: all mistakes in its keys together.
     """
     if _is_study(content):
-        raise SpecError(f"{file}: search: this is a study file, for `ablate study`; an experiment has `plan`")
+        study = hint.command("study", file, keep=(*hint.SOURCE, hint.RUNS))
+        raise SpecError(f"{file}: search: this is a study, for {study}; an experiment has `plan`")
     made = read(File, content, str(file))
     problems = Problems()
     if not made.plan:

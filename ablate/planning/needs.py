@@ -80,6 +80,7 @@ def resolve(
         try:
             made = Recipe(**connect({**own_parts, **shared})).for_images(shape)
             getattr(recipe, axis).suits(made.parts())
+            recipes.agree(made)
             made = budgets.fitted(made, need.share or 1, ())
             own = budgets.scaled(profile, need.share or 1)
             if own.steps < 1:

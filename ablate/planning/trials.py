@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ablate.planning.cells import Cell
+from ablate.planning.cells import Cell, read_by
 from ablate.planning.experiment import Experiment
-from ablate.planning.tuning import kept, most, studies, tuned_recipe
+from ablate.planning.tuning import kept, most, studies, trial, tuned_recipe
 
 
 def outstanding(experiment: Experiment) -> list[Cell]:
@@ -15,19 +15,12 @@ def outstanding(experiment: Experiment) -> list[Cell]:
     cells = list[Cell]()
     for name, row in studies(experiment).items():
         assert experiment.tuning
-        tune, found, some = (
-            experiment.tuning.tune,
-            experiment.tuning.found.get(name),
-            experiment.cells[row.keys[0]],
-        )
+        tune, found = experiment.tuning.tune, experiment.tuning.found.get(name)
         if found and found.complete:
             continue
-        profile = tune.profile(some.profile)
         left = range(len(found.ended) if found else 0, most(tune, row))
-        cells += [
-            replace(some, key=f"{name} trial {n}", profile=profile, seed=s) for n in left for s in tune.seeds
-        ]
-        cells += [replace(some, key=f"{name} tuned", seed=s) for s in experiment.seeds]
+        cells += [replace(cell, key=f"{name} trial {n}") for cell in trial(experiment, row) for n in left]
+        cells += [replace(experiment.cell(row, seed), key=f"{name} tuned") for seed in experiment.seeds]
     return [replace(cell, key=f"{cell.key} seed {cell.seed}") for cell in cells]
 
 
@@ -42,15 +35,14 @@ def with_trials(experiment: Experiment) -> Experiment:
     made = replace(experiment, rows=[*experiment.rows], cells=dict(experiment.cells))
     for name, row in studies(experiment).items():
         assert experiment.tuning
-        tuning, some = experiment.tuning, experiment.cells[row.keys[0]]
-        profile = tuning.tune.profile(some.profile)
-        for trial in tuning.found[name].tried if name in tuning.found else []:
-            recipe = tuned_recipe(row, trial.params, tuning.shape, kept(experiment))
-            label = f"{row.label}, trial {trial.number}"
-            pairs = zip(trial.keys, tuning.tune.seeds, strict=False)
-            cells = [Cell(key, recipe, profile, s, some.fingerprint, some.imports) for key, s in pairs]
+        tuning, like = experiment.tuning, trial(experiment, row)
+        for tried in tuning.found[name].tried if name in tuning.found else []:
+            recipe = tuned_recipe(row, tried.params, tuning.shape, kept(experiment))
+            label = f"{row.label}, trial {tried.number}"
+            pairs = zip(tried.keys, like, strict=False)
+            cells = [replace(cell, key=key, recipe=recipe) for key, cell in pairs]
             made.rows.append(
-                replace(row, label=label, recipe=recipe, keys=tuple(trial.keys), section="tuning")
+                replace(row, label=label, recipe=recipe, keys=tuple(tried.keys), section="tuning")
             )
             made.cells |= {cell.key: made.cells.get(cell.key, cell) for cell in cells}
     return made
@@ -61,16 +53,19 @@ def listing(experiment: Experiment) -> dict[str, Any]:
     if not experiment.tuning:
         return {}
     tune, found, names = experiment.tuning.tune, experiment.tuning.found, studies(experiment)
-    profiles = [tune.profile(experiment.cells[row.keys[0]].profile) for row in names.values()]
-    each = [most(tune, row) for row in names.values()]
-    steps = sum(n * p.steps * p.batch for n, p in zip(each, profiles, strict=True))
+    cells, each = (
+        [trial(experiment, row) for row in names.values()],
+        [most(tune, row) for row in names.values()],
+    )
+    needed = read_by(cell for own in cells for cell in own).values()  # once for all trials that read them
+    images = sum(n * c.profile.images for n, own in zip(each, cells, strict=True) for c in own)
     return {
         "tuning": {
             "studies": dict(zip(names, (row.label for row in names.values()), strict=True)),
             "trials": sum(each),
             "ended": sum(len(found[name].ended) for name in names if name in found),
-            "cells": sum(each) * len(tune.seeds),
-            "images": steps * len(tune.seeds),
+            "cells": sum(each) * len(tune.seeds) + len(needed),
+            "images": images + sum(c.profile.images for c in needed),
             "seeds": tune.seeds,
             "unknown": sum(c.key.split()[1] == "tuned" for c in outstanding(experiment)),
         }

@@ -17,7 +17,7 @@ from ablate.config.recipe import Recipe
 from ablate.core.errors import Problems, SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.registry import AXES
-from ablate.planning import domain, points
+from ablate.planning import domain, needs, points
 from ablate.planning.cells import Cell, Row, bases
 from ablate.planning.claims import Claim, Evidence
 from ablate.planning.experiment import Experiment
@@ -53,18 +53,20 @@ def plan(tune: Tune, experiment: Experiment, shape: tuple[int, int, int], proble
 
 def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, int, int]) -> Iterator[str]:
     """What is wrong with trials of a row: the ends of each range, and every listed value, must be a recipe."""
-    if row.needs:
-        yield f"search: a row that needs other cells ({', '.join(row.needs)}) cannot be tuned"
+    deciding = {*needs.SHARED, *row.needs} if row.needs else set()
+    if fixed := [name for name in tune.search if name.split(".")[0] in deciding]:
+        yield f"search.{fixed[0]}: the cells that a row needs depend on it, so it cannot be searched"
         return
-    whole = experiment.cells[row.keys[0]].profile
-    profile = tune.profile(whole)
-    if profile.images < whole.batch:
+    whole, given = experiment.profile, row.needs
+    profile, read = needs.parts(tune.profile(whole), given)
+    if min(p.images for p in (profile, *read.values())) < whole.batch:
         yield (
             f"images: {tune.images}: this share of {whole.images} images is less than a batch of {whole.batch}"
         )
         return
     try:
-        domain.check(row.recipe, profile)
+        for recipe, part in [(row.recipe, profile), *((given[axis].recipe, read[axis]) for axis in given)]:
+            domain.check(recipe, part)
     except SpecError as error:
         yield from (f"images: {tune.images}: {problem}" for problem in error.problems)
         return
@@ -118,13 +120,20 @@ def identity(experiment: Experiment, row: Row, of_any_length: bool = False) -> s
         of_any_length: leave out their number: a longer study continues with the trials of a shorter one.
     """
     assert experiment.tuning
-    tune, cell = experiment.tuning.tune, experiment.cells[row.keys[0]]
-    profile = tune.profile(cell.profile)
-    keys = [Cell.of(row.recipe, profile, s, cell.fingerprint, cell.imports).key for s in tune.seeds]
+    tune = experiment.tuning.tune
+    keys = [cell.key for cell in trial(experiment, row)]
     given = {k: v for k, v in kept(experiment).items() if k.split(".")[0] in tune.space}  # to other options
     decided = [keys, tune.space, tune.sampler, tune.pruner, *([] if of_any_length else [tune.trials])]
     decided += [given] if given else []
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def trial(experiment: Experiment, row: Row) -> list[Cell]:
+    """The cells that a trial of a row would have with the row's own values, one per seed."""
+    assert experiment.tuning
+    tune, some = experiment.tuning.tune, experiment.cells[row.keys[0]]
+    profile, shared = tune.profile(experiment.profile), (some.fingerprint, some.imports, row.needs)
+    return [Cell.of(row.recipe, profile, seed, *shared) for seed in tune.seeds]
 
 
 def known(experiment: Experiment, *places: Path) -> Experiment:
@@ -185,8 +194,7 @@ def _add_tuned(experiment: Experiment) -> None:
         recipe, at = made[row.label], of[i] if row.changed else i
         base = None if at is None else plain[at]
         if there.get(row.label, (None,))[0] != recipe:
-            some = experiment.cells[row.keys[0]]
-            new = [Cell.of(recipe, some.profile, s, some.fingerprint, some.imports) for s in seeds]
+            new = [experiment.cell(replace(row, recipe=recipe), seed) for seed in seeds]
             experiment.cells |= {c.key: experiment.cells.get(c.key, c) for c in new}
             there[row.label] = recipe, tuple(c.key for c in new)
         changed = {**row.changed, **best[row.label]}

@@ -26,6 +26,10 @@ class Figure(ABC):
     CAPTION: ClassVar[str]
     MOST: ClassVar[int] = 10**9  # rows that are shown; the caption says so where there are more
 
+    shown: int | None = (
+        None  # rows that `draw` found something of, where that needs files besides the records
+    )
+
     @abstractmethod
     def draw(self, results: Results, path: Path) -> bool:
         """Write the figure to `path`, a PNG in an empty folder.
@@ -50,20 +54,22 @@ def figures() -> list[Figure]:
     )
 
 
-def draw(results: Results, folder: Path) -> tuple[list[str], bool]:
+def draw(results: Results, folder: Path) -> tuple[list[str], bool, dict[str, int]]:
     """Draw all figures into `folder`.
 
     Returns:
-        The names of the files, and whether every figure could be drawn. One that could not is named on stderr.
+        The names of the files; whether every figure could be drawn, one that could not is named on stderr; and how
+        many rows the figures show that need files of cells.
     """
-    names, whole = list[str](), True
+    names, whole, rows = list[str](), True, dict[str, int]()
     for figure in figures():
         try:
             names += _drawn(figure, results, folder)
+            rows |= {figure.FILE: figure.shown} if figure.shown else {}
         except Exception as error:  # of any kind: a figure, perhaps somebody else's, never costs the tables
             whole = False
             print(f"warning: {figure.FILE} is left out: {_line(error)}", file=sys.stderr)
-    return names, whole
+    return names, whole, rows
 
 
 def _drawn(figure: Figure, results: Results, folder: Path) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ablate.analysis import choices, fid_noise
 from ablate.analysis.frame import Records, columns, real_fid
-from ablate.analysis.lines import groups
+from ablate.analysis.lines import distinct, groups
 from ablate.analysis.reference import Methods, load
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Verdict
@@ -40,19 +40,25 @@ correction. Otherwise it is undecided, which does not mean that it is false; it 
 result."""
 
 
-def page(results: Results, drawn: Sequence[str], kept: Collection[str] = ()) -> str:
+def page(
+    results: Results, drawn: Sequence[str], kept: Collection[str] = (), rows: Mapping[str, int] | None = None
+) -> str:
     """The page: a sentence, the samples, claims, tables, figures, and how they came about.
 
     Args:
         drawn: the names of the figures' files.
         kept: those of them that show the same cells but were drawn before, from files that are not here.
+        rows: how many rows those show that need files of cells, as far as it is known.
     """
     experiment, records = results.experiment, results.records
     notes, reference = Footnotes(), load()
     methods = Methods(reference, experiment.profile) if reference else None
     planned = dict.fromkeys((1, len(experiment.profile.evaluation.sigma_mid) + 1))
     sections = Sections(results, columns(results.frame, tuple(planned)), methods, notes)
-    shown = {f.FILE: _figure(f, len(experiment.rows), f.FILE in kept) for f in figures() if f.FILE in drawn}
+    counted = rows or {}
+    shown = {
+        f.FILE: _figure(f, results, f.FILE in kept, counted.get(f.FILE)) for f in figures() if f.FILE in drawn
+    }
     parts = [f"# {escape(experiment.name)}", sentence(results), *shown.pop(PICTURE, [])]
     parts += [experiment.summary, _budget(experiment, records), *_claims(experiment, results.verdicts)]
     for group in groups(experiment.rows):
@@ -96,14 +102,24 @@ def _set(experiment: Experiment) -> str:
     return f" With {escape(', '.join(chosen))}." if chosen else ""
 
 
-def _figure(figure: Figure, rows: int, kept: bool) -> list[str]:
-    more = (
-        f" Of the {rows:,} rows, at most {figure.MOST}, those with the lowest FID, are shown."
-        if rows > figure.MOST
-        else ""
-    )
-    more = " Kept from when these cells were computed; it may show fewer rows." if kept else more
-    return [f"![{figure.TITLE}]({figure.FILE})", figure.CAPTION + more]
+def _figure(figure: Figure, results: Results, kept: bool, shown: int | None) -> list[str]:
+    """A figure and its caption, which says which rows are shown if not all are.
+
+    Args:
+        shown: how many rows, of a figure that needs files of cells; None if it is not known.
+    """
+    rows = len(results.experiment.rows)
+    more = [figure.CAPTION]
+    if shown is not None and shown < (rows := len(distinct(results.lines))):
+        lowest = ", those with the lowest FID" if rows > figure.MOST else ""
+        others = "" if shown == figure.MOST else "; of the others, there were no files"
+        more.append(f"{shown} of the {rows:,} rows are shown{lowest}{others}.")
+    elif shown is None and rows > figure.MOST:
+        more.append(f"Of the {rows:,} rows, at most {figure.MOST}, those with the lowest FID, are shown.")
+    if kept:
+        of = "" if shown is not None else ", of the rows whose files were here then"
+        more.append(f"Drawn when these cells were computed{of}.")
+    return [f"![{figure.TITLE}]({figure.FILE})", " ".join(more)]
 
 
 def _choices(experiment: Experiment) -> list[str]:

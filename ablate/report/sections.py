@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ablate.analysis.choices import format_value
 from ablate.analysis.frame import Column
 from ablate.analysis.lines import Line, best, lowest_first, title
-from ablate.analysis.reference import Methods, Published
+from ablate.analysis.reference import Methods, Numbers, Published
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus, of_budget
 from ablate.core.formats import count, number
@@ -38,17 +38,18 @@ class Sections:
         self.experiment, self.lines, self.versus = results.experiment, results.lines, results.versus
         self.columns, self.notes, self.scores = columns, notes, results.scores
         self.protocol = methods.reference.protocol if methods else None
-        self.published = [methods.of(row) if methods else {} for row in self.experiment.rows]
+        self.published = [methods.of(row) if methods else [] for row in self.experiment.rows]
 
     def section(self, group: Sequence[int]) -> list[str]:
         """Heading, a sentence and the table of the rows in `group`.
 
-        Published numbers have a column where the table measures as the paper does, else a footnote.
+        Published numbers have a column where the table measures as the paper does, or where it mirrors one of the
+        paper's: two rows of one source. Else they are a footnote.
         """
         shown = [self.lines[i] for i in group]
         scores = of_budget(self.experiment, self.scores, shown[0].row.budget)
         lowest = {column: best(shown, column, scores) for column in self.columns}
-        paper = any(self._alike(i) for i in group)
+        paper = any(self._alike(i) for i in group) or self._mirrors(group)
         headings = [
             "row",
             *(c.heading for c in self.columns),
@@ -85,7 +86,7 @@ class Sections:
         name = _named(line.row) + self._unstable(line)
         if paper:
             return [name, *cells, self._paper(i)]
-        return [name + (self.notes(self._compared(i)) if self.published[i] else ""), *cells]
+        return [name + "".join(self.notes(self._compared(i, n)) for n in self.published[i]), *cells]
 
     def _unstable(self, line: Line) -> str:
         """A note to a row whose seeds spread more than its base's."""
@@ -101,11 +102,18 @@ class Sections:
 
     def _alike(self, i: int) -> bool:
         """Whether a row's published numbers are of the same images, measured the same way."""
-        e, p, published = self.experiment.profile.evaluation, self.protocol, self.published[i]
-        if not p or not published:
+        e, p = self.experiment.profile.evaluation, self.protocol
+        if not p or (e.extractor, e.samples) != (p.extractor.lower(), p.samples):
             return False
-        same = (e.extractor, e.samples) == (p.extractor.lower(), p.samples)
-        return same and not self._otherwise_named(next(iter(published.values())))
+        return any(not self._otherwise_named(_first(numbers)) for numbers in self.published[i])
+
+    def _mirrors(self, group: Sequence[int]) -> bool:
+        """Whether one source has numbers of two rows."""
+        found = dict[str, set[tuple[str, ...]]]()
+        for i in group:
+            for numbers in self.published[i]:
+                found.setdefault(_first(numbers).source, set()).add(self.experiment.rows[i].keys)
+        return any(len(rows) > 1 for rows in found.values())
 
     @staticmethod
     def _change(versus: Versus | None) -> list[str]:
@@ -154,18 +162,19 @@ class Sections:
         return f"{line.n} ({', '.join(lost)})" if line.n and lost else str(line.n)
 
     def _paper(self, i: int) -> str:
-        numbers = self.published[i]
-        if not numbers:
-            return "-"
-        return f"{next(iter(numbers.values())).method} {_fids(numbers)}" + self.notes(self._compared(i))
+        found = (
+            f"{_first(n).method} {_fids(n)}{self.notes(self._compared(i, n))}" for n in self.published[i]
+        )
+        return "; ".join(found) or "-"
 
-    def _compared(self, i: int) -> str:
-        """The published numbers of a row, their source, and how their measurement differs from this table's."""
-        numbers = self.published[i]
-        first, flat = next(iter(numbers.values())), self.lines[i].row.recipe.flat()
-        steps = " / ".join(f"{nfe}" for nfe in sorted(numbers))
+    def _compared(self, i: int, numbers: Numbers) -> str:
+        """Published numbers of a row, their source, and how their measurement differs from this table's."""
+        first, flat = _first(numbers), self.lines[i].row.recipe.flat()
+        steps = " / ".join(map(str, sorted(numbers))) + (" step" if [*numbers] == [1] else " steps")
         but = ", ".join(f"{k} {v} instead of {flat.get(k)}" for k, v in first.but.items() if flat.get(k) != v)
-        text = f"{first.method} on {first.dataset} as published: FID {_fids(numbers)}, {steps} steps ({first.source})."
+        text = (
+            f"{first.method} on {first.dataset} as published: FID {_fids(numbers)}, {steps} ({first.source})."
+        )
         differing = "; ".join(
             [*self._otherwise(first, self.lines[i].row), *([f"the published run has {but}"] if but else [])]
         )
@@ -196,7 +205,11 @@ class Sections:
         return [f"profile {self.experiment.profile.name} sets {fields}"] if fields else []
 
 
-def _fids(numbers: dict[int, Published]) -> str:
+def _first(numbers: Numbers) -> Published:
+    return next(iter(numbers.values()))
+
+
+def _fids(numbers: Numbers) -> str:
     return " / ".join(f"{p.fid:.2f}" for _, p in sorted(numbers.items()))
 
 

@@ -47,6 +47,7 @@ def write(experiment: Experiment, store: Store, reports_dir: Path, extractor: st
     tuned.keep(results, folder)
     mark, before = _mark(results), read_json(folder / MARK) or {}
     old, names, kept = before.get("figures", []), before.get("figures", []), before.get("kept", [])
+    rows = before.get("rows", {})
     same = before.get("mark") == mark and all((folder / name).is_file() for name in old)
     if same and all((folder / name).is_file() for name in (*tables(results), *PAGE)):
         return folder
@@ -58,15 +59,15 @@ def write(experiment: Experiment, store: Store, reports_dir: Path, extractor: st
     for name, text in texts.items():
         _text(folder / name, text)
     if not same:
-        names, whole = figure.draw(results, folder)
+        names, whole, drawn = figure.draw(results, folder)
         mark = mark if whole else ""
         there = [f.FILE for f in figure.figures() if (folder / f.FILE).is_file()] if had else []
         kept = sorted({*old, *there} - {*names}) if had else []
-        names = [*names, *kept]
+        names, rows = [*names, *kept], {**{name: rows[name] for name in kept if name in rows}, **drawn}
         for name in set(old) - set(names):
             (folder / name).unlink(missing_ok=True)
-    _write_page(results, names, kept, folder)
-    write_json(folder / MARK, {"mark": mark, "figures": names, "kept": kept})
+    _write_page(results, names, kept, rows, folder)
+    write_json(folder / MARK, {"mark": mark, "figures": names, "kept": kept, "rows": rows})
     return folder
 
 
@@ -88,12 +89,14 @@ def tables(results: Results) -> dict[str, Callable[[Results, Path], str]]:
     }
 
 
-def _write_page(results: Results, figures: list[str], kept: list[str], folder: Path) -> None:
+def _write_page(
+    results: Results, figures: list[str], kept: list[str], rows: dict[str, int], folder: Path
+) -> None:
     from ablate.report.html import html
     from ablate.report.page import page
 
     markdown, whole = PAGE
-    text = page(results, figures, kept)
+    text = page(results, figures, kept, rows)
     _text(folder / markdown, text)
     _text(folder / whole, html(results, text, folder, bool(kept)))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import filelock
 
+from ablate.core import hint
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json
 from ablate.data import kept
@@ -150,7 +151,9 @@ def named(store: Store, found: Iterable[Held], keys: Iterable[str]) -> list[Held
         fits = beginning(by_key, typed)
         if len(fits) != 1:
             how = f"{len(fits)} cells have keys that begin so" if fits else f"no such cell in {store.path}"
-            problems.append(f"{typed!r}: {how}; `ablate runs list` shows all")
+            problems.append(
+                f"{typed!r}: {how}; {hint.command('runs list', keep=(hint.RUNS, hint.REPORTS))} shows all"
+            )
         elif by_key[fits[0]].state == "running":
             problems.append(f"{fits[0]}: it is being computed")
         else:

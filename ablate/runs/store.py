@@ -17,7 +17,7 @@ import filelock
 
 from ablate.config.profile import Profile
 from ablate.config.recipe import load_plugins, rebuild
-from ablate.core import code
+from ablate.core import code, hint
 from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, checksum, read_json, write_json
 from ablate.core.lazy import torch
@@ -176,9 +176,8 @@ class Store:
             return f"it needs cell {key}, which {record['state']}"
         if self.folder(key).model.is_file():
             return ""
-        return (
-            f"it needs cell {key}, whose weights are gone; after `ablate runs remove {key}`, run computes it"
-        )
+        remove = hint.command("runs remove", key)
+        return f"it needs cell {key}, whose weights are gone; after {remove}, run computes it"
 
     def prepare(self, cell: Cell) -> Folder:
         """Create the cell's folder and write its config.

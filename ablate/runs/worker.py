@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 import filelock
 import torch
 
+from ablate.core import crashes
 from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.hardware import processor, use
@@ -122,6 +124,7 @@ def _log_to(path: Path) -> None:
         stream.flush()
     os.dup2(handle, 1), os.dup2(handle, 2)
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    faulthandler.enable(handle, all_threads=False)
 
 
 def _stop_on(number: int) -> list[int]:
@@ -134,9 +137,15 @@ def _stop_on(number: int) -> list[int]:
 def _write_record(folder: Folder, run: Callable[[], dict[str, Any]]) -> None:
     """Write the record of `run`, or of the recipe's failure; none if it is interrupted or the machine failed."""
     try:
-        record = run()
+        with crashes.exits_raise():
+            record = run()
     except (Interrupted, filelock.Timeout, distributed.Ended):
         raise
+    except SystemExit as end:
+        if not (place := crashes.raised_by(end)):
+            raise
+        traceback.print_exc()
+        record = blank(read_json(folder.config), "failed", f"{place}: {crashes.described(end)}")
     except distributed.Failed as error:
         record = blank(read_json(folder.config), "failed", str(error))
     except Exception as error:

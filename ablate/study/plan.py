@@ -16,7 +16,7 @@ from pydantic import Field
 
 from ablate.config import recipe as recipes
 from ablate.config.recipe import Specs
-from ablate.core import yaml_files
+from ablate.core import hint, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.section import FileName, Section, read
 from ablate.core.typed import shown
@@ -207,7 +207,8 @@ def load(
 
 def _validated(content: dict[str, Any], file: Path) -> StudyFile:
     if "plan" in content:
-        raise SpecError(f"{file}: plan: this is an experiment file, for `ablate run`; a study has `search`")
+        run = hint.command("run", file, keep=(*hint.SOURCE, hint.RUNS))
+        raise SpecError(f"{file}: plan: this is an experiment, for {run}; a study has `search`")
     validated = read(StudyFile, content, str(file))
     if not validated.search:
         raise SpecError(f"{file}: search: needs at least one field, such as metric.c")

@@ -13,6 +13,7 @@ import optuna
 from optuna.distributions import check_distribution_compatibility
 from optuna.exceptions import OptunaError
 
+from ablate.core import hint
 from ablate.core.errors import SpecError
 from ablate.execution.progress import Progress
 from ablate.execution.runner import terminated
@@ -66,7 +67,8 @@ def load_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
     if study := _existing(plan, runs, url):
         return study
     place = optunas.masked(url) if url else str(runs)
-    raise SpecError(f"{place}: no trials of {plan.experiment.file}; `ablate study` computes them")
+    again = hint.command("study", plan.experiment.file, keep=(*hint.SOURCE, hint.RUNS))
+    raise SpecError(f"{place}: no trials of {plan.experiment.file}; {again} computes them")
 
 
 def check(plan: Plan, runs: Path, url: str | None = None) -> None:

@@ -233,7 +233,7 @@ def shortfall(plan: Plan, study: optuna.Study) -> list[str]:
         reasons.append(f"the grid has {plan.exhaustive.points} points")
     elif (missing := plan.content.trials - len(ended)) > 0:
         elsewhere = f" ({running} in another process, or interrupted)" if running else ""
-        reasons.append(f"missing trials: {missing}{elsewhere}, which `ablate study` computes")
+        reasons.append(f"missing trials: {missing}{elsewhere}")
     return reasons
 
 

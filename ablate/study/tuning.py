@@ -32,8 +32,9 @@ class RowPlanner(Rows):
     def __init__(self, experiment: Experiment, row: Row):
         assert experiment.tuning
         cell, tune = experiment.cells[row.keys[0]], experiment.tuning.tune
-        profile, shape = tune.profile(cell.profile), experiment.tuning.shape
-        super().__init__(experiment.file, profile, tuple(tune.seeds), shape, cell.imports)
+        profile, shape = tune.profile(experiment.profile), experiment.tuning.shape
+        own = "averaging.decay"  # the row's is already that of its share of the images
+        super().__init__(experiment.file, profile, tuple(tune.seeds), shape, cell.imports, [own])
         self.specs, self.mark, self.kept = row.recipe.specs(), cell.fingerprint, tuning.kept(experiment)
 
     def fingerprint(self) -> str:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ablate.core import hint
 from ablate.core.errors import SpecError
 from ablate.tracking import names, notes, view
 from ablate.tracking.backend import Backend
@@ -139,7 +140,8 @@ class Tracker:
             return None
         if self.backend.remote:
             return f"MLflow: {view.address(str(self.backend).rstrip('/'), self._place)}"
-        return f"MLflow, while `ablate ui` is open: {view.address(LOOPBACK, self._place)}"
+        ui = hint.command("ui", keep=(hint.RUNS, hint.TRACKING))
+        return f"MLflow, while {ui} is open: {view.address(LOOPBACK, self._place)}"
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if time.monotonic() < self._resume:

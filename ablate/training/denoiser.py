@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 class Denoiser:
     """f(x, sigma) = c_skip x + c_out F(c_in x, c_noise), the consistency function of a network F.
 
+    A network with a second level also takes `until`, the level at which a step from sigma ends: f(x, sigma, until) is
+    x - (sigma - sigma_min) times the mean slope dx/dsigma between the two. It is the consistency function for
+    until = sigma_min and a denoiser for until = sigma.
+
     The coefficients are computed in the precision of sigma and applied in float32; the recipe's autocast covers F only.
     """
 
@@ -35,22 +39,32 @@ class Denoiser:
         sigma: torch.Tensor,
         label: torch.Tensor | None = None,
         watch: Watch | None = None,
+        until: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The estimate of the clean image (B, C, H, W), float32, of x at noise level sigma (B,).
 
         Args:
             label: one-hot classes (B, classes), or None.
             watch: called in the backward pass with the gradient with respect to F's output (B, C, H, W).
+            until: the second level (B,), None: sigma_min; a network with one level ignores it.
         """
-        c = self.coefficients(sigma)
+        c, second = self.coefficients(sigma), []
+        if self.two_levels:
+            low = torch.full_like(sigma, self.recipe.levels.sigma_min) if until is None else until
+            second.append(self.recipe.noise_precond(low).float())
         with self.recipe.precision(x.device.type):
             scaled = self.recipe.input_precond.apply(x, _wide(c["c_in"]))
-            out = self.network(scaled, c["c_noise"], label)
+            out = self.network(scaled, c["c_noise"], label, *second)
         F: torch.Tensor = out.float()
         if watch and F.requires_grad:
             F.register_hook(watch)  # type: ignore[no-untyped-call]
         F = self.recipe.network.output(F, sigma)
         return _wide(c["c_skip"]) * x + _wide(c["c_out"]) * F
+
+    @property
+    def two_levels(self) -> bool:
+        """Whether the network takes a second level."""
+        return self.recipe.network.second_level is not None
 
     def with_network(self, network: Any) -> Denoiser:
         """The same function with another network (the teacher, the average)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.config.recipe import Recipe
 from ablate.core.lazy import torch
+from ablate.ingredients.coupling import CouplingStep
 from ablate.ingredients.direction import Point
 from ablate.training.denoiser import Denoiser
 
@@ -20,7 +21,8 @@ class Draws:
     """All random inputs of a step's loss, drawn outside so that the loss is an equation.
 
     x: clean images (B, C, H, W) in [-1, 1]; z: noise, same shape; u: (B,) in [0, 1); label: (B, classes) or None.
-    among: images and labels that a direction compares with, the step's first; None: x and label.
+    among: images and labels that a direction compares with, the step's first; None: x and label. v: (B,) in [0, 1), of
+    the second level.
     """
 
     x: torch.Tensor
@@ -28,13 +30,13 @@ class Draws:
     u: torch.Tensor
     label: torch.Tensor | None = None
     among: tuple[torch.Tensor, torch.Tensor | None] | None = None
+    v: torch.Tensor | None = None
 
     def split(self, n: int) -> list[Draws]:
         """The draws of n equal micro-batches, in order."""
-        labels = [None] * n if self.label is None else [*self.label.chunk(n)]
-        rest = (t.chunk(n) for t in (self.x, self.z, self.u))
-        among = self.among or (self.x, self.label)
-        return [replace(Draws(*draws), among=among) for draws in zip(*rest, labels, strict=True)]
+        parts: dict[str, Any] = {k: t.chunk(n) for k, t in vars(self).items() if isinstance(t, torch.Tensor)}
+        whole = replace(self, among=self.among or (self.x, self.label))
+        return [replace(whole, **{k: part[i] for k, part in parts.items()}) for i in range(n)]
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Terms:
     @staticmethod
     def joined(terms: Sequence[Terms]) -> Terms:
         """The terms of a batch from those of its micro-batches."""
+        if len(terms) == 1:
+            return terms[0]
         names = [name for name in vars(terms[0]) if all(getattr(t, name) is not None for t in terms)]
         return Terms(**{name: torch.cat([getattr(t, name) for t in terms]) for name in names})
 
@@ -87,6 +91,7 @@ def consistency(
     watch: Watch | None = None,
     balance: Callable[[torch.Tensor], torch.Tensor] | None = None,
     denoiser: Denoiser | None = None,
+    average: Denoiser | None = None,
 ) -> Terms:
     """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K; the pairing states the target.
 
@@ -94,20 +99,23 @@ def consistency(
         between: called between the teacher's and the student's pass, to draw new dropout masks if they are not shared.
         watch: called in the student's backward pass with the loss's gradient with respect to F (B, C, H, W).
         balance: sigma (B,) -> the logarithm (B,) of the trained factor of the weight; None: there is none.
-        denoiser: the finished network that the direction asks for.
+        denoiser, average: the finished network that the direction asks for; the averaged one, for the coupling.
     """
     sigma_teacher, sigma_student = recipe.pairing(k, K, draws.u)
-    z = recipe.coupling(draws.x, draws.z)
-    x_hi = noisy(draws.x, sigma_student, z, recipe.precision.inputs)
+    until = recipe.pairing.until(sigma_student, draws.u, draws.v)
     among = draws.among or (draws.x, draws.label)
+    step = CouplingStep(sigma_teacher, draws.u, draws.label, average)
+    x, z = recipe.coupling(draws.x, draws.z, step)
+    x_hi = noisy(x, sigma_student, z, recipe.precision.inputs)
     with torch.no_grad():
-        line = recipe.direction(Point(draws.x, z, x_hi, sigma_student, draws.label, *among, denoiser))
-        end = draws.x + sigma_student.float()[:, None, None, None] * (z - line)  # x itself if it is z
-        shown = Shown(recipe, teacher, replace(draws, x=end, z=line), k / K)
+        line = recipe.direction(Point(x, z, x_hi, sigma_student, draws.label, *among, denoiser))
+        end = x if line is z else x + sigma_student.float()[:, None, None, None] * (z - line)
+        shown = Shown(recipe, teacher, replace(draws, x=end, z=line), k / K, until)
         target = recipe.pairing.target(shown, sigma_teacher, sigma_student)
     between()
-    y = student(x_hi, sigma_student, draws.label, watch)
-    weight = recipe.weighting(*recipe.pairing.weighed(sigma_teacher, sigma_student)).float()
+    y = student(x_hi, sigma_student, draws.label, watch, until)
+    weight = recipe.weighting(*recipe.pairing.weighed(sigma_teacher, sigma_student))
+    weight = recipe.pairing.counted(weight, sigma_student).float()
     with torch.no_grad():
         image = target(y.detach())
     log_weight = None if balance is None else balance(sigma_student)
@@ -124,6 +132,7 @@ class Shown:
     f: Denoiser  # the teacher
     draws: Draws
     share: float
+    until: torch.Tensor | None = None
 
     @property
     def x(self) -> torch.Tensor:
@@ -134,25 +143,26 @@ class Shown:
         """The images on these lines at sigma (B,)."""
         return noisy(self.x, sigma, self.draws.z, self.recipe.precision.inputs)
 
-    def teacher(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The teacher's estimate at sigma (B,)."""
-        return self.f(self.noisy(sigma), sigma, self.draws.label)
+    def teacher(self, sigma: torch.Tensor, x: Any = None, until: Any = None) -> torch.Tensor:
+        """The teacher's estimate at sigma (B,), of these images or of noisy images x, for a step to `until`."""
+        x, until = self.noisy(sigma) if x is None else x, self.until if until is None else until
+        return self.f(x, sigma, self.draws.label, until=until)
 
     def slope(self, sigma: torch.Tensor) -> torch.Tensor:
         """Its derivative by sigma (B,)."""
-        return derivative(self.f, self.noisy(sigma), sigma, self.draws.z, self.draws.label)
+        return derivative(self.f, self.noisy(sigma), sigma, self.draws.z, self.draws.label, self.until)
 
 
 def derivative(
-    f: Denoiser, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, label: torch.Tensor | None = None
+    f: Denoiser, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, label: Any = None, until: Any = None
 ) -> torch.Tensor:
-    """d f(x + s z, t + s) / ds at s = 0 (B, C, H, W), by forward-mode differentiation in one pass."""
+    """d f(x + s z, t + s, until) / ds at s = 0 (B, C, H, W), by forward-mode differentiation in one pass."""
     from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     # the fused attention kernels do not support forward-mode differentiation
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), dual_level():
         level = make_dual(t, torch.ones_like(t))  # type: ignore[no-untyped-call]
-        dual = f(make_dual(x, z), level, label)  # type: ignore[no-untyped-call]
+        dual = f(make_dual(x, z), level, label, until=until)  # type: ignore[no-untyped-call]
         tangent: torch.Tensor = unpack_dual(dual).tangent  # type: ignore[no-untyped-call]
     return tangent

@@ -21,7 +21,7 @@ def sample(
     """Sample images (B, C, H, W), roughly in [-1, 1], with len(sigmas) evaluations of f.
 
     x = f(sigmas[0] z[0], sigmas[0]); then for every further level t: x = f(x + sqrt(t^2 - sigma_min^2) z[i], t).
-    Source: CM algorithm 1.
+    Source: CM algorithm 1. A network with a second level leads from level to level without new noise: see `lowered`.
 
     Args:
         z: a standard normal tensor (B, C, H, W) for every level.
@@ -30,10 +30,34 @@ def sample(
     """
     size = len(z[0])
     level = torch.full((size,), sigmas[0], dtype=torch.float64, device=z[0].device)
-    x = f(sigmas[0] * z[0], level, label)
+    x = sigmas[0] * z[0]
     for t, noise in zip(sigmas[1:], z[1:], strict=True):
-        x = f(x + max(t**2 - sigma_min**2, 0) ** 0.5 * noise, torch.full_like(level, t), label)
-    return x
+        x = lowered(f, x, level, t, sigma_min, noise, label)
+        level = torch.full_like(level, t)
+    return f(x, level, label)
+
+
+def lowered(
+    f: Denoiser,
+    x: torch.Tensor,
+    level: torch.Tensor,
+    t: float,
+    sigma_min: float,
+    noise: torch.Tensor,
+    label: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Noisy images (B, C, H, W) at t from those x at `level` (B,), by one evaluation of f.
+
+    With a second level, f(x, level, t) is x less (level - sigma_min) times the mean slope on the way to t, which is
+    followed. Otherwise the image f(x, level) gets new noise.
+    """
+    if not f.two_levels:
+        scale: float = max(t**2 - sigma_min**2, 0) ** 0.5
+        return f(x, level, label) + scale * noise
+    part = (t - sigma_min) / (level - sigma_min)
+    image = f(x, level, label, until=torch.full_like(level, t))
+    below: torch.Tensor = torch.lerp(image, x, part.to(x.dtype)[:, None, None, None])
+    return below
 
 
 def noise(seed: int, shape: Sequence[int], n: int, step: int, device: str) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,11 +13,12 @@ from ablate.config.recipe import Recipe
 from ablate.core.hardware import give_back, sent
 from ablate.core.rng import Purpose, stream
 from ablate.data.datasets import Images
-from ablate.networks import compile_blocks, draw_masks, teacher_copy
+from ablate.networks import draw_masks
 from ablate.networks.flat import Flat
 from ablate.training.batches import Batches
-from ablate.training.denoiser import Denoiser, one_hot
+from ablate.training.denoiser import one_hot
 from ablate.training.distributed import ALONE, Ranks
+from ablate.training.functions import Functions
 from ablate.training.loss import Draws, Terms, consistency
 
 
@@ -55,34 +55,36 @@ class Trainer:
         self.device, self.ranks = device, ranks
         self.data, self.labels = images.train, images.train_labels
         classes = images.classes if profile.data.labels else 0
-        self.network = build_network(recipe, images.shape, seed, device, classes)
-        student = Denoiser(recipe, self.network, classes)
         self.k, self.K = 0, profile.steps
         self.batches = Batches(images, seed, profile.batch, self.K)
-        self.f, self.micro_batch = student, (0, 1)
-        has_teacher = recipe.teacher(recipe.curriculum(0, self.K)) > 0
-        self.teacher = student.with_network(teacher_copy(self.network)) if has_teacher else student
-        self.denoiser = None  # of the direction; its weights are another cell's, so no checkpoint has them
-        if weights := recipe.direction.weights():
-            other = replace(recipe, init_from=weights)
-            finished = build_network(other, images.shape, seed, device, classes)
-            self.denoiser = student.with_network(finished.requires_grad_(False).eval())
-        averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.average = student.with_network(averaged).for_sampling()
-        self.weights = Flat(self.network, gradients=True).vector
+        averaged = recipe.teacher(recipe.curriculum(0, self.K)) > 0
+
+        def build(of: Recipe) -> torch.nn.Module:
+            return self._built(of, images.shape, classes)
+
+        functions = Functions.of(recipe, build, classes, averaged)
+        self.f, self.teacher, self.average = functions.student, functions.teacher, functions.average
+        self.denoiser, self.network, self.micro_batch = functions.denoiser, self.f.network, (0, 1)
+        self.flat = Flat(self.network, gradients=True)
+        self.weights = self.flat.vector
         self.averaged = Flat(self.average.network).vector
-        self.teacher_weights = Flat(self.teacher.network).vector if has_teacher else None
+        self.teacher_weights = Flat(self.teacher.network).vector if averaged else None
         balance = recipe.weighting.balance(images.shape)
         self.balance = None if balance is None else balance.to(device)
         self.balanced = [] if self.balance is None else [*self.balance.parameters()]
         groups = [{"params": [self.weights]}, {"params": self.balanced, "weight_decay": 0.0}]
         self.optimizer = recipe.optimizer(groups if self.balanced else [self.weights])
-        if profile.compile:  # last, because a copy of a compiled network is not compiled
-            for network in {f.network for f in (self.f, self.teacher, self.denoiser) if f}:
-                compile_blocks(network)
+        if profile.compile:
+            functions.compile()
         give_back()  # the parameters are now in one vector per network; free the tensors they were built in
         scaled = recipe.precision.name == "fp16" and device != "cpu"
         self.scaler = torch.amp.GradScaler(device, enabled=scaled)
+        if torch.device(device).type != "cpu":
+            rows = profile.batch // ranks.share(profile.accumulate)[0]
+            functions.know_masks(rows, images.shape, device)
+
+    def _built(self, recipe: Recipe, shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+        return build_network(recipe, shape, self.seed, self.device, classes)
 
     def __iter__(self) -> Iterator[Step]:
         """Do the remaining steps, one at a time."""
@@ -96,7 +98,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.shares = recipe.dropout_sharing(torch.device(self.device).type)
-        self.optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of one vector
+        self.optimizer.zero_grad()
         terms = self._backward(self.draws(k))
         norm = self._clip()
         self.scaler.step(self.optimizer)
@@ -112,14 +114,21 @@ class Trainer:
         if (
             n > 1
         ):  # couple the whole batch first: each micro-batch of an optimal coupling is optimally coupled
-            draws = replace(draws, z=self.recipe.coupling(draws.x, draws.z))
-        unit = self.scaler.scale(torch.ones((), device=self.device)) / self.profile.batch  # one image's share
+            x, z = self.recipe.coupling(draws.x, draws.z)
+            draws = replace(draws, x=x, z=z)
+        # the shares of a micro-batch and of an image in the gradient
+        share, unit = (
+            self.scaler.scale(torch.full((), 1 / parts, device=self.device))
+            for parts in (n, self.profile.batch)
+        )
         results, micro_batches = [], draws.split(n)
         for i in own:
             self.micro_batch = (i, n)
             self._mask("dropout" if self.shares else "teacher_dropout")
             terms, norms = self._terms(micro_batches[i])
-            self.scaler.scale(terms.loss / n).backward()  # type: ignore[no-untyped-call]
+            loss = terms.loss
+            loss.backward(share.to(loss.dtype))  # type: ignore[no-untyped-call]
+            self.flat.gather_gradients()
             results.append(terms.detach(norms[0] / unit))
         for parameter in (self.weights, *self.balanced):
             self.ranks.add_gradients(parameter)
@@ -142,6 +151,7 @@ class Trainer:
             watch,
             self.balance,
             self.denoiser,
+            self.average,
         )
         return consistency(self.recipe, *step), norms
 
@@ -152,7 +162,10 @@ class Trainer:
         x = self._flipped(self.batches(k), flips)
         z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
-        draws = Draws(x.float() / 127.5 - 1, z, u, self._label(k))
+        v = None
+        if self.recipe.pairing.two_levels:
+            v = torch.rand(batch, generator=self._stream("until", k), device=self.device, dtype=u.dtype)
+        draws = Draws(x / 127.5 - 1, z, u, self._label(k), v=v)
         more = self.recipe.direction.more
         return replace(draws, among=self._among(draws, k, more, flips)) if more else draws
 
@@ -220,7 +233,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        if self.teacher is not self.f:
+        if self.teacher_weights is not None:
             state["teacher"] = self.teacher.network.state_dict()
         if self.balance is not None:
             state["balance"] = self.balance.state_dict()
@@ -233,7 +246,7 @@ class Trainer:
         self.average.network.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        if self.teacher is not self.f:
+        if self.teacher_weights is not None:
             self.teacher.network.load_state_dict(state["teacher"])
         if self.balance is not None:
             self.balance.load_state_dict(state["balance"])

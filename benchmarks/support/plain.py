@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,36 @@ def compute(cell: Cell, cache: Path) -> list[float]:
 
 def train(cell: Cell, network: torch.nn.Module, average: torch.nn.Module, images: torch.Tensor) -> None:
     """All steps of a cell."""
+    for _ in steps(cell, network, images, average):
+        pass
+
+
+def steps(
+    cell: Cell, network: torch.nn.Module, images: torch.Tensor, average: torch.nn.Module | None = None
+) -> Iterator[float]:
+    """The loss of each step, on the device of the images, on which the network is too."""
     recipe, profile, K = cell.recipe, cell.profile, cell.profile.steps
+    random: Any = torch.cuda if images.is_cuda else torch
+    average = copy.deepcopy(network) if average is None else average
     teacher = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.RAdam(network.parameters(), lr=recipe.optimizer.lr)
     f, taught = Denoiser(recipe, network), Denoiser(recipe, teacher)
     for k in range(K):
-        x = images[torch.randint(len(images), (profile.batch,))]
+        x = images[torch.randint(len(images), (profile.batch,), device=images.device)]
         z = torch.randn_like(x)
-        lo, hi = recipe.pairing(k, K, torch.rand(profile.batch, dtype=torch.float64))
+        u = torch.rand(profile.batch, dtype=torch.float64, device=images.device)
+        lo, hi = recipe.pairing(k, K, u)
         below, above = (x + s.float()[:, None, None, None] * z for s in (lo, hi))
-        state = torch.get_rng_state()
+        state = random.get_rng_state()
         y = f(above, hi)
-        torch.set_rng_state(state)
+        random.set_rng_state(state)
         with torch.no_grad():
             target = taught(below, lo)
         loss = (recipe.weighting(lo, hi).float() * recipe.metric(y, target)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        loss.item()
+        yield loss.item()
         mu = recipe.teacher(recipe.curriculum(k, K))
         follow(teacher, network, mu)
         follow(average, network, recipe.averaging(k))

@@ -13,6 +13,7 @@ import pytest
 import scipy.linalg
 import torch
 from helpers.examples import example
+from helpers.inception import random_weights
 from helpers.made import LIST, Made
 
 from ablate.analysis.results import Results
@@ -213,17 +214,7 @@ def test_wrong_weights_are_one_line(digits, tmp_path, monkeypatch, content, reas
 
 @pytest.mark.slow
 def test_inception_runs_on_gray_images(digits, tmp_path, monkeypatch):
-    from torch_fidelity import feature_extractor_inceptionv3 as library
-
-    with (
-        mock.patch.object(library, "load_state_dict_from_url", return_value={}),
-        mock.patch.object(library.FeatureExtractorInceptionV3, "load_state_dict"),
-    ):
-        torch.save(
-            library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict(),
-            tmp_path / "w.pth",
-        )
-    monkeypatch.setenv(extractors.WEIGHTS, str(tmp_path / "w.pth"))
+    monkeypatch.setenv(extractors.WEIGHTS, str(random_weights(tmp_path / "w.pth")))
     found = evaluate.extractor("inception", digits, tmp_path)
     assert found.layer == "2048"
     assert found.label.startswith("inception-")

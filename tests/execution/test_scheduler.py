@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ablate.core.files import read_json, write_json
-from ablate.execution.scheduler import Scheduler
+from ablate.execution.scheduler import TIME_IS_UP, Scheduler
 from ablate.planning import planner
 from ablate.runs import heartbeat
 from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, blank
@@ -218,3 +218,28 @@ def test_without_the_needed_cell_the_other_stays_open_and_says_why(needing, stat
     assert last.reason == f"it needs cell {need.key}, which {state or 'is not computed'}"
     assert executor.started == [need.key]
     assert not (last.folder.path / "record.json").exists()
+
+
+def test_when_time_is_up_running_cells_save_and_waiting_ones_never_start(made):
+    scheduler, executor = made(None, n=3, until=time.monotonic() + 0.05)
+    ends = completed(scheduler)
+    assert {(end.state, end.reason) for end in ends} == {("interrupted", TIME_IS_UP)}
+    assert (len(ends), len(executor.started), executor.stopped) == (3, 1, [False])
+    assert not any(heartbeat.crash_count(end.folder) for end in ends)
+
+
+def test_a_worker_that_is_killed_when_time_is_up_has_not_crashed(made, monkeypatch):
+    monkeypatch.setattr("ablate.execution.scheduler.KILL_S", 0.0)
+    scheduler, executor = made(None, until=0.0, retries=0)
+    scheduler.until = None
+    scheduler.poll()
+    scheduler.until = 0.0
+    executor.stop = lambda folder, at_once=False: executor.running.update({folder: -9} if at_once else {})
+    (end,) = completed(scheduler)
+    assert (end.state, end.reason, heartbeat.crash_count(end.folder)) == ("interrupted", TIME_IS_UP, 0)
+
+
+def test_when_time_is_up_nobody_waits_for_another_run(made):
+    scheduler, _ = made(BUSY, until=time.monotonic() + 0.2)
+    (end,) = completed(scheduler)
+    assert (end.state, end.reason) == ("interrupted", TIME_IS_UP)

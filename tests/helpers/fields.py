@@ -43,8 +43,10 @@ def options(
 
 def option(axis: str, name: str, most: Mapping[str, int], fixed: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     """One option with fields from their whole range."""
-    fields = {f: values(AXES[axis].schema(name, f), most.get(f, UNBOUNDED)) for f in AXES[axis].fields(name)}
-    fields |= {f: st.just(v) for f, v in fixed.items() if f in fields}
+    fields = {
+        f: st.just(fixed[f]) if f in fixed else values(AXES[axis].schema(name, f), most.get(f, UNBOUNDED))
+        for f in AXES[axis].fields(name)
+    }
     return st.fixed_dictionaries(fields).map(lambda spec: built(axis, {"name": name, **spec})).filter(bool)
 
 

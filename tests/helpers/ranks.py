@@ -20,10 +20,17 @@ def profile(**changes):
     return Profile(name="tiny", data=Data(name="digits", flip=True), batch=8, images=8 * STEPS, **changes)
 
 
-def trained(ranks, stop, base, accumulate):
+def trained(ranks, stop, base, accumulate, device="cpu", coupling="independent"):
     """What every rank of a launch sees of a training: plain lists, as a launch brings them back."""
     torch.set_num_threads(1)
-    trainer = Trainer(recipe(base), profile(accumulate=accumulate), images(), 0, "cpu", ranks)
+    trainer = Trainer(
+        recipe(base, coupling=coupling),
+        profile(accumulate=accumulate),
+        images(device=device),
+        0,
+        device,
+        ranks,
+    )
     steps = list(trainer)
     seen = {
         "N": [s.N for s in steps],

@@ -15,10 +15,12 @@ PROFILE = Profile(name="tiny", data=Data(name="digits", flip=True), batch=8, ima
 SMALL = {**NETWORK, "optimizer.lr": 0.001, "averaging.decay": 0.9}
 
 
-def images(n=40):
-    """Random images (n, 1, 8, 8) of one class."""
-    pixels = torch.randint(0, 256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    labels = torch.zeros(n, dtype=torch.int64)
+def images(n=40, device="cpu"):
+    """Random images (n, 1, 8, 8) of one class, on a device."""
+    pixels = torch.randint(0, 256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(
+        device, torch.uint8
+    )
+    labels = torch.zeros(n, dtype=torch.int64, device=device)
     return Images(pixels, labels, pixels[:4], labels[:4], 1, "x")
 
 

@@ -34,11 +34,19 @@ def test_no_point_costs_twice_and_the_ends_cost_nothing():
     assert max(asked) < LADDER - 1
 
 
-@pytest.fixture
-def judge(tmp_path, monkeypatch):
+TWO_LEVELS = {
+    "network": "ddpmpp",
+    **untrained.SMALL,
+    "network.second_level": "gap",
+    "pairing": "mean_flow",
+}
+
+
+@pytest.fixture(params=[{}, TWO_LEVELS], ids=["one level", "two levels"])
+def judge(tmp_path, monkeypatch, request):
     extractor = evaluate.Extractor("none", "none", None, "0")
     monkeypatch.setattr(evaluate, "extractor", lambda *_: extractor)
-    store = untrained.store(tmp_path)
+    store = untrained.store(tmp_path, **request.param)
     return TwoStepFid(load(store, "cell"), 24, store.cache)
 
 

@@ -99,7 +99,7 @@ def test_an_image_with_a_class_is_compared_with_its_class_and_one_without_with_a
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_a_network_that_is_the_posterior_mean_equals_the_reference(sigma):
-    def exact(x_hi, sigma, label):
+    def exact(x_hi, sigma, label, until=None):
         return posterior_mean(x_hi, float(sigma[0]), x).float()
 
     at = point(x, z, sigma, denoiser=exact)

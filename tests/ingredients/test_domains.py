@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import ablate
 from ablate.core.errors import SpecError
 from ablate.core.registry import AXES
+from ablate.ingredients.coupling import CouplingStep
 from ablate.ingredients.pairing import ladder
 
 K = st.one_of(st.integers(1, 40), st.integers(1, 1_000_000))
@@ -90,7 +91,10 @@ def pairs(data):
         "noise": data.draw(fields.options("noise")),
         "curriculum": data.draw(fields.options("curriculum", most=small)),
         "parameterization": ablate.build("parameterization", "cm"),
+        "teacher": data.draw(fields.options("teacher", recipe="ect", share=None)),
     }
+    ladder_, level = parts["levels"], parts["teacher"].level
+    assume(not level or ladder_.sigma_min * 1.001 <= level < ladder_.sigma_max)
     pairing = data.draw(fields.options("pairing"))
     held = {field: parts[axis] for field, axis in ablate.core.registry.dependencies(type(pairing)).items()}
     pairing, steps = dataclasses.replace(pairing, **held), data.draw(K)
@@ -173,7 +177,7 @@ def averaging(data):
 
 def teacher(data):
     """mu is a share."""
-    assert 0 <= data.draw(fields.options("teacher"))(data.draw(st.integers(2, 1_000_001))) <= 1
+    assert 0 <= data.draw(fields.options("teacher", recipe="ect"))(data.draw(st.integers(2, 1_000_001))) <= 1
 
 
 def schedule(data):
@@ -196,11 +200,14 @@ def optimizer(data):
 
 
 def coupling(data):
-    """The noise is permuted, and never further from the images than as drawn."""
+    """The noise is permuted, and never further from the images than as drawn; images are data or generated."""
     x, z = torch.randn(2, 6, 1, 2, 2, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
-    found = data.draw(fields.options("coupling"))(x, z)
+    u = torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    step = CouplingStep(80 * u, u, None, lambda noisy, sigma, label: torch.full_like(noisy, 9.0))
+    images, found = data.draw(fields.options("coupling"))(x, z, step)
     assert sorted(found.flatten(1).tolist()) == sorted(z.flatten(1).tolist())
     assert (x - found).square().sum() <= (x - z).square().sum() + 1e-5
+    assert ((images == x) | (images == 9.0)).flatten(1).all()
 
 
 LAWS = {

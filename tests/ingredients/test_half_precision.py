@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from unittest import mock
+
 import pytest
 import torch
+from helpers import devices
 from helpers.tiny_training import PROFILE, images, losses, recipe, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -92,3 +96,49 @@ def test_a_scaled_step_is_the_plain_one(clip):
         torch.testing.assert_close(a.loss, b.loss, rtol=1e-3, atol=0)
         torch.testing.assert_close(a.terms.gradient, b.terms.gradient, rtol=1e-2, atol=1e-6)
     torch.testing.assert_close(a.grad_norm, b.grad_norm, rtol=1e-2, atol=0)
+
+
+SPLIT = LONG.model_copy(update={"accumulate": 2})
+KINDS = {
+    "in parts": ({}, SPLIT),
+    "with a trained weight": ({"weighting": "learned"}, LONG),
+    "with a teacher": ({"teacher": "adaptive"}, LONG),
+    "clipped": ({"optimizer.clip": 1.0}, LONG),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_overflow_of_any_training_leaves_every_weight(kind):
+    """One part of a batch, or one group of weights, is enough to skip all of them."""
+    changes, profile = KINDS[kind]
+    t = trainer("fp16", profile, **changes)
+    t.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    trained = [t.weights, *t.balanced]
+    before = [p.detach().clone() for p in trained]
+    assert torch.isfinite(t.step().loss)
+    assert all(torch.equal(p, b) for p, b in zip(trained, before, strict=True))
+    assert torch.isfinite(t.averaged).all()
+    t.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    t.step()
+    assert not any(torch.equal(p, b) for p, b in zip(trained, before, strict=True))
+
+
+def test_the_scale_is_part_of_a_checkpoint():
+    whole, resumed = trainer("fp16"), trainer("fp16")
+    whole.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    for _ in range(2):
+        whole.step()
+    resumed.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    resumed.load_state_dict(whole.state_dict())
+    assert resumed.scaler.get_scale() == whole.scaler.get_scale() == 2.0**125
+    assert losses(resumed, 2) == losses(whole, 2)
+
+
+@pytest.mark.parametrize(("precision", "scaled"), [("fp32", False), ("bf16", False), ("fp16", True)])
+def test_only_fp16_on_a_gpu_has_a_scaled_loss(precision, scaled):
+    assert not trainer(precision).scaler.is_enabled()
+    made = recipe(precision=precision, **{"network.multipliers": [1]})
+    here = mock.patch("torch.autocast", return_value=contextlib.nullcontext())  # it knows no `meta`
+    with here, devices.absent("meta"):
+        t = Trainer(made, LONG, devices.images("meta", classes=1), 0, "meta")
+    assert t.scaler.is_enabled() == scaled

@@ -106,6 +106,7 @@ SMALL = {
     "": {"width": 32, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
 }
 OTHER = {  # than what the small networks have
+    "second_level": "end",
     "width": 64,
     "multipliers": [1, 1],
     "blocks": 3,
@@ -133,7 +134,8 @@ def test_a_field_of_a_network_shows_in_its_tensors_or_is_declared(name):
         pytest.importorskip("diffusers")
     option = AXES["network"].option(name)
     for field, value in AXES["network"].fields(name).items():
-        same = tensors(name) == tensors(name, **{field: OTHER.get(field, not value)})
+        start = {field: "gap"} if field == "second_level" else {}  # unset, it shows
+        same = tensors(name, **start) == tensors(name, **{field: OTHER.get(field, not value)})
         assert same == (field in (*option.free, *option.unseen)), field
     assert not {*option.unseen} & {*option.free}
     assert {*option.unseen} <= {*AXES["network"].fields(name)}
@@ -141,17 +143,23 @@ def test_a_field_of_a_network_shows_in_its_tensors_or_is_declared(name):
 
 @pytest.mark.parametrize(
     ("name", "field", "value"),
-    [("ncsnpp", "divide_by_sigma", True), ("adm", "head_channels", 16), ("unet2d", "norm_num_groups", 8)],
+    [
+        ("ncsnpp", "divide_by_sigma", True),
+        ("ddpmpp", "second_level", "end"),
+        ("adm", "head_channels", 16),
+        ("unet2d", "norm_num_groups", 8),
+    ],
 )
 def test_fields_that_no_tensor_shows_are_compared(name, field, value, tmp_path):
     if name == "unet2d":
         pytest.importorskip("diffusers")
     small = SMALL.get(name, SMALL[""])
+    small = {**small, "second_level": "gap"} if field == "second_level" else small
     before = AXES["network"].build({"name": name, **small})
     save_file(before((3, 8, 8), 0).state_dict(), tmp_path / "model.safetensors")
     write_json(tmp_path / "config.json", {"specs": {"network": {"name": name, **values(before)}}})
     start = on({"name": "file", "path": str(tmp_path)})
-    start = ablate.apply(start, {"network": {"name": name, **small}})
+    start = ablate.apply(start, {"network": {"name": name, **small}, "pairing": "denoising"})
     start.init_from.fits(start.parts(), (3, 8, 8), 0)
     changed = ablate.apply(start, {f"network.{field}": value})
     with pytest.raises(ablate.SpecError, match=f"weights of another network: network.{field} must be "):

@@ -341,17 +341,6 @@ def test_a_compiled_network_reads_the_same_masks():
         torch.testing.assert_close(compiled(x, c_noise), student(x, c_noise))
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("compiling", [False, True])
-def test_masks_are_shared_on_the_gpu(compiling):
-    student, (x, c_noise) = awake(make(dropout=0.5)).cuda(), (t.cuda() for t in batch())
-    teacher = teacher_copy(student)
-    passes = [torch.compile(n) if compiling else n for n in (student, teacher)]
-    for seed in (1, 2):
-        draw_masks(student, seeded(seed))
-        torch.testing.assert_close(*(p(x, c_noise) for p in passes))
-
-
 class Own(nn.Module):
     """A user's network."""
 

@@ -111,7 +111,7 @@ def test_files_beside_a_figure_are_kept_and_stale_ones_removed(made, only):
 
 def test_a_figure_that_fails_costs_itself_and_a_line(made, only, capsys):
     class Broken:
-        FILE, broken = "broken.png", True
+        FILE, broken, shown = "broken.png", True, None
 
         def source(self):
             return Path(__file__)

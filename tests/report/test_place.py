@@ -192,7 +192,7 @@ def test_a_report_from_records_keeps_the_pictures_that_records_do_not_have(here)
     page = (folder / "table.md").read_text()
     assert {path.name for path in folder.glob("*.png")} == had
     assert all(f"]({name})" in page for name in had)
-    assert page.count("Kept from when these cells were computed") == 2
+    assert page.count("Drawn when these cells were computed") == 2
     Path("one.yaml").write_text(TEXT.replace("label: b", "label: c"))  # their labels would be wrong now
     written(cells=0)
     assert "curves.png" not in (folder / "table.md").read_text()
@@ -251,3 +251,25 @@ def test_numbers_are_shown_beside_those_of_another_report_with_the_reasons(here)
     assert "A CPU here, B there" in said
     with pytest.raises(SpecError, match="--beside nothing"):
         beside(Results(experiment, store), Path("nothing"))
+
+
+@pytest.mark.parametrize(("without", "left"), [([], 2), (["b"], 1), (["a", "b"], 2)])
+def test_captions_say_which_rows_are_shown(here, without, left):
+    """Also once files of cells are gone: a figure is drawn of the rows that are left, or kept if there are none."""
+    Path("one.yaml").write_text(TEXT.replace("{label: b", "{label: c, set: {metric.c: 0.9}}, {label: b"))
+    written(cells=0)
+    experiment, store = load("one.yaml"), Store("runs")
+    for key in [key for row in experiment.rows if row.label in without for key in row.keys]:
+        store.folder(key).metrics.unlink(missing_ok=True)
+    written(cells=0)
+    caption, drawn_before = caption_of("curves.png"), " Drawn when these cells were computed."
+    assert f"{left} of the 3 rows are shown; of the others, there were no files." in caption
+    assert caption.endswith(drawn_before) == (len(without) == 2)
+    shutil.rmtree("runs")
+    written(cells=0)
+    assert caption_of("curves.png") == caption.removesuffix(drawn_before) + drawn_before
+
+
+def caption_of(figure):
+    lines = Path("reports/one/table.md").read_text().splitlines()
+    return next((lines[i + 2] for i, line in enumerate(lines) if f"]({figure})" in line), None)

@@ -296,7 +296,7 @@ def test_a_second_write_redraws_nothing(listed, monkeypatch):
 def test_a_new_record_is_drawn(listed, monkeypatch):
     listed.write()
     seen = []
-    monkeypatch.setattr(figure, "draw", lambda *_: (seen.append(1) or [], True))
+    monkeypatch.setattr(figure, "draw", lambda *_: (seen.append(1) or [], True, {}))
     listed.put(0, 300.0).write()
     assert seen == [1]
     assert "**300.0**" in (listed.reports / "made" / "table.md").read_text()

@@ -28,6 +28,7 @@ LEFT_OUT = {
     "network": {"module"},
     "init_from": {"file", "run", "recipe"},
     "direction": {"network"},
+    "teacher": {"frozen_below"},
     "optimizer": {"adamw_8bit"},
 }
 # a GPU waits in every step, for scipy; fp16's scaler, which reads whether a gradient overflowed, is not on `meta`

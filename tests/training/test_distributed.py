@@ -18,8 +18,8 @@ from ablate.training.distributed import Ended, Failed, Ranks
 
 
 @functools.cache
-def two(base="ict", accumulate=1):
-    return distributed.launch(trained, (base, accumulate), 2)
+def two(base="ict", accumulate=1, coupling="independent"):
+    return distributed.launch(trained, (base, accumulate, "cpu", coupling), 2)
 
 
 @pytest.mark.parametrize("base", ["ict", pytest.param("ct", marks=pytest.mark.slow)])
@@ -31,6 +31,14 @@ def test_two_processes_equal_one_after_twenty_steps(base):
         torch.testing.assert_close(torch.tensor(both[name]), torch.tensor(one[name]), atol=1e-5, rtol=1e-5)
     assert both["keys"] == one["keys"]  # D20: of the network itself, not of a wrapper
     assert not [k for k in both["keys"] if "module." in k]
+
+
+def test_two_processes_generate_the_images_of_one():
+    """Both have the same average, and each generates its own part of the batch."""
+    one, both = trained(Ranks(), [], "ict", 1, coupling="generator"), two(coupling="generator")
+    assert not torch.tensor(one["weights"]).equal(torch.tensor(two()["weights"]))
+    for name in ("loss", "per_image", "weights"):
+        torch.testing.assert_close(torch.tensor(both[name]), torch.tensor(one[name]), atol=1e-5, rtol=1e-5)
 
 
 def test_ranks_draw_different_noise_for_different_images():

@@ -46,7 +46,7 @@ class G(torch.nn.Module):
 class F(G):
     """The same function as a denoiser of EDM's parameterization: its network is -G, its time arctan(sigma / sd)."""
 
-    def __call__(self, noisy, sigma, label=None, watch=None):
+    def __call__(self, noisy, sigma, label=None, watch=None, until=None):
         root = (sigma**2 + SD**2).sqrt()
         out = -super().__call__(noisy / wide(root), torch.atan(sigma / SD))
         return wide(SD**2 / root**2) * noisy + wide(SD * sigma / root) * out

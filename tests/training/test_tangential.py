@@ -34,7 +34,7 @@ class Smooth(torch.nn.Module):
                 p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.5)
         self.double()
 
-    def forward(self, noisy, sigma, label=None, watch=None):
+    def forward(self, noisy, sigma, label=None, watch=None, until=None):
         c = (sigma**2 + 0.25) ** -0.5
         inputs = torch.cat([noisy.flatten(1) * c[:, None], sigma.log()[:, None] / 4], 1)
         F = self.second(self.first(inputs).tanh()).view_as(noisy)

@@ -30,6 +30,7 @@ class Curves(Figure):
             for line in lowest(distinct(results.lines), ROWS)
             if (curves := [c for key in line.row.keys if (c := _curve(results.store, key))])
         ]
+        self.shown = len(shown)
         if shown:
             _draw(shown, path)
         return bool(shown)

@@ -37,6 +37,7 @@ class Levels(Figure):
 
         rows = [line.row for line in lowest(distinct(results.lines), ROWS)]
         bins = {row.named: found for row in rows if len(found := binned(row, results.store))}
+        self.shown = len(bins)
         if bins:
             _draw(pd.concat(bins, names=["row"]).reset_index(), path)
         return bool(bins)

@@ -38,6 +38,7 @@ class Samples(Figure):
             shown = {(line.row.named, line.row.keys) for line in lowest(distinct(results.lines), ROWS)}
             grids = [grid for grid in grids if (grid.label, grid.keys) in shown]
         showing = [g for g in grids if g.files][:ROWS]
+        self.shown = len(showing)
         if not showing:
             return False
         last = grids.index(showing[-1])

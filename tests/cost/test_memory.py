@@ -1,0 +1,114 @@
+"""Memory counted without content is that of a real run, and what was counted is not counted again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+import torch
+
+from ablate.config.profile import load_profile
+from ablate.config.recipe import apply, load_recipe
+from ablate.cost import kept
+from ablate.cost.memory import Live, count_memory
+from ablate.data.datasets import Images
+from ablate.training.trainer import Trainer
+
+SHAPE = (1, 8, 8)
+DIGITS = load_profile("digits")
+LARGER = {"network.width": 48, "network.blocks": 2, "network.dropout": 0.2}
+
+
+def recipe(changes):
+    return apply(load_recipe("ict"), {**DIGITS.adapt, **changes}).for_images(SHAPE)
+
+
+def real(recipe, profile):
+    """The most bytes alive in the second step of a real training on the CPU: the first one makes the state."""
+    images = torch.zeros(64, *SHAPE, dtype=torch.uint8)
+    labels = torch.zeros(64, dtype=torch.int64)
+    with Live() as live:
+        data = Images(images, labels, images, labels, 10, "x")
+        trainer = Trainer(recipe.from_scratch(), profile, data, 0)
+        trainer.step()
+        return live.of(trainer.step)
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer")
+@pytest.mark.parametrize(
+    ("changes", "batch", "accumulate"),
+    [
+        ({}, 16, 1),
+        ({"teacher": "none", "optimizer": "lion"}, 16, 1),
+        (LARGER, 32, 1),
+        ({"network.width": 32}, 2, 2),
+        ({"precision": "bf16"}, 16, 1),
+    ],
+)
+def test_counted_memory_is_within_15_percent_of_a_real_run(changes, batch, accumulate):
+    profile = DIGITS.model_copy(update={"batch": batch, "accumulate": accumulate})
+    counted = count_memory(recipe(changes), profile, SHAPE, 0)
+    measured = real(recipe(changes), profile)
+    assert counted["step" if accumulate == 1 else "micro_step"] == pytest.approx(measured, rel=0.15)
+
+
+def test_live_memory_is_that_of_tensors_which_are_alive():
+    """1 MB, then 2, then 1 again; views and changes in place take nothing."""
+    with Live() as live:
+        a = torch.zeros(250_000)
+        b = (a[10:].add_(1), a.view(500, 500))
+        assert live.now == 1_000_000
+        c = a + 1
+        del a, b
+        assert live.now == 1_000_000
+        del c
+    assert (live.now, live.peak) == (0, 2_000_000)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "CACHE", str(tmp_path / "counts"))
+    return tmp_path / "counts"
+
+
+def test_what_was_counted_is_kept_by_what_it_depends_on(cache):
+    """Another width counts anew; another loss, seed or learning rate does not."""
+    first = kept.flops(recipe({}), DIGITS)
+    with mock.patch("ablate.cost.flops.count_flops", side_effect=AssertionError("counted again")):
+        assert kept.flops(recipe({"metric": "l1", "optimizer.lr": 0.1}), DIGITS) == first
+        with pytest.raises(AssertionError, match="counted again"):
+            kept.flops(recipe({"network.width": 8}), DIGITS)
+        with pytest.raises(AssertionError, match="counted again"), mock.patch.object(kept, "_code", str):
+            kept.flops(recipe({}), DIGITS)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{", "no text"])
+def test_a_damaged_count_is_counted_again(cache, damage):
+    first = kept.flops(recipe({}), DIGITS)
+    (file,) = cache.iterdir()
+    file.write_text(damage)
+    assert kept.flops(recipe({}), DIGITS) == first
+
+
+def test_counts_need_no_right_to_write(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(kept, "CACHE", str(tmp_path / "file" / "counts"))
+    assert kept.flops(recipe({}), DIGITS)["parameters"] > 0
+
+
+def test_a_network_that_reads_its_tensors_cannot_be_counted(cache):
+    with mock.patch("ablate.cost.memory.count_memory", side_effect=RuntimeError("data dependent")):
+        assert kept.memory(recipe({}), DIGITS) == {}
+
+
+def test_what_was_counted_is_known_without_torch(cache):
+    kept.flops(recipe({}), DIGITS)
+    code = (
+        "import sys; from ablate.cost import kept; from ablate.config.profile import load_profile; "
+        "from ablate.config.recipe import apply, load_recipe; p = load_profile('digits'); "
+        f"kept.CACHE = {str(cache)!r}; r = apply(load_recipe('ict'), p.adapt).for_images((1, 8, 8)); "
+        "assert kept.flops(r, p)['parameters']; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

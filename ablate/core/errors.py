@@ -56,8 +56,9 @@ def is_one_line(text: str) -> bool:
 
 def nearest(word: object, words: Iterable[str]) -> str:
     """The end of an error message: the word closest to `word`, or all `words` if none is close."""
-    words = sorted(words)
-    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    words, typed = sorted(words), str(word)
+    close = difflib.get_close_matches(typed, words, n=3, cutoff=0.5)
+    close.sort(key=lambda w: sorted(w) != sorted(typed))  # first one whose letters are in another order
     return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(words)
 
 

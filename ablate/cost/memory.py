@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +18,7 @@ from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.core.registry import AXES
 from ablate.data.datasets import Images
+from ablate.ingredients import embedding
 from ablate.training.distributed import Ranks
 from ablate.training.trainer import Trainer
 
@@ -113,20 +116,70 @@ class _Counted(Trainer):
         """The first pass of a Dropout draws its mask."""
 
 
+class _Plain:
+    """What a target is made of, with a plain pass in place of a derivative, which torch does not count.
+
+    Neither sets the peak: the student's pass keeps all its layers' values for its way back, and they keep none.
+    """
+
+    def __init__(self, shown: Any):
+        self.shown, self.slope = shown, shown.teacher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.shown, name)
+
+
+class _Levels:
+    """A pairing whose levels do not depend on what was drawn; everything else is that of the real one."""
+
+    def __init__(self, real: Any, K: int):
+        self.real = real
+        half = torch.full((1,), 0.5, dtype=torch.float64)
+        self.pair = [float(level) for level in real(0, K, half)]
+        end = real.until(torch.full_like(half, self.pair[1]), half, half)
+        self.end = None if end is None else float(end)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def __call__(self, k: int, K: int, u: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.full_like(u, level) for level in self.pair)
+
+    def target(self, shown: Any, *levels: torch.Tensor) -> Any:
+        """That of the real one, without derivatives."""
+        return self.real.target(_Plain(shown), *levels)
+
+    def until(self, sigma_student: torch.Tensor, *_: Any) -> torch.Tensor | None:
+        """The same end for all images."""
+        return None if self.end is None else torch.full_like(sigma_student, self.end)
+
+
+@contextlib.contextmanager
+def _forgotten() -> Iterator[None]:
+    """A block after which ingredients forget what they keep: what they made meanwhile has no content."""
+    try:
+        yield
+    finally:
+        embedding.kept_frequencies.clear()
+        for name in [name for name in sys.modules if name.startswith("ablate.ingredients.")]:
+            for value in vars(sys.modules[name]).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+
+
 def count_memory(recipe: Recipe, profile: Profile, shape: Shape, classes: int) -> dict[str, int]:
     """The most bytes of a training step of the whole batch and of the smallest micro-batches, and of sampling.
 
     `step` and `operations` are those of a step with `accumulate: 1`, `micro_step` with as many micro-batches as a power
     of two allows; `sampling` is a pass of the average over a batch of samples.
     """
-    recipe = replace(recipe.from_scratch(), coupling=AXES["coupling"].build(AXES["coupling"].default))
-    recipe.pairing(
-        0, profile.steps, torch.zeros(1, dtype=torch.float64)
-    )  # keeps its levels, which need content
+    recipe = recipe.from_scratch()
+    coupling = AXES["coupling"].build(AXES["coupling"].default)
+    recipe = replace(recipe, coupling=coupling, pairing=_Levels(recipe.pairing, profile.steps))
     most = profile.batch & -profile.batch
     parts = profile.model_copy(update={"accumulate": most, "compile": False})
     whole = parts.model_copy(update={"accumulate": 1})
-    with _Fake(allow_non_fake_inputs=True), Live() as live:
+    with _forgotten(), _Fake(allow_non_fake_inputs=True), Live() as live:
         trainer = _Counted(recipe, parts, shape, classes)
         for group in trainer.optimizer.param_groups:
             for p in group["params"]:

@@ -34,18 +34,18 @@ def _check_even(channels: int) -> None:
 
 
 # a dict, because torch.compile traces through functools.cache and would draw new frequencies
-_frequencies: dict[tuple[int, float, torch.device], Tensor] = {}
+kept_frequencies: dict[tuple[int, float, torch.device], Tensor] = {}
 
 
 def frequencies(channels: int, scale: float, device: torch.device) -> Tensor:
     """Normal frequencies (channels / 2,) of standard deviation `scale`, float32, the same on every device."""
     key = (channels, scale, device)
-    if key not in _frequencies:
+    if key not in kept_frequencies:
         generator = torch.Generator().manual_seed(FREQUENCY_SEED)
         with torch.inference_mode(False):  # else frequencies drawn while sampling could not be trained with
             drawn = torch.randn(channels // 2, generator=generator, device="cpu")
-            _frequencies[key] = sent(drawn * scale, device)
-    return _frequencies[key]
+            kept_frequencies[key] = sent(drawn * scale, device)
+    return kept_frequencies[key]
 
 
 @embedding("fourier")

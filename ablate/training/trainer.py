@@ -70,7 +70,7 @@ class Trainer:
         self.averaged = Flat(self.average.network).vector
         self.teacher_weights = Flat(self.teacher.network).vector if averaged else None
         balance = recipe.weighting.balance(images.shape)
-        self.balance = None if balance is None else balance.to(device)
+        self.balance = balance if balance is None or device == "cpu" else balance.to(device)
         self.balanced = [] if self.balance is None else [*self.balance.parameters()]
         groups = [{"params": [self.weights]}, {"params": self.balanced, "weight_decay": 0.0}]
         self.optimizer = recipe.optimizer(groups if self.balanced else [self.weights])

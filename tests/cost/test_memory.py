@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -52,6 +54,67 @@ def test_counted_memory_is_within_15_percent_of_a_real_run(changes, batch, accum
     counted = count_memory(recipe(changes), profile, SHAPE, 0)
     measured = real(recipe(changes), profile)
     assert counted["step" if accumulate == 1 else "micro_step"] == pytest.approx(measured, rel=0.15)
+
+
+@pytest.mark.parametrize("base", ["ict", "sct", "flow", "tcm", "meanflow", "scd"])
+def test_a_training_after_the_count_has_content(base):
+    """Frequencies and ladders that were made for the count are not those of the training."""
+    chosen = apply(load_recipe(base), {**DIGITS.adapt, "network.width": 8}).for_images(SHAPE).from_scratch()
+    profile = DIGITS.model_copy(update={"batch": 4})
+    count_memory(chosen, profile, SHAPE, 0)
+    images, labels = torch.zeros(8, *SHAPE, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64)
+    step = Trainer(chosen, profile, Images(images, labels, images, labels, 10, "x"), 0).step()
+    assert type(step.loss) is torch.Tensor
+    assert step.loss.isfinite()
+
+
+ALLOCATED = """
+import ctypes, gc, sys
+from torch.utils._python_dispatch import TorchDispatchMode
+sys.path.insert(0, sys.argv[1])
+from test_memory import *
+
+class Fields(ctypes.Structure):  # mallinfo2 of malloc.h
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+library = ctypes.CDLL("libc.so.6")
+library.mallinfo2.restype = Fields
+
+def used():
+    found = library.mallinfo2()
+    return found.uordblks + found.hblkhd
+
+class Most(TorchDispatchMode):
+    peak = 0
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        self.peak = max(self.peak, used())
+        return result
+
+def trainer():
+    images, labels = torch.zeros(64, *SHAPE, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64)
+    made = Trainer(chosen.from_scratch(), profile, Images(images, labels, images, labels, 10, "x"), 0)
+    made.step()
+    return made
+
+chosen, profile = recipe(LARGER), DIGITS.model_copy(update={"batch": 32})
+first = trainer()  # libraries take what they keep
+del first
+gc.collect()
+before, second = used(), trainer()
+with Most() as most:
+    second.step()
+print((most.peak - before) / count_memory(chosen, profile, SHAPE, 0)["step"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="reads glibc's own count of its memory")
+def test_counted_memory_is_what_the_c_library_hands_out():
+    command = [sys.executable, "-W", "ignore", "-c", ALLOCATED, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert float(done.stdout) == pytest.approx(1, rel=0.1), done.stderr
 
 
 def test_live_memory_is_that_of_tensors_which_are_alive():

@@ -23,9 +23,9 @@ SHAPES = [(1, 8, 8), (3, 8, 8), (3, 32, 32)]
 @pytest.fixture(autouse=True)
 def nothing_kept():
     """No tensor of a device that does not exist stays in a cache."""
-    embedding._frequencies.clear()
+    embedding.kept_frequencies.clear()
     yield
-    embedding._frequencies.clear()
+    embedding.kept_frequencies.clear()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -64,7 +64,7 @@ def forget():
     """Empty what is kept for later steps."""
     pairing.ladder.cache_clear()
     batches._order.cache_clear()
-    embedding._frequencies.clear()
+    embedding.kept_frequencies.clear()
 
 
 def tiny(device, chosen, profile=PROFILE):

@@ -54,7 +54,7 @@ def chosen(request, tmp_path, monkeypatch):
     users_file.Own = Own
     monkeypatch.setitem(sys.modules, "users_file", users_file)
     monkeypatch.setattr(lpips, "_weights", blank_weights)
-    embedding._frequencies.clear()
+    embedding.kept_frequencies.clear()
     lpips._built.cache_clear()
     file = saved(tmp_path, trainer(**TINY))
     yield {
@@ -63,7 +63,7 @@ def chosen(request, tmp_path, monkeypatch):
         "file": {"init_from": {"name": "file", "path": file}, **TINY},
         "file, teacher": {"init_from": {"name": "file", "path": file}, "teacher": "adaptive", **TINY},
     }[request.param]
-    embedding._frequencies.clear()
+    embedding.kept_frequencies.clear()
     lpips._built.cache_clear()
 
 

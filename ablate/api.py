@@ -99,6 +99,6 @@ def _of_run(store: Store, run: str, device: str, tracking_uri: str | None) -> Mo
         if not Folder(Path(place)).model.is_file():
             raise SpecError(
                 f"run {run}: cell {key} is not in {store.path}, and MLflow does not have its weights: "
-                f"{hint.command('sync', 'FILE', '--models')} sends them"
+                f"{hint.command('sync', 'FILE', '--models', keep=(hint.RUNS, hint.TRACKING))} sends them"
             )
         return model.load_export(place, device)

@@ -51,6 +51,7 @@ def run(
     from ablate.cli import costs
     from ablate.cli import outcome as shown
     from ablate.execution import runner
+    from ablate.execution.scheduler import TIME_IS_UP
     from ablate.planning import tuning
     from ablate.report import place, writer
     from ablate.report.merged import merged
@@ -93,7 +94,8 @@ def run(
     plain = {"report": str(folder), "states": outcome.states, "computed": outcome.computed}
     print(json.dumps(plain) if c.as_json else runner.format_outcome(outcome, folder))
     if broken:
-        print(f"error: tuning: {broken}", file=sys.stderr)
+        late = broken == TIME_IS_UP
+        print(f"{'note' if late else 'error'}: tuning: {broken}", file=sys.stderr)
     sys.exit(1 if outcome.failed or broken else 0)
 
 

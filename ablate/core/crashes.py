@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -59,7 +60,10 @@ def exits_raise() -> Iterator[None]:
     leave, process = os._exit, os.getpid()
 
     def refuse(status: int) -> NoReturn:
-        if os.getpid() != process:  # of a process that was forked meanwhile
+        elsewhere = threading.current_thread() is not threading.main_thread()
+        if (
+            elsewhere or os.getpid() != process
+        ):  # a thread that ends all, or a process that was forked meanwhile
             leave(status)
         raise SystemExit(status)
 

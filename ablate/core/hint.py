@@ -15,16 +15,24 @@ EXTRACTOR, BY = (
     "profile.evaluation.extractor",
 )  # of `run` and `study`, and the field that it sets
 RUNS, REPORTS, TRACKING = "--runs-dir", "--reports-dir", "--tracking-uri"
+WHOLE = (*SOURCE, RUNS, REPORTS)  # what says which cells, and where they and their reports are
 
 
 def command(name: str, *words: object, keep: tuple[str, ...] = (RUNS,)) -> str:
     """The command `name` with `words`, and with the options in `keep` as they were typed, in backquotes.
 
-    It starts as this process was started: `python -m ablate`, or the name of a script.
+    It starts as this process was started: `python -m ablate`, or the name of a script. Passwords are left out.
     """
     start = _program()
     kept = [*_typed(keep)] if start else []
-    return f"`{shlex.join([*(start or ['ablate']), *name.split(), *map(str, words), *kept])}`"
+    shown = [masked(word) if "://" in word else word for word in (*map(str, words), *kept)]
+    return f"`{shlex.join([*(start or ['ablate']), *name.split(), *shown])}`"
+
+
+def masked(url: str) -> str:
+    """The URL with user and password replaced by dots."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('://')[0]}://...@{tail}" if at else url
 
 
 def _program() -> list[str]:
@@ -33,7 +41,8 @@ def _program() -> list[str]:
     if (script.parent.name, script.name) == ("ablate", "__main__.py"):
         python = Path(sys.executable)
         near = python.is_relative_to(Path.cwd())
-        return [str(python.relative_to(Path.cwd()) if near else python), "-m", "ablate"]
+        shown = str(python.relative_to(Path.cwd()) if near else python)
+        return [shown if os.sep in shown else f".{os.sep}{shown}", "-m", "ablate"]
     if script.name != "ablate":
         return []
     found = shutil.which(script.name)

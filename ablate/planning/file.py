@@ -69,7 +69,7 @@ def validated(content: dict[str, Any], file: Path) -> File:
         SpecError: all mistakes in its keys together.
     """
     if _is_study(content):
-        study = hint.command("study", file, keep=(*hint.SOURCE, hint.RUNS))
+        study = hint.command("study", file, keep=hint.WHOLE)
         raise SpecError(f"{file}: search: this is a study, for {study}; an experiment has `plan`")
     made = read(File, content, str(file))
     problems = Problems()

@@ -112,7 +112,7 @@ def _figure(figure: Figure, results: Results, kept: bool, shown: int | None) -> 
     more = [figure.CAPTION]
     if shown is not None and shown < (rows := len(distinct(results.lines))):
         lowest = ", those with the lowest FID" if rows > figure.MOST else ""
-        others = "" if shown == figure.MOST else "; of the others, there were no files"
+        others = "" if rows > figure.MOST else "; of the others, there were no files"
         more.append(f"{shown} of the {rows:,} rows are shown{lowest}{others}.")
     elif shown is None and rows > figure.MOST:
         more.append(f"Of the {rows:,} rows, at most {figure.MOST}, those with the lowest FID, are shown.")

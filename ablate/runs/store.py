@@ -176,7 +176,7 @@ class Store:
             return f"it needs cell {key}, which {record['state']}"
         if self.folder(key).model.is_file():
             return ""
-        remove = hint.command("runs remove", key)
+        remove = hint.command("runs remove", key, hint.RUNS, self.path, keep=())
         return f"it needs cell {key}, whose weights are gone; after {remove}, run computes it"
 
     def prepare(self, cell: Cell) -> Folder:

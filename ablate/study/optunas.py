@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
+from ablate.core import hint
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.typed import shown
 from ablate.planning.points import EXHAUSTIVE, name_of
@@ -272,11 +273,11 @@ def storage(runs: Path, name: str, url: str | None) -> BaseStorage:
             return JournalStorage(Journal(file))
     check_url(url)
     folder.mkdir(parents=True, exist_ok=True)
-    with refusals(f"--storage {masked(url)}"), filelock.FileLock(folder / ".storage.lock"):
+    with refusals(f"--storage {hint.masked(url)}"), filelock.FileLock(folder / ".storage.lock"):
         try:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         except ImportError as error:
-            raise SpecError(f"--storage {masked(url)}: {error}") from None
+            raise SpecError(f"--storage {hint.masked(url)}: {error}") from None
 
 
 def recorded(runs: Path, name: str, url: str | None) -> BaseStorage:
@@ -291,10 +292,4 @@ def recorded(runs: Path, name: str, url: str | None) -> BaseStorage:
 def check_url(url: str) -> None:
     """Raise SpecError unless the text is the URL of a database."""
     if url.split(":")[0].split("+")[0] not in SCHEMES or "://" not in url:
-        raise SpecError(f"--storage {masked(url)}: needs a URL, such as sqlite:////tmp/studies.db")
-
-
-def masked(url: str) -> str:
-    """The URL with user and password replaced by dots."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://...@{tail}" if at else url
+        raise SpecError(f"--storage {hint.masked(url)}: needs a URL, such as sqlite:////tmp/studies.db")

@@ -187,12 +187,12 @@ def load(
         SpecError: all errors of the file together.
     """
     file, overrides = Path(path), dict(overrides or {})
+    own = {k: overrides.pop(k) for k in list(overrides) if k in OWN}
+    content = _validated({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
     if wrong := [k for k in overrides if k.startswith("tune.")]:
         raise SpecError(
             f"{file}: {wrong[0]}: this is a study file, which has `search`, `trials` and `seeds` itself"
         )
-    own = {k: overrides.pop(k) for k in list(overrides) if k in OWN}
-    content = _validated({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
     try:
         recipes.load_plugins(content.imports, file)
         plan = _planned(content, file, profile, overrides, seeds, runs)
@@ -207,7 +207,7 @@ def load(
 
 def _validated(content: dict[str, Any], file: Path) -> StudyFile:
     if "plan" in content:
-        run = hint.command("run", file, keep=(*hint.SOURCE, hint.RUNS))
+        run = hint.command("run", file, keep=hint.WHOLE)
         raise SpecError(f"{file}: plan: this is an experiment, for {run}; a study has `search`")
     validated = read(StudyFile, content, str(file))
     if not validated.search:

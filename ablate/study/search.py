@@ -66,8 +66,8 @@ def load_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
     """
     if study := _existing(plan, runs, url):
         return study
-    place = optunas.masked(url) if url else str(runs)
-    again = hint.command("study", plan.experiment.file, keep=(*hint.SOURCE, hint.RUNS))
+    place = hint.masked(url) if url else str(runs)
+    again = hint.command("study", plan.experiment.file, *(["--storage", url] if url else []), keep=hint.WHOLE)
     raise SpecError(f"{place}: no trials of {plan.experiment.file}; {again} computes them")
 
 
@@ -95,7 +95,7 @@ def _existing(plan: Plan, runs: Path, url: str | None) -> optuna.Study | None:
 
 
 def _place(plan: Plan, runs: Path, url: str | None) -> str:
-    return f"--storage {optunas.masked(url)}" if url else str(optunas.journal(runs, plan.content.name))
+    return f"--storage {hint.masked(url)}" if url else str(optunas.journal(runs, plan.content.name))
 
 
 def _check_goes_on(plan: Plan, study: optuna.Study) -> None:

@@ -145,8 +145,8 @@ def test_a_network_that_does_not_import_is_said_before_training(place):
     assert "ValueError: no such card" in done.stderr
 
 
-def test_the_worker_says_which_file_ended_it(place):
-    write(place, at_call="import os; os._exit(0)")
+def test_the_worker_says_which_file_ended_it(place, warmed):
+    write(warmed(place), at_call="import os; os._exit(0)")
     small = [
         w for k in ("images=512", "batch=16", "evaluation.samples=64") for w in ("--set", f"profile.{k}")
     ]

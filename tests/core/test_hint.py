@@ -12,6 +12,8 @@ from helpers.cli import call
 
 from ablate.core import hint
 
+pytestmark = pytest.mark.usefixtures("two_figures")
+
 STUDY = """
 name: searched
 search: {metric.c: {low: 0.01, high: 0.1}}
@@ -49,7 +51,6 @@ def test_the_hint_to_start_a_study_means_the_same_study(typed, place):
     done = call("report", "my study.yaml", *typed, cwd=place)
     assert done.returncode == 2
     (words,) = commands(done.stderr)
-    words = [*words, *(w for w in typed if w.startswith("--reports-dir"))]
     assert identity(words, place) == identity(["study", "my study.yaml", *typed], place)
 
 
@@ -96,3 +97,35 @@ def test_an_extractor_that_was_typed_is_a_setting_of_other_commands(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["ablate", "study", "s.yaml", "--extractor", "my net.pt"])
     words = shlex.split(hint.command("report", "s.yaml", keep=hint.SOURCE).strip("`"))
     assert words == ["ablate", "report", "s.yaml", "--set", "profile.evaluation.extractor=my net.pt"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:hunter2@host/studies",
+        "mysql+pymysql://hunter2@host/studies?charset=utf8",
+        "sqlite:////tmp/user:hunter2@place/studies.db",
+    ],
+)
+@pytest.mark.parametrize("option", ["--storage", "--tracking-uri"])
+def test_no_hint_has_a_password(url, option, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ablate", "study", "s.yaml", option, url])
+    for shown in (hint.command("study", "s.yaml", option, url), hint.command("study", keep=(option,))):
+        assert "hunter2" not in shown
+        assert url.partition("://")[0] in shown
+
+
+def test_a_python_beside_you_is_named_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "argv", ["/x/ablate/__main__.py", "run"])
+    assert hint.command("status") == "`./python -m ablate status`"
+
+
+def test_a_script_names_the_folder_of_the_cells(tmp_path, monkeypatch):
+    from ablate.runs.store import Store
+
+    monkeypatch.setattr(sys, "argv", ["mine.py"])
+    store = Store(tmp_path / "far")
+    monkeypatch.setattr(Store, "record", lambda *_: {"state": "finished"})
+    assert f"`ablate runs remove abc --runs-dir {tmp_path / 'far'}`" in store.unfinished("abc")

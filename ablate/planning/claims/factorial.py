@@ -68,7 +68,7 @@ class OfFactorial(Claim):
         return tuple(sorted(cells.axes.index(axis) for axis in self.axes))
 
     def test(self, rows: Sequence[Row], base: Mapping[str, Any], table: Table) -> Evidence:
-        """A t-test of the interaction in the fit of the whole factorial."""
+        """A t-test of the effect in the fit of the whole factorial."""
         cells = factorial.collect(self._design(rows), table, self.nfe)
         if cells.missing:
             missing = f"{len(cells.missing)} of {len(cells.levels)}"

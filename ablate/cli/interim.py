@@ -58,5 +58,6 @@ class Interim:
             show(f"warning: no report yet: {error!r:.200}")
             return
         total = count(len(self.experiment.seeds), "seed")
-        if shown:
+        if shown and not all(self.store.folder(key).recorded for key in self.experiment.cells):
+            # otherwise the run's own table follows at once
             show(f"{shown}\nafter {seeds} of {total}; the report so far is {folder / 'index.html'}")

@@ -50,8 +50,7 @@ def study(c: Computation, storage: STORAGE = None) -> None:
     search = studies.open_study(plan, store.path, storage)
     c.admit(plan.around(), store)
     place.claim(plan.experiment, c.reports_dir)
-    keep = (*hint.SOURCE, hint.RUNS, hint.REPORTS)
-    shows = hint.command("report", c.source.file, *(["--from", storage] if storage else []), keep=keep)
+    shows = hint.command("report", c.source.file, *(["--from", storage] if storage else []), keep=hint.WHOLE)
     advice = f"; {shows} shows the trials that have ended"
     with c.tracked(plan.experiment, store, advice) as live:
         make_scheduler = partial(c.resources.scheduler, plan.experiment.profile)
@@ -133,10 +132,12 @@ def finish(
             )
             print(f"lowest {name}: {b['value']:.4g} with {values} (trial {b['trial']})")
         counted = ", ".join(f"{n:.0f} {state}" for state, n in states.items())
-        print("; ".join([counted or "no trial has ended", *missing, f"the report is {folder / 'table.md'}"]))
+        print(
+            "; ".join([counted or "no trial has ended", *missing, f"the report is {folder / 'index.html'}"])
+        )
         if plan.content.trials > sum(states.values()) and not plan.exhaustive:
-            words, keep = ["--storage", storage] if storage else [], (*hint.SOURCE, hint.RUNS, hint.REPORTS)
-            print(f"to continue: {hint.command('study', plan.experiment.file, *words, keep=keep)}")
+            words = ["--storage", storage] if storage else []
+            print(f"to continue: {hint.command('study', plan.experiment.file, *words, keep=hint.WHOLE)}")
     if broken:
         print(f"error: {broken}", file=sys.stderr)
     sys.exit(1 if broken or not best else 0)

@@ -29,22 +29,25 @@ EARLY = 0.05  # of a cell's training: before, its speed says little
 class Pace:
     """How long cells took, and how long the rest will take at that pace.
 
-    took: seconds of the cells that ended. since: when the running ones started. at_once: most cells that ran together.
+    took: seconds that the ended cells take from their first step. since: when the running ones started. before: the
+    share of a running cell that an earlier run trained. at_once: most cells that ran together.
     """
 
     total: int
     took: list[float] = field(default_factory=list)
     since: dict[str, float] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
     at_once: int = 1
 
-    def start(self, key: str, now: float) -> None:
-        """A cell started."""
-        self.since[key] = now
+    def start(self, key: str, now: float, before: float = 0.0) -> None:
+        """A cell started, or resumed at a share of its training."""
+        self.since[key], self.before[key] = now, before
         self.at_once = max(self.at_once, len(self.since))
 
     def end(self, key: str, now: float) -> None:
         """A cell ended."""
-        self.took.append(now - self.since.pop(key, now))
+        here = max(1 - self.before.pop(key, 0.0), EARLY)  # its share that was computed since it started
+        self.took.append((now - self.since.pop(key, now)) / here)
 
     def left(self, now: float, shares: Mapping[str, float]) -> float | None:
         """Seconds until the last cell ends; None while nothing is known.
@@ -53,14 +56,14 @@ class Pace:
             shares: how far the running cells are, from 0 to 1.
         """
         ages = {key: now - start for key, start in self.since.items()}
-        seen = self.took or [
-            ages[key] / share for key, share in shares.items() if share > EARLY and key in ages
-        ]
+        here = {key: share - self.before[key] for key, share in shares.items() if key in ages}
+        seen = self.took or [ages[key] / share for key, share in here.items() if share > EARLY]
         mean = sum(seen) / len(seen) if seen else 0.0
         if not mean:
             return None
         cells = self.total - len(self.took)
-        work = mean * (cells - len(ages)) + sum(max(mean - age, 0.05 * mean) for age in ages.values())
+        rest = (max(mean * (1 - self.before[key]) - age, 0.05 * mean) for key, age in ages.items())
+        work = mean * (cells - len(ages)) + sum(rest)
         return work / max(1, min(self.at_once, cells))
 
 
@@ -106,7 +109,8 @@ class Progress:
         """A cell started or restarted."""
         if folder.key in self.cells:
             return
-        self.pace.start(folder.key, time.monotonic())
+        before = status.phase(folder, cell.profile.steps)[1] / cell.profile.steps
+        self.pace.start(folder.key, time.monotonic(), before)
         task = self.bars.add_task(self._named(cell), total=cell.profile.images, text=status.STARTING)
         self.cells[folder.key] = folder, cell, task
 

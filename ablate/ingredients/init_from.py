@@ -163,14 +163,14 @@ def _names(file: Path, place: str) -> list[str]:
     """The names of the tensors of a safetensors file, read from its header; `place` begins the error message."""
     from safetensors import SafetensorError, safe_open
 
+    if not file.exists():
+        ways = "`ablate export KEY --out FOLDER`, or `ablate convert CHECKPOINT --out FOLDER`"
+        raise SpecError(f"{place}: there is no {file}; {ways}, writes a folder of weights")
     try:
         with safe_open(file, "np") as opened:  # type: ignore[no-untyped-call]
             return list(opened.keys())
     except (OSError, SafetensorError) as error:
-        hint = "" if file.exists() else "; `ablate convert CHECKPOINT --out FOLDER` writes such a folder"
-        raise SpecError(
-            f"{place}: not a safetensors file: {' '.join(str(error).split())[:120]}{hint}"
-        ) from None
+        raise SpecError(f"{place}: not a safetensors file: {' '.join(str(error).split())[:120]}") from None
 
 
 def _check(

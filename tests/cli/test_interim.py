@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +34,7 @@ def place(tmp_path, monkeypatch):
     place = SimpleNamespace(path=tmp_path, executor=Instant(room=2))
     monkeypatch.setattr(runner, "POLL_S", 0.0)
     # neither figures nor MLflow matter here
-    monkeypatch.setattr(figure, "draw", lambda results, folder: ([], True))
+    monkeypatch.setattr(figure, "draw", lambda results, folder: ([], True, {}))
     monkeypatch.setattr(Live, "_serve", lambda self: None)
     monkeypatch.setattr(Live, "link", lambda self: None)
     monkeypatch.setattr(
@@ -91,6 +92,22 @@ def test_a_stopped_run_has_a_report_and_the_next_one_shows_it_at_once(place, wai
 def test_a_cell_without_a_result_does_not_hold_up_the_report(place, waits):
     place.executor = Instant(room=1, states={0: "diverged", 1: "failed"})
     assert AFTER.findall(run(place).stderr) == ["1", "2"]
+
+
+def test_a_report_that_is_ready_after_the_last_cell_is_not_shown_twice(place, monkeypatch):
+    from ablate.cli.interim import Interim
+
+    write = Interim._write
+
+    def late(self, seeds, show):
+        while not all(self.store.folder(key).recorded for key in self.experiment.cells):
+            time.sleep(0.01)
+        write(self, seeds, show)
+
+    monkeypatch.setattr(Interim, "_write", late)
+    done = run(place)
+    assert not AFTER.findall(done.stderr)
+    assert done.stdout.count("FID 1 step") == 1
 
 
 def test_the_end_shows_table_verdicts_and_page(place):

@@ -112,3 +112,37 @@ def test_a_cell_that_takes_longer_than_the_others_is_never_over_before_its_end()
     pace = Pace(total=2)
     pace.start("a", 0), pace.end("a", 10), pace.start("b", 10)
     assert 0 < pace.left(1000, {"b": 0.1}) < 10
+
+
+def test_what_an_earlier_run_trained_says_nothing_about_the_speed_of_this_one():
+    pace = Pace(total=2)
+    pace.start("a", 0, before=0.5)
+    assert pace.left(10, {"a": 0.5}) is None
+    assert pace.left(10, {"a": 0.52}) is None
+    assert pace.left(10, {"a": 0.4}) is None  # it resumed from a checkpoint before the last line
+    assert pace.left(10, {"a": 0.6}) == pytest.approx((0.5 * 100 - 10) + 100)
+
+
+def test_a_cell_that_resumed_counts_in_full():
+    pace = Pace(total=2)
+    pace.start("a", 0, before=0.75), pace.end("a", 25)
+    assert pace.left(25, {}) == pytest.approx(100)
+    pace.start("b", 25, before=0.9)
+    assert pace.left(25, {"b": 0.9}) == pytest.approx(10)
+
+
+def test_a_cell_that_only_had_to_be_measured():
+    pace = Pace(total=2)
+    pace.start("a", 0, before=1.0), pace.end("a", 5)
+    assert pace.left(5, {}) == pytest.approx(100)
+
+
+def test_nothing_is_left_to_estimate_when_a_cell_resumes(place, shown):
+    (experiment, store), (progress, look) = place, shown
+    cell = next(iter(experiment.cells.values()))
+    folder = store.prepare(cell)
+    write_json(folder.state, {"state": "interrupted", "step": cell.profile.steps // 2})
+    folder.append(cell.profile.steps // 2, cell.profile.images // 2, {"loss": 1.0})
+    progress.start(folder, cell)
+    assert "starting" in look()
+    assert "left" not in look()

@@ -19,6 +19,7 @@ from ablate.core.errors import SpecError
 from ablate.core.files import read_json, write_json
 from ablate.data import datasets
 from ablate.evaluation import classifier, ruler
+from ablate.evaluation.metrics import METRICS
 from ablate.planning.planner import load
 from ablate.runs import failures, verify
 from ablate.runs.store import Store
@@ -103,6 +104,23 @@ def test_further_entries_replace_nothing_and_are_shown_on_request(place, other):
         "fid_2step"
     ]
     assert (place / "reports/one" / file.name).is_file()
+
+
+OWN = """
+from ablate.evaluation.metrics import Metric
+
+Metric("spread_of_features", lambda features: {"value": float(features.sampled.std())})
+"""
+
+
+def test_a_metric_that_you_add_after_training_reaches_the_table(place, monkeypatch):
+    monkeypatch.setitem(METRICS, "spread_of_features", None)  # so that it is gone after this test
+    (place / "own_number_beside_fid.py").write_text(OWN)
+    (place / "one.yaml").write_text(f"{FILE}imports: [own_number_beside_fid]\n")
+    assert cli.call("evaluate", "one.yaml", *TINY, cwd=place).returncode == 0
+    assert cli.call("report", "one.yaml", *TINY, cwd=place).returncode == 0
+    shown = pd.read_csv(place / "reports/one/table.csv")
+    assert shown["spread_of_features_1step"].notna().all()
 
 
 def test_one_cell_by_its_key_and_cells_without_weights(place):

@@ -72,13 +72,17 @@ def test_cells_that_start_from_scratch_keep_the_keys_they_had_before_the_axis():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("file, path: none.safetensors", "init_from.path: 'none.safetensors': not a safetensors file"),
+        ("file, path: none.safetensors", "init_from.path: 'none.safetensors': there is no "),
+        ("file, path: exported", "exported; `ablate export KEY --out FOLDER`, or `ablate convert "),
+        ("file, path: .", "init_from.path: '.': there is no model.safetensors"),
+        ("file, path: further.yaml", "init_from.path: 'further.yaml': not a safetensors file"),
         ("run, key: abc, runs: empty", "init_from.key: 'abc': no finished cell in "),
         ("run, key: not-a-key", "init_from.key: 'not-a-key'"),
         ("file", "init_from.path: file needs a value here"),
     ],
 )
-def test_what_is_not_there_is_said_at_load(spec, said, tmp_path):
+def test_what_is_not_there_is_said_at_load(spec, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "further.yaml").write_text(FILE.replace("SPEC", spec))
     with pytest.raises(ablate.SpecError) as caught:
         planner.load(tmp_path / "further.yaml")

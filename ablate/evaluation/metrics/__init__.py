@@ -90,5 +90,17 @@ plugins.load(__name__, "ablate.metrics")
 
 
 def of_training(record: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
-    """A record's entries of a metric that were measured at the end of training, without those of `evaluate`."""
-    return [entry for entry in record.get(metric) or [] if not entry.get("again")]
+    """A record's entries of a metric that were measured at the end of training, without those of `evaluate`.
+
+    A metric that was added later has none. Then these are its entries that were measured as FID was at the end.
+    """
+    entries = record.get(metric) or []
+    first = [entry for entry in entries if not entry.get("again")]
+    if first or metric == "fid":
+        return first
+    ways = [_how(entry) for entry in of_training(record, "fid")]
+    return [entry for entry in entries if _how(entry) in ways]
+
+
+def _how(entry: Mapping[str, Any]) -> list[Any]:
+    return [entry.get(fact) for fact in ("nfe", *FACTS)]

@@ -6,8 +6,9 @@ import collections
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -28,10 +29,28 @@ def _same_seed() -> None:
     torch.manual_seed(0)
 
 
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of all processes of the test run."""
+    root = factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(tmp_path_factory) -> Iterator[None]:
+    """What a command counts, or reads of images, is kept for other tests, away from the user's folder."""
+    from ablate.cost import kept
+    from ablate.data import survey
+
+    place = _shared(tmp_path_factory) / "caches"
+    counts = mock.patch.object(kept, "CACHE", str(place / "counts"))
+    headers = mock.patch.object(survey, "CACHE", str(place / "headers"))
+    with counts, headers:
+        yield
+
+
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that one process of the test run makes and all of them read."""
-    root = factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    root = _shared(factory)
     folder, begun = root / name, root / f"{name}.begun"
     with FileLock(root / f"{name}.lock"):
         if not folder.exists():
@@ -68,6 +87,17 @@ def mlflow_db(tmp_path_factory) -> Path:
         _made_once(tmp_path_factory, "mlflow", lambda folder: Backend(folder).create(tracker.load_mlflow()))
         / "mlflow.db"
     )
+
+
+@pytest.fixture(scope="module")
+def two_figures() -> Iterator[None]:
+    """Reports have the curves and samples alone: drawing the other figures takes a second a report."""
+    from ablate.report import figure
+
+    every = figure.figures
+    two = ("curves.png", "samples.png")
+    with mock.patch.object(figure, "figures", side_effect=lambda: [f for f in every() if f.FILE in two]):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
@@ -21,15 +22,25 @@ from ablate.study import search as studies
 
 ROOT = Path(__file__).parents[2]
 TEXT = "name: one\nseeds: [0, 1]\nplan: [{list: [{label: a}, {label: b, set: {metric.c: 0.1}}]}]\n"
+pytestmark = pytest.mark.usefixtures("two_figures")
 STUDY = "name: one\nsearch: {metric.c: [0.01, 0.1]}\n"
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, two_figures):
     """A folder with an experiment whose cells are recorded and whose report is written."""
+    folder = tmp_path_factory.mktemp("made")
+    with contextlib.chdir(folder):
+        Path("one.yaml").write_text(TEXT)
+        written()
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A copy of that folder, of which a test may change everything."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    Path("one.yaml").write_text(TEXT)
-    written()
     return tmp_path
 
 

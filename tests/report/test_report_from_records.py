@@ -13,6 +13,8 @@ from helpers.recorded import put
 from ablate.planning import planner
 from ablate.runs.store import Store, complete
 
+pytestmark = pytest.mark.usefixtures("two_figures")
+
 FILE = """
 name: own
 profile: tiny.yaml

@@ -26,6 +26,8 @@ from ablate.runs.record import UNAVAILABLE
 from ablate.runs.store import Store
 from ablate.study import search as studies
 
+pytestmark = pytest.mark.usefixtures("two_figures")
+
 OPTION = """
 import os, zipfile
 from dataclasses import dataclass

@@ -20,6 +20,8 @@ from ablate.planning.cells import read_by
 from ablate.runs.store import Folder, Store
 from ablate.study import tuning as studies
 
+pytestmark = pytest.mark.usefixtures("two_figures")
+
 FILE = """
 name: made
 seeds: [0, 1]

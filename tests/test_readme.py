@@ -72,6 +72,9 @@ def shortened(file: Path) -> None:
             c for c, rows in zip(content.get("claims", []), about, strict=True) if rows and rows <= labels
         ]
         content |= {"plan": [{"list": ROWS}], "claims": kept}
+    content["set"] = {
+        k: v for k, v in content.get("set", {}).items() if not k.startswith("network")
+    } | NETWORK
     file.write_text(yaml_files.write(content))
 
 
@@ -91,7 +94,9 @@ def clone(tmp_path_factory, warmed):
     content = yaml_files.read(digits)
     content["evaluation"] |= BUDGET["evaluation"]
     content["adapt"] |= NETWORK
-    digits.write_text(yaml_files.write(content | {"images": BUDGET["images"]}))
+    content |= {"images": BUDGET["images"]}
+    digits.write_text(yaml_files.write(content))
+    (digits.parent / "cifar10-1gpu.yaml").write_text(yaml_files.write(content | {"name": "cifar10-1gpu"}))
     for i in range(96):  # what the README calls your pictures
         folder = place / "pictures" / "ab"[i % 2]
         folder.mkdir(parents=True, exist_ok=True)

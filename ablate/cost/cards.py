@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe
 from ablate.core import yaml_files
 from ablate.core.hardware import cores
 from ablate.cost import kept
 from ablate.cost.estimate import Group
-from ablate.cost.flops import passes
 from ablate.data import datasets
 from ablate.planning.cells import Cell
 
@@ -22,6 +21,7 @@ SHARE = 0.3  # of a card's published rate that training is assumed to reach
 LAUNCH_S = 10e-6  # of an operation, however small it is; more than a card takes, because Python starts it
 USABLE = 0.9  # of a card's memory; the rest is for CUDA, libraries and gaps
 CORE = 3e10  # FLOP/s of a processor core, for the decision whether a file is meant for a GPU
+SMALL_STATE = ("lion", "adamw_8bit")  # optimizers whose state is smaller than Adam's
 LONG_H = 2.0  # on this machine's cores, from which on the cards are shown
 
 
@@ -43,12 +43,16 @@ class Card:
 
 @dataclass(frozen=True)
 class Fit:
-    """How an experiment runs on a card: the fewest micro-batches that fit, None if none do; memory and hours then."""
+    """How an experiment runs on a card: with so many micro-batches, None if it does not fit; memory and hours then.
+
+    They are as many as the profile says (`planned`) if that fits, else the fewest that do.
+    """
 
     card: Card
     accumulate: int | None
     gb: float
     hours: float
+    planned: int
 
     def plain(self) -> dict[str, Any]:
         """For `--json`."""
@@ -71,63 +75,57 @@ def long(groups: list[Group]) -> bool:
 def fits(groups: list[Group]) -> list[Fit]:
     """How the experiment runs on each card, one cell after another; empty if memory cannot be counted.
 
-    Of each kind of network the largest recipe is counted.
+    Of all groups with equal steps the heaviest cell is counted, and the one that needs most memory decides.
     """
-    largest = dict[str, Cell]()
-    for group in sorted(groups, key=lambda g: (g.flops_forward, g.parameters)):
-        name = group.cells[0].recipe.network.name
-        largest[name] = max(group.cells, key=lambda c: _weight(c.recipe))
-    counted = {name: kept.memory(cell.recipe, cell.profile) for name, cell in largest.items()}
+    cells = dict[str, list[Cell]]()
+    for group in groups:
+        cells.setdefault(group.step, []).extend(group.cells)
+    heaviest = {step: max(alike, key=lambda c: _weight(c.recipe)) for step, alike in cells.items()}
+    counted = {step: kept.memory(cell.recipe, cell.profile) for step, cell in heaviest.items()}
     if not all(counted.values()):
         return []
-    return [_fit(card, groups, largest, counted) for card in cards()]
+    profile = groups[0].cells[0].profile
+    data, known, pixels = profile.data, datasets.counts(profile.data), math.prod(datasets.shape(profile.data))
+    images = pixels * (known.train + known.held_out) if known else 0
+    tried = _tried(profile)
+    most = {n: max(_bytes(heaviest[step], counted[step], n, pixels) for step in heaviest) for n in tried}
+
+    def fit(card: Card) -> Fit:
+        room = card.memory_gb * 1e9
+        there = images if images <= (data.device_mb * 1e6 if data.device_mb else room / 4) else 0
+        chosen = next((n for n in tried if most[n] + there <= USABLE * room), None)
+        n = chosen or tried[-1]
+        seconds = (g.missing * _seconds(g, card, counted[g.step]["operations"] * n) for g in groups)
+        return Fit(card, chosen, (most[n] + there) / 1e9, math.fsum(seconds) / 3600, profile.accumulate)
+
+    return [fit(card) for card in cards()]
 
 
-def _weight(recipe: Recipe) -> tuple[Any, ...]:
-    """Grows with the memory of recipes of one network."""
-    specs = recipe.specs()
+def _weight(recipe: Recipe) -> tuple[bool, ...]:
+    """Grows with the memory of recipes whose steps compute the same."""
+    network = recipe.specs()["network"]
     return (
-        not specs["network"].get("checkpointing"),
-        recipe.precision.compute == "float32",
-        recipe.metric.name == "lpips",
-        passes(recipe),
+        not network.get("checkpointing"),
+        network.get("dropout", 0) > 0,
         recipe.teacher.name != "none",
-        specs["network"].get("dropout", 0) > 0,
+        recipe.optimizer.name not in SMALL_STATE,
     )
 
 
-def _fit(
-    card: Card, groups: list[Group], largest: Mapping[str, Cell], counted: Mapping[str, kept.Counts]
-) -> Fit:
-    batch = groups[0].cells[0].profile.batch
-    room = card.memory_gb * 1e9
-
-    def need(n: int) -> float:
-        return max(_bytes(cell, counted[name], n, room) for name, cell in largest.items())
-
-    tried = [2**i for i in range((batch & -batch).bit_length())]  # powers of two that divide the batch
-    chosen = next((n for n in tried if need(n) <= USABLE * room), None)
-    n = chosen or tried[-1]
-    hours = math.fsum(
-        g.missing * _seconds(g, card, counted[g.cells[0].recipe.network.name]["operations"] * n)
-        for g in groups
-    )
-    return Fit(card, chosen, need(n) / 1e9, hours / 3600)
+def _tried(profile: Profile) -> list[int]:
+    """The profile's own number of micro-batches, then larger ones: powers of two that divide the batch."""
+    powers = [2**i for i in range((profile.batch & -profile.batch).bit_length())]
+    return [profile.accumulate, *(n for n in powers if n > profile.accumulate)]
 
 
-def _bytes(cell: Cell, counts: kept.Counts, accumulate: int, room: float) -> float:
-    """Bytes of training and sampling, with the images as far as they are on the card."""
-    profile, shape = cell.profile, datasets.shape(cell.profile.data)
-    pixels, e = math.prod(shape), cell.profile.evaluation
-    most = profile.batch & -profile.batch
-    share = (1 / accumulate - 1 / most) / (1 - 1 / most) if most > 1 else 1.0
+def _bytes(cell: Cell, counts: kept.Counts, accumulate: int, pixels: int) -> float:
+    """Bytes of training or of sampling images with so many values, whichever is more."""
+    batch, e = cell.profile.batch, cell.profile.evaluation
+    most = batch & -batch
+    share = max(0.0, (1 / accumulate - 1 / most) / (1 - 1 / most)) if most > 1 else 1.0
     step = counts["micro_step"] + share * (counts["step"] - counts["micro_step"])
     # the noise of every level, and the samples twice: in parts and joined
-    sampling = counts["sampling"] + 4 * pixels * e.samples * (3 + len(e.sigma_mid))
-    known = datasets.counts(profile.data)
-    images = pixels * (known.train + known.held_out) if known else 0
-    limit = profile.data.device_mb * 1e6 if profile.data.device_mb else room / 4
-    return max(step, sampling) + (images if images <= limit else 0)
+    return max(step, counts["sampling"] + 4 * pixels * e.samples * (3 + len(e.sigma_mid)))
 
 
 def _seconds(group: Group, card: Card, operations: int) -> float:
@@ -151,7 +149,7 @@ def format_fits(found: list[Fit]) -> str:
         if fit.accumulate is None:
             how = f"does not fit: {fit.gb:.3g} GB even with the smallest micro-batches"
         else:
-            by = f" with --set profile.accumulate={fit.accumulate}" if fit.accumulate > 1 else ""
+            by = f" with --set profile.accumulate={fit.accumulate}" if fit.accumulate != fit.planned else ""
             how = f"fits{by}: {fit.gb:.3g} GB, about {fit.hours:,.3g} hours"
         lines.append(f"  {fit.card.name:<{width}}  {how}")
     return "\n".join(lines)

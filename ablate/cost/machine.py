@@ -189,8 +189,14 @@ def forward_mode(device: str) -> str:
 
 
 def home() -> str:
-    """Your home folder; fails without one."""
-    return str(typed_path("~", "HOME"))
+    """Your home folder; fails if there is none and none can be made."""
+    folder = typed_path("~", "HOME")
+    if folder.is_dir():
+        return str(folder)
+    try:
+        return f"{folder} does not exist; it can be made: {place(folder)}"
+    except Fails as error:
+        raise Fails(f"{folder} does not exist and cannot be made: {error}") from None
 
 
 def temporary() -> str:

@@ -79,10 +79,10 @@ def interpolate(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> 
 
 
 def denoise(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """Add noise of the one level in `sigmas` (0.5 by default) and remove it in one evaluation."""
+    """Add noise of the one level in `sigmas` (by default 0.5, or the lowest that the cell was trained for) and remove it in one evaluation."""
     if len(sigmas) > 1:
         raise SpecError(f"--task denoise: needs one level in --sigmas, not {len(sigmas)}")
-    sigma = sigmas[0] if sigmas else 0.5
+    sigma = sigmas[0] if sigmas else max(0.5, model.cell.recipe.teacher.level)
     require_own(model.cell, [sigma])
     noisy = y + sigma * noise(seed, y.shape[1:], len(y), 0, str(y.device))
     return torch.stack([noisy, editing.denoise(model.f, noisy, sigma), y], dim=1)

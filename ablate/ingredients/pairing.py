@@ -178,7 +178,8 @@ class Ect:
     def check(self, K: int) -> None:
         """Raise a SpecError if there is no boundary, or if the distribution has no mass on the levels."""
         if self.boundary_share and not self.teacher.level:
-            law = f"needs a teacher with a level, such as frozen_below, but got teacher={self.teacher.name}"
+            law = f"needs a teacher with a level, such as frozen_below, but got teacher={self.teacher.name}: "
+            law += "change pairing and teacher together, or set boundary_share to 0"
             raise SpecError(f"pairing.boundary_share: {self.boundary_share}: {law}")
         if self.t_from == "noise":
             self.noise.check(self.levels.sigma_min, self.levels.sigma_max)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ablate.config.profile import Data, placed
 from ablate.core.errors import SpecError
+from ablate.core.files import write_json
 from ablate.core.hardware import cores, devices, use
 from ablate.evaluation.metrics import FACTS, METRICS
 from ablate.planning.cells import Cell
@@ -49,21 +50,36 @@ class Verified:
 
 
 def again(config: Mapping[str, Any], recorded: Mapping[str, Any], store: Store, data: Data) -> Verified:
-    """Compute a recorded cell in `store`, and compare it with its record.
+    """Compute a recorded cell in `store`, after those that it needs, and compare it with its record.
 
     Args:
         data: where the images of the cell are on this machine.
     Raises:
         SpecError: images, code or weights are not those of the cell.
     """
-    cell = restore(dict(config))
-    cell = replace(cell, profile=cell.profile.model_copy(update={"data": data}))
+    cell = _placed(restore(dict(config)), data)
     threads = (recorded.get("provenance") or {}).get("threads")
     use(threads or cell.profile.threads or cores())
-    folder = store.prepare(cell)
     with contextlib.redirect_stdout(sys.stderr):
-        found = worker.compute(cell, folder, devices()[0])
-    return compare(recorded, found)
+        return compare(recorded, _computed(cell, store))
+
+
+def _placed(cell: Cell, data: Data) -> Cell:
+    """The cell, and those that it needs, with images at a place of this machine."""
+    needs = {axis: _placed(need, data) for axis, need in cell.needs.items()}
+    return replace(cell, profile=cell.profile.model_copy(update={"data": data}), needs=needs)
+
+
+def _computed(cell: Cell, store: Store) -> dict[str, Any]:
+    """The record of a cell in `store`, which is computed unless it is there."""
+    if known := store.record(cell.key):
+        return known
+    for need in cell.needs.values():
+        _computed(need, store)
+    folder = store.prepare(cell)
+    record = worker.compute(cell, folder, devices()[0])
+    write_json(folder.record, record)
+    return record
 
 
 def here(cell: Cell, moved: Mapping[str, Any]) -> Data:

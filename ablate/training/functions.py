@@ -10,6 +10,7 @@ from typing import Any
 from ablate.config.recipe import Recipe
 from ablate.core.lazy import torch
 from ablate.networks import compile_blocks, teacher_copy
+from ablate.networks.dropout import Dropout
 from ablate.training.denoiser import Denoiser
 from ablate.training.truncated import Truncated
 
@@ -63,6 +64,8 @@ class Functions:
     @torch.no_grad()
     def know_masks(self, rows: int, shape: tuple[int, ...], device: str) -> None:
         """Pass blank images, so that all masks of the first step, too, are drawn together: also after a resume."""
+        if not any(isinstance(m, Dropout) and m.p for m in self.student.network.modules()):
+            return  # a pass may change a network of other code, such as running means
         classes = self.student.classes
         label = torch.zeros(rows, classes, device=device) if classes else None
         level = torch.ones(rows, dtype=torch.float64, device=device)

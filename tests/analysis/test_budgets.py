@@ -24,7 +24,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    monkeypatch.setattr(figure, "draw", lambda *_: ([], True))
+    monkeypatch.setattr(figure, "draw", lambda *_: ([], True, {}))
 
 
 def test_budgets_are_computed_from_the_smallest_and_predicted_before_they_start(run, monkeypatch):

@@ -74,6 +74,28 @@ def test_what_is_wrong_with_the_installation_is_one_line(check, target, error, w
     assert "\n" not in line.text
 
 
+@pytest.mark.parametrize(
+    ("folder", "writable", "ok", "words"),
+    [
+        ("", True, True, ""),
+        ("none", True, True, "none does not exist; it can be made: "),
+        ("none/below", True, True, "none/below does not exist; it can be made: "),
+        ("none", False, False, "none does not exist and cannot be made: "),
+        ("file", True, False, "file is a file"),
+        ("file/below", True, False, "file/below does not exist and cannot be made: "),
+    ],
+)
+def test_a_home_that_does_not_exist_is_said_to(tmp_path, monkeypatch, folder, writable, ok, words):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / folder))
+    with mock.patch("os.access", return_value=writable):
+        line = machine._line("home", machine.home)
+    assert line.ok == ok
+    assert f"{tmp_path}" in line.text
+    assert words in line.text
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
+
+
 def test_a_driver_that_torch_cannot_use_fails(monkeypatch, tmp_path):
     driver = tmp_path / "nvidiactl"
     driver.touch()

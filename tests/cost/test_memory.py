@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +16,7 @@ import torch
 
 from ablate.config.profile import load_profile
 from ablate.config.recipe import apply, load_recipe
+from ablate.core.registry import AXES
 from ablate.cost import kept
 from ablate.cost.memory import Live, count_memory
 from ablate.data.datasets import Images
@@ -147,23 +151,99 @@ def test_what_was_counted_is_kept_by_what_it_depends_on(cache):
             kept.flops(recipe({}), DIGITS)
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{", "no text"])
-def test_a_damaged_count_is_counted_again(cache, damage):
-    first = kept.flops(recipe({}), DIGITS)
-    (file,) = cache.iterdir()
-    file.write_text(damage)
-    assert kept.flops(recipe({}), DIGITS) == first
+MADE = {"step": 4, "micro_step": 3, "sampling": 2, "operations": 1}
 
 
-def test_counts_need_no_right_to_write(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "damage",
+    ["", "[]", "{", "no text", "{}", '{"parameters": 1, "step": 4}', '{"flops_forward": 1, "sampling": 2}']
+    + [json.dumps(dict.fromkeys([*MADE, "parameters", "flops_forward"], v)) for v in ("1", 1.5, True, None)],
+)
+@pytest.mark.parametrize("count", [kept.flops, kept.memory])
+def test_a_damaged_count_is_counted_again(cache, damage, count):
+    with mock.patch("ablate.cost.memory.count_memory", return_value=MADE):
+        first = count(recipe({}), DIGITS)
+        (file,) = cache.iterdir()
+        file.write_text(damage)
+        assert count(recipe({}), DIGITS) == first
+    assert json.loads(file.read_text()) == first
+
+
+@pytest.mark.parametrize("place", ["{}/file/counts", "~nobody-of-this-name/counts", "/proc/counts"])
+def test_counts_need_no_right_to_write_and_are_counted_once(tmp_path, monkeypatch, place):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(kept, "CACHE", str(tmp_path / "file" / "counts"))
-    assert kept.flops(recipe({}), DIGITS)["parameters"] > 0
+    monkeypatch.setattr(kept, "CACHE", place.format(tmp_path))
+    made = {"parameters": 1, "flops_forward": 2}
+    with mock.patch("ablate.cost.flops.count_flops", return_value=made) as counted:
+        assert kept.flops(recipe({}), DIGITS) == made
+    assert counted.call_count == 1
 
 
-def test_a_network_that_reads_its_tensors_cannot_be_counted(cache):
-    with mock.patch("ablate.cost.memory.count_memory", side_effect=RuntimeError("data dependent")):
-        assert kept.memory(recipe({}), DIGITS) == {}
+@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError, MemoryError, KeyError])
+@pytest.mark.parametrize("of", ["flops", "memory"])
+def test_an_error_of_the_count_is_seen_and_nothing_is_kept(cache, error, of):
+    fails = mock.patch(f"ablate.cost.{of}.count_{of}", side_effect=error("a bug"))
+    with fails as counted, pytest.raises(error, match="a bug"):
+        getattr(kept, of)(recipe({}), DIGITS)
+    assert counted.call_count == 1
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda x: x * float(x.sum()),
+        lambda x: x * (2 if x.max() > 0 else 1),
+        lambda x: x[x > 0],
+        lambda x: x.unique(),
+        lambda x: x * torch.from_numpy(x.detach().cpu().numpy()),
+    ],
+)
+def test_code_of_yours_that_reads_its_tensors_cannot_be_counted(cache, reads):
+    """And the next command tries again."""
+    metric = AXES["metric"]
+    with mock.patch.dict(metric.options):
+
+        @metric("mine")
+        @dataclass(frozen=True)
+        class Mine:
+            def __call__(self, x, y):
+                return reads((x - y).square().sum(dim=(1, 2, 3)))
+
+        chosen = recipe({"metric": "mine", "network.width": 8, "network.attention": []})
+        profile = DIGITS.model_copy(update={"batch": 2})
+        assert kept.memory(chosen, profile) == {}
+        assert not cache.exists()
+        with mock.patch("ablate.cost.memory.count_memory", return_value=MADE):
+            assert kept.memory(chosen, profile) == MADE
+
+
+@pytest.mark.parametrize(
+    "name", ["config/recipe.py", "core/registry.py", "networks/foreign.py", "cost/memory.py"]
+)
+def test_a_count_depends_on_the_code_that_builds_networks(monkeypatch, name):
+    before, read = kept._code.__wrapped__(), Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: read(path) + b"#" * path.as_posix().endswith(f"ablate/{name}")
+    )
+    assert kept._code.__wrapped__() != before
+
+
+@pytest.mark.parametrize("library", ["torch", "diffusers"])
+@pytest.mark.parametrize("now", ["99.0", ""])
+def test_a_count_depends_on_the_versions_of_libraries(cache, library, now):
+    def installed(name):
+        if name == library and not now:
+            raise PackageNotFoundError
+        return now if name == library else version(name)
+
+    first = {"parameters": 1, "flops_forward": 2}
+    with mock.patch("ablate.cost.flops.count_flops", return_value=first) as counted:
+        kept.flops(recipe({}), DIGITS)
+        with mock.patch.object(kept, "version", installed):
+            kept.flops(recipe({}), DIGITS)
+            kept.flops(recipe({}), DIGITS)
+    assert counted.call_count == 2
 
 
 def test_what_was_counted_is_known_without_torch(cache):

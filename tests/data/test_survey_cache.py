@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from ablate.config.profile import Data
+from ablate.core.errors import SpecError
+from ablate.data import datasets
 from ablate.data import survey as module
 from ablate.data.sources import SOURCES, huggingface, webdataset
 
@@ -43,6 +45,7 @@ def read(monkeypatch):
 
     def later(path):
         module._kept.clear()
+        module._of_archive.cache_clear()
         count[0] = 0
         return module.survey(path, 10**6), count[0]
 
@@ -194,3 +197,79 @@ def test_the_oldest_files_go(pictures, read, tmp_path, monkeypatch):
         Image.new("RGB", (8, 8)).save(pictures / "a" / f"more{i}.png")
         read(pictures)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def zipped(path, files):
+    """An archive of pictures; its time of change differs from that of the one before."""
+    before = path.stat().st_ctime_ns if path.exists() else 0
+    while not path.exists() or path.stat().st_ctime_ns == before:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, colour in files.items():
+                content = io.BytesIO()
+                Image.new("RGB", (8, 8), colour).save(content, "PNG")
+                archive.writestr(name, content.getvalue())
+    return path
+
+
+@pytest.fixture
+def walks(monkeypatch):
+    """The paths that are walked."""
+    done, walk = [], module.archives.walk
+    monkeypatch.setattr(module.archives, "walk", lambda path: done.append(path) or walk(path))
+    module._of_archive.cache_clear()
+    module._kept.clear()
+    return done
+
+
+NINE = {f"{c}/{i}.png": (i, 0, 0) for c in "ab" for i in range(9)}
+
+
+def test_an_archive_is_walked_once_whatever_is_asked_of_it(tmp_path, walks, monkeypatch):
+    monkeypatch.setattr(module, "YOUNG_NS", -(10**18))
+    train, test = zipped(tmp_path / "train.zip", NINE), zipped(tmp_path / "test.zip", NINE)
+    spec = Data(name="zip", path=str(train), test_path=str(test), labels=True)
+    for _ in range(3):
+        assert datasets.shape(spec) == (3, 8, 8)
+        assert datasets.counts(spec) == datasets.Counts(18, 18, 2)
+        assert datasets.classes(spec) == 2
+        assert datasets.remarks(spec) == []
+        datasets.fingerprint(spec)
+    assert walks == [train, test]
+
+
+@pytest.mark.parametrize("change", ["content", "more", "replaced", "link"])
+def test_a_changed_archive_is_walked_again(tmp_path, walks, monkeypatch, change):
+    monkeypatch.setattr(module, "YOUNG_NS", -(10**18))
+    path = zipped(tmp_path / "a.zip", NINE)
+    if change == "link":
+        path.rename(tmp_path / "real.zip")
+        path.symlink_to(tmp_path / "real.zip")
+    before = module.survey(path, 10**6)
+    assert module.survey(path, 10**6) is before
+    if change == "content":  # of the same size
+        zipped(path, NINE | {"a/0.png": (77, 0, 0)})
+    elif change == "more":
+        zipped(path, NINE | {"a/9.png": (9, 0, 0)})
+    else:
+        path.unlink(missing_ok=change == "replaced")
+        other = zipped(tmp_path / "other.zip", NINE | {"a/0.png": (77, 0, 0)})
+        path.symlink_to(other) if change == "link" else other.rename(path)
+    after = module.survey(path, 10**6)
+    assert after.content != before.content
+    assert len(walks) == 2
+
+
+def test_another_limit_of_pixels_looks_again(tmp_path, walks, monkeypatch):
+    monkeypatch.setattr(module, "YOUNG_NS", -(10**18))
+    monkeypatch.setattr(module, "LARGEST", 1)
+    path = zipped(tmp_path / "a.zip", NINE)
+    module.survey(path, 10**6)
+    with pytest.raises(SpecError, match="max_pixels=1 allows"):
+        module.survey(path, 1)
+
+
+def test_an_archive_that_may_change_unseen_is_walked_every_time(tmp_path, walks, monkeypatch):
+    monkeypatch.setattr(module, "YOUNG_NS", 10**18)
+    path = zipped(tmp_path / "a.zip", NINE)
+    module.survey(path, 10**6), module.survey(path, 10**6)
+    assert len(walks) == 2

@@ -264,7 +264,7 @@ def test_a_report_is_made_again_from_its_own_files(done, monkeypatch):
     assert read_json(folder / "tuning.json")["studies"][0]["best"]["params"]
     again = ["report", "made.yaml", "--runs-dir", "none", "--reports-dir"]
     (folder / "table.csv").unlink()
-    monkeypatch.setattr("ablate.report.figure.draw", lambda results, folder: ([], True))  # drawn above
+    monkeypatch.setattr("ablate.report.figure.draw", lambda results, folder: ([], True, {}))  # drawn above
     assert call(*again, "reports", cwd=done).returncode == 0
     assert (folder / "table.csv").read_text() == table
     assert call(*again, "elsewhere", "--from", folder, cwd=done).returncode == 0

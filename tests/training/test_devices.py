@@ -34,8 +34,10 @@ LEFT_OUT = {
 # a GPU waits in every step, for scipy; fp16's scaler, which reads whether a gradient overflowed, is not on `meta`
 WAITS = [
     {"coupling": "minibatch_ot"},
-    {"noise": "student_t", "pairing": "alpha_flow"},
-    {"noise": "student_t", "pairing": "continuous"},
+    *(
+        {"noise": "student_t", "pairing": name}
+        for name in ("alpha_flow", "continuous", "mean_flow", "shortcut")
+    ),
 ]
 ONLY_CUDA = [{"optimizer": "adam"}, {"optimizer": "adamw"}, {"precision": "bf16"}, {"precision": "fp16"}]
 
@@ -74,6 +76,8 @@ def tiny(device, chosen, profile=PROFILE):
     specs = {"network": {"name": network, **SIZES.get(network, SIZE), "dropout": 0.3}} | {
         axis: {"name": name} for axis, name in chosen.items() if axis != "network"
     }
+    if chosen.get("pairing") in ("mean_flow", "shortcut"):
+        specs["network"]["second_level"] = "gap"
     recipe = ablate.apply(ablate.load_recipe("ict"), specs).for_images((1, 8, 8))
     return Trainer(recipe, profile, devices.images(device), 0, device)
 

@@ -23,8 +23,8 @@ Positive = Annotated[float, Field(gt=0)]
 class Published(Section):
     """One printed FID.
 
-    recipe: the shipped recipe of the row that it belongs beside; set: what this row changes in the recipe; but: axes of
-    which the published run had something else, an option or words.
+    recipe: the shipped recipe of the row that it belongs beside; set: what this row changes in the recipe; but: axes,
+    or fields of their options, of which the published run had something else, a value or words.
     """
 
     method: str
@@ -127,9 +127,9 @@ def _numbers(group: list[Published], dataset: str) -> Numbers:
 
 def _same(flat: dict[str, Any], shipped: dict[str, Any], but: dict[str, Any]) -> bool:
     """Whether a recipe is the shipped one, or has options of the published run instead."""
-    replaced = {axis for axis, option in but.items() if flat.get(axis) == option}
+    replaced = {field for field, value in but.items() if flat.get(field) == value}
     other = {k for k in {**shipped, **flat} if shipped.get(k) != flat.get(k)}
-    return all(k.split(".")[0] in replaced for k in other)
+    return all(replaced & {k, k.split(".")[0]} for k in other)
 
 
 def _flat(published: Published, profile: Profile) -> dict[str, Any]:

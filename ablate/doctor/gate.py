@@ -26,7 +26,7 @@ from ablate.planning.experiment import Experiment
 from ablate.planning.unreached import unreached
 from ablate.runs.store import Store, describe, restore
 
-FORMAT = 1  # of the cached findings; increase it to examine all recipes again
+FORMAT = 2  # of the cached findings; increase it to examine all recipes again
 STOPS = ("failed", "error")
 BUILT = "problems.json"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +19,7 @@ from ablate.core.rng import stream
 from ablate.doctor.bench import Bench, light, perturb
 from ablate.doctor.findings import Finding
 from ablate.doctor.function import noise
-from ablate.doctor.variants import candidates
+from ablate.doctor.variants import beside, candidates, rebuilt
 from ablate.networks import draw_masks
 from ablate.training.denoiser import Denoiser
 from ablate.training.trainer import build_network
@@ -80,7 +82,7 @@ def _recording(axis: str, part: Any, calls: set[str]) -> Any:
 
 
 def fields(bench: Bench) -> Iterator[Finding]:
-    """11: a field is dead if changing it changes nothing, asleep if it has an effect once another field is changed."""
+    """11: a field is dead if changing it changes nothing, asleep if it does once another field or option is changed."""
     names: dict[str, list[str]] = {"alive": [], "asleep": [], "unread": [], "untried": [], "dead": []}
     unused = _unused(bench)
     for axis in bench.heavy.parts():
@@ -101,16 +103,20 @@ def _own(recipe: Recipe, name: str) -> bool:
     return type(getattr(recipe, name.split(".")[0])).__module__.startswith("ablate.")
 
 
-_known: dict[Any, dict[str, str]] = {}  # by ingredient, which is examined only in the first recipe with it
+# by ingredient, which is examined only in the first recipe with it; one that others use, in every recipe
+_known: dict[Any, dict[str, str]] = {}
 
 
 def _states(bench: Bench, axis: str) -> dict[str, str]:
     """Field -> alive, asleep, dead or untried, for the ingredient of `axis`."""
     part = getattr(bench.heavy, axis)
-    key = (axis, type(part), repr(part), bench.recipe.pairing.name, bench.shape, bench.K)
+    others = bench.heavy if axis in DEPENDENCIES else bench.recipe.pairing.name
+    key = (axis, type(part), repr(part), repr(others), bench.shape, bench.K)
     if key not in _known:
         outcome = _outcomes(bench, axis)
-        _known[key] = {field: _state(bench.heavy, axis, field, outcome) for field in values(part)}
+        states = {field: _state(bench, axis, field, outcome) for field in values(part)}
+        dead = [field for field, state in states.items() if state == "dead"]
+        _known[key] = states | dict.fromkeys(_asleep(bench, axis, dead, outcome), "asleep")
     return _known[key]
 
 
@@ -129,25 +135,52 @@ def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
     return outcome
 
 
-def _state(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
-    if not candidates(recipe, axis, field) or getattr(recipe, axis).reads_files:
+def _state(bench: Bench, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
+    """Alive, untried, or dead in this recipe as it is."""
+    recipe = bench.heavy
+    tried = candidates(recipe, axis, field)
+    if not tried or getattr(recipe, axis).reads_files:
         return "untried"
-    if (changes := _changes(recipe, axis, field, outcome)) is not False:
-        return "alive" if changes else "untried"
-    for other in values(getattr(recipe, axis)):
-        for woken in candidates(recipe, axis, other)[:1] if other != field else ():
-            if _changes(woken, axis, field, outcome):
-                return "asleep"
-    return "dead"
+    if (axis, field) == (
+        "optimizer",
+        "clip",
+    ):  # the others may all be above the norms of this recipe, or all below
+        bounds = [factor * norm for norm in _gradient_norm(bench) for factor in (0.1, 10)]
+        tried += [r for bound in bounds if (r := rebuilt(recipe, axis, {field: bound}))]
+    changes = _changes(recipe, tried, outcome)
+    return "untried" if changes is None else "alive" if changes else "dead"
 
 
-def _changes(recipe: Recipe, axis: str, field: str, outcome: Callable[[Recipe], State]) -> bool | None:
-    """Whether another value of the field changes the outcome; None if the recipe cannot be computed."""
+def _asleep(bench: Bench, axis: str, dead: list[str], outcome: Callable[[Recipe], State]) -> list[str]:
+    """Those of the dead fields that have an effect once another field is changed, another option, or both."""
+    recipe, woken = bench.heavy, dict[str, Recipe]()
+    fields = values(getattr(recipe, axis))
+    for field in [*dead, *dead]:  # again, since a field may sleep until a later one does something
+        if field in woken:
+            continue
+        siblings = (r for other in fields if other != field for r in candidates(recipe, axis, other)[:1])
+        both = (r for other, changed in woken.items() for r in candidates(changed, axis, other)[:1])
+        for changed in itertools.chain(siblings, both, beside(recipe, axis)):
+            if _changes(changed, candidates(changed, axis, field), outcome):
+                woken[field] = changed
+                break
+    return [*woken]
+
+
+def _changes(recipe: Recipe, tried: list[Recipe], outcome: Callable[[Recipe], State]) -> bool | None:
+    """Whether one of the recipes has another outcome than `recipe`; None if that cannot be computed."""
     plain = outcome(recipe)
-    if plain is None:
-        return None
-    states = (outcome(candidate) for candidate in candidates(recipe, axis, field))
-    return any(state not in (plain, None) for state in states)
+    return None if plain is None else any(outcome(other) not in (plain, None) for other in tried)
+
+
+def _gradient_norm(bench: Bench) -> list[float]:
+    """The norm of the first step's gradient, unless it cannot be computed or is 0."""
+    optimizer = dataclasses.replace(bench.light.optimizer, clip=math.inf)  # trainers measure it to clip
+    try:
+        norm = bench.trainer(dataclasses.replace(bench.light, optimizer=optimizer)).step().grad_norm
+    except Exception:  # as in `trained`
+        return []
+    return [float(norm)] if norm else []
 
 
 def _hash(parts: list[Any]) -> str:
@@ -166,6 +199,7 @@ def trained(recipe: Recipe, bench: Bench) -> State:
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
     kept = matmul.allow_tf32, convolution.allow_tf32
     try:
+        recipe.pairing.check(bench.K)  # planning refuses what it refuses
         trainer = bench.trainer(recipe)
         for trainer.k in (0, 1, 2, 3, 4, 5, bench.K // 2, bench.K - 1):
             trainer.step()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import MISSING
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
-from ablate.core.registry import AXES, connect, values
+from ablate.core.registry import AXES, connect, dependencies, values
 
 
 def candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:
@@ -15,6 +17,22 @@ def candidates(recipe: Recipe, axis: str, field: str) -> list[Recipe]:
     hint = get_type_hints(type(part), include_extras=True)[field]
     tried = (rebuilt(recipe, axis, {field: v}) for v in others(getattr(part, field), hint))
     return [r for r in tried if r is not None]
+
+
+def beside(recipe: Recipe, axis: str) -> Iterator[Recipe]:
+    """Recipes with another option of an axis on which the ingredient of `axis` depends."""
+    option: Any = type(getattr(recipe, axis))
+    for other in dependencies(option).values():
+        for name in AXES[other].options:
+            if name == getattr(recipe, other).name:
+                continue
+            missing = [f for f, default in AXES[other].fields(name).items() if default is MISSING]
+            try:
+                part = AXES[other].build({"name": name, **dict.fromkeys(missing, "any")})
+                made = Recipe(**connect({**recipe.parts(), other: part})).from_scratch()
+            except Exception:  # an option may need more than a word, such as a package
+                continue
+            yield made
 
 
 def others(value: Any, hint: Any = None) -> list[Any]:

@@ -69,9 +69,9 @@ class Generator:
     """x' = f_average(x + sigma_teacher z, sigma_teacher) in place of x, for a share of the images; both levels see x'.
 
     A coin for each image decides, as in the published code: the last binary digits of u, which its level does not
-    depend on. The average has no dropout, whatever the recipe's; that of the published code has none after its first
-    measurement. It costs one more pass of the whole batch, without gradient. With a pairing whose teacher is at
-    sigma_min, such as `denoising`, x' is x to within sigma_min z.
+    depend on. The average has no dropout, whatever the recipe's. In the published code it has the network's dropout
+    until FID is first measured, and none afterwards. It costs one more pass of the whole batch, without gradient. With
+    a pairing whose teacher is at sigma_min, such as `denoising`, x' is x to within sigma_min z.
     Source: generator-augmented flows (arXiv 2406.09570), half of the images on CIFAR-10.
 
     Args:

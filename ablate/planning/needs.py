@@ -32,6 +32,14 @@ def declared(recipe: Recipe) -> dict[str, Need]:
     return {axis: need for axis, need in found.items() if need}
 
 
+def decides(name: str, recipe: Recipe, needs: Mapping[str, Needed]) -> bool:
+    """Whether one of the cells that a recipe needs depends on its axis or field `name`."""
+    axis, _, field = name.partition(".")
+    if axis in needs:  # the other fields of an option say what it does with that cell
+        return not field or field in getattr(recipe, axis).excluded_from_key
+    return bool(needs) and axis in SHARED
+
+
 def own_share(needs: Mapping[str, Any]) -> float:
     """The share of the profile's images that a cell with such needs is trained on itself."""
     return 1 - sum(need.share or 0 for need in _distinct(needs))

@@ -53,8 +53,7 @@ def plan(tune: Tune, experiment: Experiment, shape: tuple[int, int, int], proble
 
 def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, int, int]) -> Iterator[str]:
     """What is wrong with trials of a row: the ends of each range, and every listed value, must be a recipe."""
-    deciding = {*needs.SHARED, *row.needs} if row.needs else set()
-    if fixed := [name for name in tune.search if name.split(".")[0] in deciding]:
+    if fixed := [name for name in tune.search if needs.decides(name, row.recipe, row.needs)]:
         yield f"search.{fixed[0]}: the cells that a row needs depend on it, so it cannot be searched"
         return
     whole, given = experiment.profile, row.needs

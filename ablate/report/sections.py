@@ -171,7 +171,11 @@ class Sections:
         """Published numbers of a row, their source, and how their measurement differs from this table's."""
         first, flat = _first(numbers), self.lines[i].row.recipe.flat()
         steps = " / ".join(map(str, sorted(numbers))) + (" step" if [*numbers] == [1] else " steps")
-        but = ", ".join(f"{k} {v} instead of {flat.get(k)}" for k, v in first.but.items() if flat.get(k) != v)
+        but = ", ".join(
+            f"{k} {format_value(v)} instead of {format_value(flat.get(k))}"
+            for k, v in first.but.items()
+            if flat.get(k) != v
+        )
         text = (
             f"{first.method} on {first.dataset} as published: FID {_fids(numbers)}, {steps} ({first.source})."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ablate.analysis import reference
 from ablate.analysis.reference import Methods
 from ablate.config.profile import load_profile
-from ablate.config.recipe import apply, build, read_specs
+from ablate.config.recipe import apply, build, overlay, read_specs
 from ablate.core import yaml_files
 from ablate.core.errors import SpecError
 from ablate.planning import planner
@@ -24,6 +25,7 @@ PRINTED = [
     ("sCT 200k", "CIFAR-10", 1, 3.51), ("generator, no dropout", "CelebA-64", 1, 11.74),
     ("alpha-Flow, p = 1", "ImageNet-256", 1, 52.2), ("MeanFlow, p = 0", "ImageNet-256", 1, 79.75),
     ("IMM, EDM on the linear path", "CIFAR-10", 2, 2.10), ("alpha-Flow, batch 1024", "ImageNet-256", 2, 2.16),
+    ("MeanFlow", "CIFAR-10", 1, 2.92),
 ]  # fmt: skip
 
 
@@ -55,7 +57,7 @@ def test_values_are_as_printed(published, method, dataset, nfe, fid):
 def test_every_entry_has_a_source_and_stands_once(published):
     assert all(p.source.startswith("arXiv ") for p in published.published)
     named = [(p.method, p.dataset, p.nfe) for p in published.published]
-    assert len(set(named)) == len(named) == 77
+    assert len(set(named)) == len(named) == 78
 
 
 def test_its_recipes_are_shipped(published):
@@ -92,6 +94,52 @@ def test_the_published_option_stands_for_the_recipes_own_with_any_fields(publish
     assert methods.of(row("ict", profile, {**generator, "coupling.share": 1.0})) == []
 
 
+def rows():
+    """The published rows with a recipe: entry and the fields of its row at the paper's scale."""
+    for p in reference.load().published:
+        if p.recipe:
+            recipe = build(overlay(read_specs(p.recipe), p.set))
+            yield p, recipe.for_images((3, 32, 32)).flat()
+
+
+def test_what_differs_names_fields_of_the_row_and_differs_from_them():
+    for p, flat in rows():
+        assert p.but.keys() <= flat.keys(), p.method
+        assert not [field for field, value in p.but.items() if flat[field] == value], p.method
+
+
+def test_a_power_of_the_velocitys_error_has_its_own_weighting():
+    """A row with the weighting `flow` is the power 0: a published run of another power has another weighting."""
+    for p, flat in rows():
+        power = p.but.get("metric", flat["metric"])
+        if flat["parameterization"] == "flow" and power != "squared_l2":
+            assert p.but.get("weighting", flat["weighting"]) != "flow", p.method
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "fid"),
+    [
+        ("tcm", {"teacher.level": 1.0, "noise.low": 1.0, "pairing.cap": 0.999}, {1: 2.46, 2: 2.05}),
+        ("cd", {"network.dropout": 0.0, "embedding.scale": 16.0}, {1: 3.55, 2: 2.93}),
+        ("meanflow", {"noise.p_mean": -2.0, "noise.p_std": 2.0, "pairing.end_mean": None}, {1: 2.92}),
+    ],
+)
+def test_a_row_with_the_published_fields_is_the_method_too(published, tmp_path, name, fields, fid):
+    """With none of them, one of them or all; a field with another value than either is another recipe."""
+    given = [{}, *({k: v} for k, v in fields.items()), fields]
+    others = [{**fields, "network.double_norm": True}, {next(iter(fields)): 0.9}]
+    plan = [{"label": str(i), "set": changed} for i, changed in enumerate([*given, *others])]
+    file = tmp_path / "rows.yaml"
+    file.write_text(
+        json.dumps(
+            {"name": "rows", "profile": "digits", "seeds": [0], "base": name, "plan": [{"list": plan}]}
+        )
+    )
+    experiment = planner.load(file, overrides={"profile.evaluation.sigma_mid": [1.5]})  # above every level
+    methods = Methods(published, experiment.profile)
+    assert [fids(methods.of(r)) for r in experiment.rows] == [[fid]] * len(given) + [[]] * len(others)
+
+
 MIRRORED = {
     "coupling": {
         "independent": [{1: 7.42}],
@@ -102,13 +150,25 @@ MIRRORED = {
         "flow": [{1: 59.2}, {1: 79.75}, {2: 2.53}],
         "p = 1/2": [{1: 55.0}, {1: 63.98}],
         "p = 1": [{1: 52.2}, {1: 61.06}],
-        "times of ImageNet, (-0.4, 1)": [{1: 61.06}],
+        "p = 1 with its weight": [{1: 52.2}, {1: 61.06}],
+        "times of ImageNet, (-0.4, 1)": [{1: 79.75}, {1: 61.06}],
         "EDM's parameterization": [{2: 2.1}],
         "ict": [{1: 2.83, 2: 2.46}],
     },
     "sct_stabilizers": {"sct": [{1: 2.85, 2: 2.06}, {1: 3.97}, {1: 3.51}, {1: 3.09}]},
     "ect_tuned": {"half of the images denoising": [{1: 4.54, 2: 2.2}, {1: 3.86, 2: 2.15}, {1: 3.6, 2: 2.11}]},
     "direction": {"ict": [{1: 2.83, 2: 2.46}], "cd": [{1: 3.55, 2: 2.93}], "scd": [{1: 3.66, 2: 2.52}]},
+    "family": {
+        "ct": [{1: 8.7, 2: 5.83}],
+        "ict": [{1: 2.83, 2: 2.46}],
+        "ect_tuned": [{1: 4.54, 2: 2.2}, {1: 3.86, 2: 2.15}, {1: 3.6, 2: 2.11}],
+        "tcm": [{1: 2.46, 2: 2.05}],
+        "sct": [{1: 2.85, 2: 2.06}, {1: 3.97}, {1: 3.51}, {1: 3.09}],
+        "cd": [{1: 3.55, 2: 2.93}],
+        "scd": [{1: 3.66, 2: 2.52}],
+        "flow": [{1: 59.2}, {1: 79.75}, {2: 2.53}],
+        "meanflow": [{1: 2.92}],
+    },
 }
 
 

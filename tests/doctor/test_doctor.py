@@ -81,7 +81,10 @@ def found(tested):
     return {r["defect"]: r["verdict"] for r in examine("r", tested, PROFILE) if not r["ok"]}
 
 
-@pytest.mark.parametrize("base", ["ict", "ct", "edm", "ect", "ect_tuned", "sct", "sct_discrete", "cd", "scd"])
+RECIPES = "ict", "ct", "edm", "ect", "ect_tuned", "sct", "sct_discrete", "cd", "scd", "tcm", "meanflow"
+
+
+@pytest.mark.parametrize("base", RECIPES)
 def test_the_recipes_are_clean(base):
     assert found(recipe(base)) == {}
 
@@ -111,7 +114,6 @@ def test_a_value_that_looks_like_a_defect_warns(defect):
         {"averaging": "warmup", "schedule": {"name": "cosine", "warmup": 5}, "coupling": "minibatch_ot"},
         {"precision": "bf16", "optimizer": "adamw"},
         {"noise": "student_t"},
-        {"base": "tcm"},
         {"base": "tcm", "noise": "lognormal", "pairing.boundary": None},
     ],
     ids=str,

@@ -21,6 +21,9 @@ FLOW = """
       - {label: p = 1, base: flow, set: {metric: cauchy}}
       - {label: EDM, base: flow, set: {parameterization: cm, input_precond: cm, noise_precond: edm}}
 """
+DEEP = """
+  - list: [{label: tcm, base: tcm}, {label: meanflow, base: meanflow}]
+"""
 ONE = """
   - list: [{label: tuned, base: sct}, {label: clipped, base: sct, set: {pairing.tangent: clip}}]
 """
@@ -50,6 +53,7 @@ def test_couplings_stand_beside_those_of_the_paper(tmp_path, label, cell):
     assert "instead of 51,200,000" in note
     assert "the published one Inception, n=50000 against training images" in note
     assert "network ddpmpp instead of ncsnpp" in note
+    assert "optimizer.lr 0.0001 instead of 0.0003" in note
 
 
 def test_a_row_of_several_tables_has_the_numbers_of_each(tmp_path):
@@ -63,6 +67,18 @@ def test_a_row_of_several_tables_has_the_numbers_of_each(tmp_path):
     assert "on ImageNet-256" in notes(made, paper)[0]
     (edm,) = notes(made, made.line("EDM")["paper"])
     assert "FID 2.10, 2 steps" in edm
+    assert "noise_precond 1000 sigma / (1 + sigma) instead of edm" in edm
+    for note in notes(made, made.line("p = 1")["paper"]):
+        assert "weighting uniform instead of flow" in note
+
+
+def test_fields_of_an_option_differ_and_an_unset_one_is_called_so(tmp_path):
+    made = Made(tmp_path, DEEP)
+    (tcm,), (mean,) = (notes(made, made.line(label)["row"]) for label in ("tcm", "meanflow"))
+    assert "the published run has teacher.level 1 instead of 0.8, noise.low 1 instead of 0.8, " in tcm
+    assert "pairing.cap 0.999 instead of unset" in tcm
+    assert "on CIFAR-10 as published: FID 2.92, 1 step (arXiv 2505.13447, Table 3)" in mean
+    assert "pairing.end_mean unset instead of -4" in mean
 
 
 def test_one_row_of_a_table_is_no_mirror_and_keeps_its_footnotes(tmp_path):

@@ -115,11 +115,18 @@ def test_the_dry_run_counts_what_trials_need_and_prune_keeps_it(place):
 
 @pytest.mark.parametrize(
     "field",
-    ["network.dropout", "embedding.channels", "init_from.share", "direction.share", "levels.rho"],
+    [
+        "network.dropout",
+        "embedding.channels",
+        "init_from.share",
+        "direction.share",
+        "levels.rho",
+        "teacher.share",
+    ],
 )
 def test_what_a_needed_cell_depends_on_cannot_be_searched(place, field):
-    row = "cd" if field.startswith("direction") else "ect"
-    text = FILE.replace("- {label: ict}", "").replace(
+    row = {"direction": "cd", "teacher": "tcm"}.get(field.split(".")[0], "ect")
+    text = FILE.replace("- {label: ict}", "- {label: tcm, base: tcm}").replace(
         "optimizer.lr: {low: 0.0001, high: 0.1, log: true}", "FIELD"
     )
     text = re.sub(rf"- {{label: (?!{row}).*\n", "\n", text).replace(
@@ -131,6 +138,39 @@ def test_what_a_needed_cell_depends_on_cannot_be_searched(place, field):
     for command in (("run",), ("run", "--dry-run"), ("doctor",)):
         done = call(*command, "made.yaml", cwd=place)
         assert (done.returncode, done.stderr.count("error: ")) == (2, 1)
+
+
+@pytest.mark.parametrize("searched", ["teacher.level", "pairing.boundary", "noise.scale"])
+def test_what_no_needed_cell_depends_on_can_be_searched(place, searched):
+    """`teacher.level` says where the other cell's network is used."""
+    (place / "made.yaml").write_text(
+        "name: made\nplan: [{list: [{label: tcm, base: tcm}]}]\n"
+        f"tune: {{search: {{{searched}: {{low: 0.3, high: 0.8}}}}, trials: 2, seeds: [100]}}\n"
+    )
+    experiment = planner.load(place / "made.yaml")
+    (made,) = studies.plans(experiment).values()
+    cells = [made.row("trial", {searched: value})[1][0] for value in (0.3, 0.8)]
+    assert len({cell.key for cell in cells}) == 2
+    assert len({key for cell in cells for key in read_by([cell])}) == 2  # ect_tuned and its denoiser
+
+
+@pytest.mark.parametrize(
+    ("searched", "says"),
+    [
+        ("teacher: [none, fixed]", "teacher: the cells that a row needs depend on it"),
+        ("teacher.recipe: [ect, ect_tuned]", "teacher.recipe: the cells that a row needs depend on it"),
+        ("teacher.level: [0.8, 1.0]", r"profile.evaluation.sigma_mid: \[0.821\]: below teacher.level=1.0"),
+        ("teacher.level: {low: 0.0001, high: 0.8}", "teacher.level: 0.0001: must be at least"),
+    ],
+)
+def test_what_cannot_be_searched_beside_a_needed_cell_is_one_line(place, searched, says):
+    (place / "made.yaml").write_text(
+        "name: made\nplan: [{list: [{label: tcm, base: tcm}]}]\n"
+        f"tune: {{search: {{{searched}}}, trials: 2, seeds: [100]}}\n"
+    )
+    with pytest.raises(SpecError, match=rf"tune.search.*{says}") as caught:
+        planner.load(place / "made.yaml")
+    assert len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize("images", [0.001, 0.002])

@@ -79,7 +79,10 @@ def interpolate(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> 
 
 
 def denoise(model: Model, y: Tensor, sigmas: Sequence[float], seed: int) -> Tensor:
-    """Add noise of the one level in `sigmas` (by default 0.5, or the lowest that the cell was trained for) and remove it in one evaluation."""
+    """Add noise of the one level in `sigmas` and remove it in one evaluation.
+
+    By default it is 0.5, or the lowest that the cell was trained for.
+    """
     if len(sigmas) > 1:
         raise SpecError(f"--task denoise: needs one level in --sigmas, not {len(sigmas)}")
     sigma = sigmas[0] if sigmas else max(0.5, model.cell.recipe.teacher.level)

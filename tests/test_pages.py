@@ -53,7 +53,7 @@ def test_defects_name_options_that_exist():
 def test_fids_of_defects_are_the_committed_ones():
     shown = dict(re.findall(r'^\| <a id="(d[\d-]+)">.*\| (\d[\d,.]*[^|]*) \|$', DEFECTS, re.MULTILINE))
     committed: dict[str, list[float]] = {}
-    for table in ("replay_script", "replay_public"):
+    for table in ("replay_script", "replay_public", "replay_family"):
         with (ROOT / "reports" / table / "table.csv").open() as file:
             for row in csv.DictReader(file):
                 name = re.sub(r"^D1 to D3, sampled.*", "D1-3", row["row"]).split()[0].lower()

@@ -33,9 +33,8 @@ def model(store):
         lambda m: Wanted(sigmas=(2.0, 0.5)).schedules(m.cell),
         lambda m: tasks.inpaint(m, m.sample(2), [80.0, 0.5], 0),
         lambda m: tasks.denoise(m, m.sample(2), [0.5], 0),
-        lambda m: tasks.denoise(m, m.sample(2), [], 0),
     ],
-    ids=["sample", "evaluate", "edit", "denoise", "denoise by default"],
+    ids=["sample", "evaluate", "edit", "denoise"],
 )
 def test_lower_levels_are_refused_by_name(model, use):
     with pytest.raises(SpecError, match=SAID):
@@ -43,6 +42,7 @@ def test_lower_levels_are_refused_by_name(model, use):
 
 
 def test_levels_from_it_upwards_are_sampled(model):
+    assert tasks.denoise(model, model.sample(2), [], 0).shape == (2, 3, 1, 8, 8)  # by default from its level
     assert model.sample(2, [2.0, 1.0]).shape == (2, 1, 8, 8)
     assert Wanted(sigmas=(80.0, 1.0)).schedules(model.cell) == [[80.0, 1.0]]
     assert min(tasks.descent(model)) > LEVEL

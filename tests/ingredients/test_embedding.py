@@ -9,7 +9,7 @@ import torch
 
 from ablate.core.errors import SpecError
 from ablate.core.registry import build
-from ablate.ingredients.embedding import FREQUENCY_SEED, Fourier, Positional, _frequencies, frequencies
+from ablate.ingredients.embedding import FREQUENCY_SEED, Fourier, Positional, frequencies, kept_frequencies
 
 C_NOISE = torch.linspace(0.002, 80, 7, dtype=torch.float64).log() / 4
 
@@ -36,10 +36,10 @@ def test_shape_dtype_and_norm(embedding):
 
 def test_frequencies_ignore_and_keep_the_default_stream():
     state = torch.get_rng_state()
-    _frequencies.clear()
+    kept_frequencies.clear()
     first = Fourier()(C_NOISE)
     assert torch.equal(torch.get_rng_state(), state)
-    _frequencies.clear()
+    kept_frequencies.clear()
     torch.manual_seed(5)
     assert torch.equal(Fourier()(C_NOISE), first)
 
@@ -85,7 +85,7 @@ def test_bounds(spec):
 
 
 def test_frequencies_drawn_while_sampling_can_be_trained_with():
-    _frequencies.clear()
+    kept_frequencies.clear()
     with torch.inference_mode():
         Fourier()(C_NOISE)
     c_noise = C_NOISE.clone().requires_grad_()

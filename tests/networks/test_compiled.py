@@ -9,7 +9,7 @@ import torch
 from helpers.tiny_training import PROFILE, losses, trainer, weights
 
 from ablate.networks import compile_blocks
-from ablate.training import trainer as train
+from ablate.training import functions
 
 COMPILED = PROFILE.model_copy(update={"compile": True})
 TEACHER = {"teacher": "adaptive", "network.dropout": 0.5, "network.multipliers": [1]}
@@ -19,7 +19,7 @@ TEACHER = {"teacher": "adaptive", "network.dropout": 0.5, "network.multipliers":
 def compiled(request, monkeypatch):
     """Traced and split into graphs with and without a gradient; `inductor` takes minutes to write C++ as well."""
     torch.compiler.reset()
-    monkeypatch.setattr(train, "compile_blocks", partial(compile_blocks, backend=request.param))
+    monkeypatch.setattr(functions, "compile_blocks", partial(compile_blocks, backend=request.param))
     yield lambda **changes: trainer(profile=COMPILED, **changes)
     torch.compiler.reset()
 

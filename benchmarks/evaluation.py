@@ -76,11 +76,13 @@ def main() -> None:
             again = {f: f.stat().st_mtime_ns for f in (store.cache / "fidelity").glob("heldout-*.pt")}
     n, repeats = cell.profile.evaluation.samples, len(took)
     alone = spread([fid / bare for _, fid, bare in took])
-    told = f"{spread([all_ / bare for all_, _, bare in took])} x: {spread([a for a, *_ in took], unit=' s')}"
+    answer = (
+        f"{spread([all_ / bare for all_, _, bare in took])} x: {spread([a for a, *_ in took], unit=' s')}"
+    )
     how = f"digits, {n} samples, one thread, {repeats} pairs"
     rows = [
         Row("FID at one and two steps against samples and features alone", "1.15", f"{alone} x", how),
-        Row("the same with KID, precision and recall", "-", told, how),
+        Row("the same with KID, precision and recall", "-", answer, how),
         Row("reference statistics: computed once per reference and extractor", "once",
             "once" if kept == again and len(kept) == 2 else "more than once",
             f"files of {repeats + 1} evaluations at two numbers of steps; the first took {first:.2f} s"),

@@ -43,10 +43,13 @@ def main(rate: float | None) -> None:
     n = count_flops(recipe, profile)
     images, size = profile.steps * profile.batch, 4.0 * n["parameters"]
     flops = float(images) * n["flops_step"]
-    told = f"{images / 1e6:.1f} million images, {flops:.3g} FLOPs, {size / 1e6:.0f} MB of gradients a step"
+    answer = f"{images / 1e6:.1f} million images, {flops:.3g} FLOPs, {size / 1e6:.0f} MB of gradients a step"
     rows = [
         Row(
-            "the paper's run on CIFAR-10", "-", told, f"counted: batch {profile.batch}, {profile.steps} steps"
+            "the paper's run on CIFAR-10",
+            "-",
+            answer,
+            f"counted: batch {profile.batch}, {profile.steps} steps",
         )
     ]
     labels = {rate: f"at {rate:g} TFLOP/s, as given"} if rate else {}

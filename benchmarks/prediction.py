@@ -62,8 +62,8 @@ def run(place: Path, file: str, *more: str) -> str:
 def compared(place: Path, file: str) -> tuple[float, float]:
     """Seconds as predicted, and as they were."""
     run(place, file, "--dry-run", "--time", "--json")  # makes the extractor
-    told = json.loads(run(place, file, "--dry-run", "--time", "--json"))
-    return 3600 * float(told["hours"]), seconds(lambda: run(place, file))
+    answer = json.loads(run(place, file, "--dry-run", "--time", "--json"))
+    return 3600 * float(answer["hours"]), seconds(lambda: run(place, file))
 
 
 def main() -> None:

@@ -141,11 +141,11 @@ def main() -> None:
     rates = {name: of.profile.batch / statistics.median(s) for name, s in took.items()}
     peaks = {name: memory(name, precision) for name in SIDES}
     how = f"{precision}, {cores()} threads, {PAIRS} pairs of steps; a convolution takes {times:.1f} x in the other"
-    told = f"{spread(ratios)} x: {rates['ours']:.3g} against {rates['script']:.3g} images/s"
+    answer = f"{spread(ratios)} x: {rates['ours']:.3g} against {rates['script']:.3g} images/s"
     most = f"{peaks['ours'] / peaks['script']:.2f} x: {peaks['ours']:.0f} against {peaks['script']:.0f} MB"
     name = "UNet2DModel 113.7M, batch 16, CPU"
     rows = [
-        Row(f"{name}: speed of a training step against the script's", "2", told, how),
+        Row(f"{name}: speed of a training step against the script's", "2", answer, how),
         Row(f"{name}: most memory against the script's", "0.7", most, "a process each, two steps"),
     ]
     save("script_step", rows, {"seconds": took, "peak_mb": peaks, "precision": precision})

@@ -24,7 +24,7 @@ DIGITS = 2.0**26  # of the 53 binary digits of u, those that its level practical
 
 @dataclass(frozen=True)
 class CouplingStep:
-    """What a coupling can look at besides images and noise.
+    """What a coupling knows besides images and noise.
 
     sigma: the teacher's level (B,), float64. u: (B,) in [0, 1), float64, of which the levels are a function. label:
     one-hot (B, classes) or None. average: (x, sigma, label) -> images, the averaged network as it samples: without

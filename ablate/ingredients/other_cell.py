@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,9 +32,9 @@ class OfRecipe:
 class NetworkOfRecipe(OfRecipe):
     """An option that keeps the averaged network of that cell as it is."""
 
+    @abstractmethod
     def filled(self, path: str) -> Any:
         """The option with the file of the weights; empty: random ones."""
-        raise NotImplementedError
 
     def given(self, folder: Path) -> Any:
         """With the weights in the folder of that cell."""

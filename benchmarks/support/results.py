@@ -69,13 +69,13 @@ def rendered(page: str, kept: dict[str, Any]) -> str:
     lines = ["| row | what | reach | seen | how | date |", "|---|---|---|---|---|---|"]
     for name, entry in kept.items():
         for row in entry["rows"]:
-            told = [f"`{name}.py`", row["what"], row["reach"], row["seen"], row["how"], entry["date"]]
-            lines.append("| " + " | ".join(told) + " |")
+            answer = [f"`{name}.py`", row["what"], row["reach"], row["seen"], row["how"], entry["date"]]
+            lines.append("| " + " | ".join(answer) + " |")
     machines = dict.fromkeys(entry["machine"] for entry in kept.values())
     names = {m: [f"`{n}`" for n, e in kept.items() if e["machine"] == m] for m in machines}
-    told = [m if len(machines) == 1 else f"{m}: {', '.join(names[m])}" for m in machines]
+    answer = [m if len(machines) == 1 else f"{m}: {', '.join(names[m])}" for m in machines]
     before, rest = page.split(BEGIN)
-    return "\n\n".join([before + BEGIN, *told, "\n".join(lines), END + rest.split(END)[1]])
+    return "\n\n".join([before + BEGIN, *answer, "\n".join(lines), END + rest.split(END)[1]])
 
 
 def seconds(work: Callable[[], object]) -> float:

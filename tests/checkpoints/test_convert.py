@@ -310,13 +310,13 @@ def test_an_export_for_edm_comes_back_with_a_card(tmp_path, monkeypatch):
     card = (tmp_path / "back" / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert (head["license"], head["tags"]) == ("mit", ["consistency-models", "ddpmpp"])
-    told = [
+    answer = [
         "| 1 | 12.34 | 64 | classifier-abc | heldout-64-def |",
         "Seed 0",
         "80 images seen",
         "endpoint: true",
     ]
-    assert [line for line in told if line not in card] == []
+    assert [line for line in answer if line not in card] == []
 
 
 def test_an_unknown_format_names_the_nearest(tmp_path, monkeypatch):

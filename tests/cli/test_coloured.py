@@ -70,10 +70,14 @@ def test_a_recipe_and_a_difference_have_every_field():
     ],
 )
 def test_a_shell_completes_names(words, wanted):
-    told = {"_ABLATE_COMPLETE": "complete_bash", "COMP_WORDS": f"ablate {words}"}
-    told["COMP_CWORD"] = str(len(words.split()))
+    answer = {"_ABLATE_COMPLETE": "complete_bash", "COMP_WORDS": f"ablate {words}"}
+    answer["COMP_CWORD"] = str(len(words.split()))
     code = "import sys; sys.argv = ['ablate']; from ablate.cli import app; app(prog_name='ablate')"
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **told}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env={**os.environ, **answer},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.split() == [wanted], done.stderr

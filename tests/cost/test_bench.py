@@ -78,8 +78,8 @@ def test_a_clocked_step_computes_what_a_plain_one_does(experiment):
 
 def test_images_are_made_up_in_the_profiles_shape(experiment, monkeypatch):
     monkeypatch.setattr(datasets, "load", None)  # nothing may be read
-    told = {"profile.data.labels": True, "profile.images": 64}
-    cell, trainer = made(planner.load(experiment.file, overrides=told))
+    answer = {"profile.data.labels": True, "profile.images": 64}
+    cell, trainer = made(planner.load(experiment.file, overrides=answer))
     images = bench.random_images(cell, "cpu")
     assert (images.shape, images.classes) == ((3, 32, 32), 10)
     assert trainer.step().loss.isfinite()

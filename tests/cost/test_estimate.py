@@ -50,11 +50,11 @@ def test_every_distinct_network_is_a_group_and_all_cells_are_in_one(experiment, 
 
 
 def test_flops_are_the_sum_over_cells_of_what_the_network_takes(experiment, tmp_path):
-    told = estimate.listing(estimate.groups(experiment, tmp_path / "runs"))
+    answer = estimate.listing(estimate.groups(experiment, tmp_path / "runs"))
     each = [count_flops(c.recipe, c.profile)["flops_forward"] for c in experiment.cells.values()]
-    assert told["flops_training"] == 4 * 512 * sum(each)
-    assert told["flops_sampling"] == 64 * 3 * sum(each)  # one step, then two
-    assert told["flops_missing"] == told["flops_training"] + told["flops_sampling"]
+    assert answer["flops_training"] == 4 * 512 * sum(each)
+    assert answer["flops_sampling"] == 64 * 3 * sum(each)  # one step, then two
+    assert answer["flops_missing"] == answer["flops_training"] + answer["flops_sampling"]
 
 
 def test_what_is_recorded_costs_nothing(experiment, tmp_path):
@@ -101,9 +101,9 @@ def test_a_priority_changes_no_key_and_must_be_a_number(experiment, tmp_path):
 
 def test_a_dry_run_tells_and_writes_nothing(experiment, tmp_path):
     arguments = ["run", str(experiment.file), "--dry-run", "--json", "--runs-dir", str(tmp_path / "runs")]
-    told = json.loads(CliRunner().invoke(app, arguments).stdout)
-    assert (told["cells"], told["missing"]) == (10, 10)
-    assert told["flops_training"] > 0
+    answer = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert (answer["cells"], answer["missing"]) == (10, 10)
+    assert answer["flops_training"] > 0
     assert not (tmp_path / "runs").exists()
 
 

@@ -250,11 +250,11 @@ def test_a_curriculum_that_is_no_function_of_the_step_and_shared_noise_are_caugh
 
 
 def test_a_field_may_sleep_and_an_axis_be_spared():
-    told = {f.check: f for f in fields(Bench(recipe(parameterization="script"), PROFILE, (1, 8, 8)))}
-    assert "asleep: parameterization.sigma_min" in told["11 dead fields"].detail
-    told = {f.check: f for f in fields(Bench(recipe(pairing="ect"), PROFILE, (1, 8, 8)))}
-    assert told["11 dead fields"].ok
-    assert "unread: levels.rho, curriculum.s0" in told["11 dead fields"].detail
+    answer = {f.check: f for f in fields(Bench(recipe(parameterization="script"), PROFILE, (1, 8, 8)))}
+    assert "asleep: parameterization.sigma_min" in answer["11 dead fields"].detail
+    answer = {f.check: f for f in fields(Bench(recipe(pairing="ect"), PROFILE, (1, 8, 8)))}
+    assert answer["11 dead fields"].ok
+    assert "unread: levels.rho, curriculum.s0" in answer["11 dead fields"].detail
 
 
 def test_an_overflow_of_half_precision_is_told_and_stays_plain_data():

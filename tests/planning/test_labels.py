@@ -1,4 +1,4 @@
-"""Labels: what two rows are told apart by, in tables, claims and MLflow."""
+"""Labels: what distinguishes two rows, in tables, claims and MLflow."""
 
 from __future__ import annotations
 

@@ -172,6 +172,6 @@ def test_keys_stay_what_they_were():
     file = yaml_files.folders("x")[1].parent / "table1.yaml"
     rows = {row.label: row.keys for row in planner.load(file).rows}
     assert {label: rows[label][:2] for label in KEYS} == KEYS
-    told = {"profile.data.labels": True, "profile.data.label_dropout": 0.1, "profile.images": 640}
-    changed = planner.load(file, overrides=told | {"optimizer.betas": [0.9, 0.99]})
+    answer = {"profile.data.labels": True, "profile.data.label_dropout": 0.1, "profile.images": 640}
+    changed = planner.load(file, overrides=answer | {"optimizer.betas": [0.9, 0.99]})
     assert changed.rows[0].keys[:2] == ("7c5062f2d322", "5171c6ca230b")

@@ -167,12 +167,12 @@ ALTERED = {
 }
 
 
-@pytest.mark.parametrize("told", ALTERED)
-def test_what_was_altered_is_refused_with_one_line(told, made, tmp_path):
-    made.rewrite(ALTERED[told])
+@pytest.mark.parametrize("answer", ALTERED)
+def test_what_was_altered_is_refused_with_one_line(answer, made, tmp_path):
+    made.rewrite(ALTERED[answer])
     fetched = sources.fetch(str(made.records), Store(tmp_path / "there"))
     (problem,) = fetched.problems
-    assert told.strip() in problem
+    assert answer.strip() in problem
     assert "\n" not in problem
     assert len(fetched.keys) == 9
     assert "antigravity" not in sys.modules
@@ -240,5 +240,5 @@ def test_a_cell_lies_in_place_whole_or_not_at_all(made, tmp_path, monkeypatch):
 
 
 def test_no_folder_of_this_machine_travels():
-    told = records_file._portable({"name": "zip", "path": "/home/me/a.zip", "test_path": None})
-    assert told == {"name": "zip", "path": "a.zip", "test_path": None}
+    answer = records_file._portable({"name": "zip", "path": "/home/me/a.zip", "test_path": None})
+    assert answer == {"name": "zip", "path": "a.zip", "test_path": None}

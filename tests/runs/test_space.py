@@ -62,12 +62,12 @@ def cached(place):
 
 
 def test_the_list_names_row_experiment_state_size_and_age(place):
-    told = json.loads(runs(place, "list", "--json"))
-    by_state = {e["state"]: e for e in told["entries"]}
+    answer = json.loads(runs(place, "list", "--json"))
+    by_state = {e["state"]: e for e in answer["entries"]}
     assert set(by_state) == {"finished", "stopped", "open"}
     assert (by_state["finished"]["row"], by_state["finished"]["experiment"]) == ("a [b]$|x", "some")
     assert by_state["stopped"]["bytes"] >= 100_000
-    assert told["bytes"] == sum(e["bytes"] for e in told["entries"])
+    assert answer["bytes"] == sum(e["bytes"] for e in answer["entries"])
     shown = runs(place, "list")
     assert "a [b]$|x" in shown
     assert max(map(len, shown.splitlines())) <= 80
@@ -78,8 +78,8 @@ def test_a_report_names_cells_that_older_versions_started(place):
     key = list(place[2].cells)[2]
     (place[0] / "reports/old").mkdir(parents=True)
     (place[0] / "reports/old/table.csv").write_text(f"row,n,keys\nby hand,1,{key}\n")
-    told = json.loads(runs(place, "list", "--json"))["entries"]
-    assert [(e["experiment"], e["row"]) for e in told if e["key"] == key] == [("old", "by hand")]
+    answer = json.loads(runs(place, "list", "--json"))["entries"]
+    assert [(e["experiment"], e["row"]) for e in answer if e["key"] == key] == [("old", "by hand")]
 
 
 def test_prune_only_lists_without_yes(place):
@@ -103,8 +103,8 @@ def test_prune_keeps_results_and_what_numbers_depend_on(place):
 def test_with_files_finished_cells_of_no_file_go_too_and_others_stay(place):
     (place[0] / "one.yaml").write_text("name: one\nplan: [{list: [{label: x, set: {metric: l1}}]}]\n")
     finished, stopped, _ = place[2].cells
-    told = json.loads(runs(place, "prune", "one.yaml", "--json"))["entries"]
-    whys = {e["key"]: e["why"] for e in told if e["key"]}
+    answer = json.loads(runs(place, "prune", "one.yaml", "--json"))["entries"]
+    whys = {e["key"]: e["why"] for e in answer if e["key"]}
     assert whys[finished] == "in none of the files"
     assert whys[stopped] == "unfinished"
     assert finished not in {
@@ -116,8 +116,8 @@ def test_a_finished_cell_that_may_be_of_a_study_stays(place):
     (place[0] / "one.yaml").write_text("name: one\nplan: [{list: [{label: x, set: {metric: l1}}]}]\n")
     finished = next(iter(place[2].cells))
     (place[1].folder(finished).path / NAMED).unlink()
-    told = json.loads(runs(place, "prune", "one.yaml", "--json"))["entries"]
-    assert finished not in {e["key"] for e in told}
+    answer = json.loads(runs(place, "prune", "one.yaml", "--json"))["entries"]
+    assert finished not in {e["key"] for e in answer}
 
 
 def test_weights_that_a_named_cell_starts_from_stay(place):
@@ -133,8 +133,8 @@ def test_what_is_computed_is_never_touched(place):
     stopped = place[1].folder(list(place[2].cells)[1])
     with stopped.lock().acquire():
         before = cached(place)
-        told = runs(place, "prune", "--yes")
-        assert stopped.key not in told
+        answer = runs(place, "prune", "--yes")
+        assert stopped.key not in answer
         assert stopped.checkpoints[0].exists()
         assert cached(place) == before
         done = call("runs", "remove", stopped.key, "--yes", cwd=place[0])

@@ -73,10 +73,10 @@ def test_a_running_cell_tells_its_speed_and_the_rest_follows_from_it(place):
 def test_it_writes_nothing_and_speaks_json(tmp_path):
     (tmp_path / "some.yaml").write_text(FILE)
     arguments = ["status", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "runs")]
-    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
-    assert told["states"] == {"open": 4}
+    answer = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert answer["states"] == {"open": 4}
     shown = CliRunner().invoke(app, arguments).stdout
-    assert all(c["key"] in shown for c in told["cells"])
+    assert all(c["key"] in shown for c in answer["cells"])
     assert not (tmp_path / "runs").exists()
 
 

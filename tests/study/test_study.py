@@ -112,10 +112,10 @@ def test_the_report_of_an_interrupted_study_trains_nothing(place):
     with pytest.raises(KeyboardInterrupt):
         search(place, executor=Instant(room=2, dies_after=5))
     words = ["--runs-dir", str(place / "runs"), "--reports-dir", str(place / "reports"), "--json"]
-    told = CliRunner().invoke(app, ["report", str(place / "some.yaml"), *words])
-    assert told.exit_code == 0
+    answer = CliRunner().invoke(app, ["report", str(place / "some.yaml"), *words])
+    assert answer.exit_code == 0
     study = studies.load_study(studies.load(place / "some.yaml"), place / "runs")
-    assert json.loads(told.stdout)["best"]["fid_1step"]["value"] == study.best_value
+    assert json.loads(answer.stdout)["best"]["fid_1step"]["value"] == study.best_value
     counted = len(ended(study))
     assert 0 < counted < 12
     assert f"{counted} of 12 trials" in (place / "reports" / "some" / "table.md").read_text()

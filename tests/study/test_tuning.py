@@ -223,8 +223,8 @@ def test_an_interrupted_tuning_shows_how_far_it_is(place):
     with pytest.raises(KeyboardInterrupt):
         compute(place, Instant(room=2, dies_after=10, fid=objective()))
     words = ["made.yaml", "--runs-dir", "runs"]
-    told = json.loads(call("status", *words, "--json", cwd=place).stdout)["cells"]
-    assert [c for c in told if c["row"].startswith("huber, trial 0")]
+    answer = json.loads(call("status", *words, "--json", cwd=place).stdout)["cells"]
+    assert [c for c in answer if c["row"].startswith("huber, trial 0")]
     experiment = sequential.recorded(planner.load(place / "made.yaml"), place / "runs")
     text = page(Results(experiment, Store(place / "runs")), [])
     assert "of 8 trials" in text
@@ -275,11 +275,11 @@ def test_a_report_is_made_again_from_its_own_files(done, monkeypatch):
 
 def test_trials_are_no_orphans(done):
     experiment, _, _ = compute(done)
-    told = json.loads(call("runs", "prune", "made.yaml", "--json", cwd=done).stdout)
-    assert told["entries"] == []
+    answer = json.loads(call("runs", "prune", "made.yaml", "--json", cwd=done).stdout)
+    assert answer["entries"] == []
     fewer = ["--set", "tune.trials=5"]
-    told = json.loads(call("runs", "prune", "made.yaml", *fewer, "--json", cwd=done).stdout)
-    gone = {h["key"] for h in told["entries"]}
+    answer = json.loads(call("runs", "prune", "made.yaml", *fewer, "--json", cwd=done).stdout)
+    gone = {h["key"] for h in answer["entries"]}
     tried = [{key for t in f.tried for key in t.keys} for f in experiment.tuning.found.values()]
     assert gone <= set().union(*tried) | {*experiment.cells}
     held = json.loads(call("runs", "list", "--json", cwd=done).stdout)["entries"]
@@ -353,9 +353,9 @@ def test_the_command_line_alone_can_tune(place):
     assert (shown["trials"], shown["cells"], shown["ended"], shown["unknown"]) == (24, 48, 0, 9)
     assert shown["images"] == 48 * 11200
     assert len(trials.with_outstanding(experiment).cells) == 9 + 48 + 9
-    told = "\n".join(trials.overview(experiment))
-    assert "8 trials for each of 3 recipes, 48 cells of 537600 images" in told
-    assert "tuned rows: 9 cells with keys that are unknown until then" in told
+    answer = "\n".join(trials.overview(experiment))
+    assert "8 trials for each of 3 recipes, 48 cells of 537600 images" in answer
+    assert "tuned rows: 9 cells with keys that are unknown until then" in answer
     bad = call("run", "made.yaml", "--dry-run", "--tune", "optimizer.lr=3", cwd=place)
     assert (bad.returncode, "needs FIELD=LOW..HIGH[:log]" in bad.stderr) == (2, True)
     assert call("run", "made.yaml", "--dry-run", "--trials", "8", cwd=place).returncode == 2

@@ -109,8 +109,8 @@ def test_the_dry_run_counts_what_trials_need_and_prune_keeps_it(place):
     planned = trials.with_outstanding(experiment).all_cells
     assert len({*planned} - {*experiment.all_cells}) == 9 + 2 + 6
     compute(place)
-    told = json.loads(call("runs", "prune", "made.yaml", "--json", cwd=place).stdout)
-    assert told["entries"] == []
+    answer = json.loads(call("runs", "prune", "made.yaml", "--json", cwd=place).stdout)
+    assert answer["entries"] == []
 
 
 @pytest.mark.parametrize(

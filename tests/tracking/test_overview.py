@@ -95,9 +95,9 @@ def test_no_run_is_hidden_under_another(shown):
 
 
 def test_each_run_carries_mean_and_deviation_of_its_row(shown):
-    told = {run.data.tags["row"]: run.data.tags["fid_1step over seeds"] for run in shown.runs(view.CELLS)}
-    assert [told[label] for label in REFUSED[:2]] == ["10.50 ± 0.71 (n=2)", "12.50 ± 0.71 (n=2)"]
-    assert len(told) == len(REFUSED)
+    answer = {run.data.tags["row"]: run.data.tags["fid_1step over seeds"] for run in shown.runs(view.CELLS)}
+    assert [answer[label] for label in REFUSED[:2]] == ["10.50 ± 0.71 (n=2)", "12.50 ± 0.71 (n=2)"]
+    assert len(answer) == len(REFUSED)
 
 
 def test_the_description_has_the_table_and_the_verdicts(shown):
@@ -159,8 +159,8 @@ def made(tmp_path):
 
 def test_a_row_that_lost_a_seed_says_so(made):
     results = made(3, diverged=1, failed=2)
-    told = [tags["fid_2step over seeds"] for tags in summary.over_seeds(results).values()][::2]
-    assert told == ["5.25 ± 0.35 (n=2)", "6.00 (n=1, 1 diverged)", "6.50 (n=1, 1 failed)"]
+    answer = [tags["fid_2step over seeds"] for tags in summary.over_seeds(results).values()][::2]
+    assert answer == ["5.25 ± 0.35 (n=2)", "6.00 (n=1, 1 diverged)", "6.50 (n=1, 1 failed)"]
     assert "1, 1 diverged" in summary.description(results)
 
 

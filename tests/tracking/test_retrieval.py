@@ -171,9 +171,9 @@ def test_a_view_that_lacks_files_is_brought_up_to_date(made, database):
 
 @pytest.mark.parametrize("uri", ["sqlite:///{}/no.db", "http://me:secret@127.0.0.1:9", "nonsense://x"])
 def test_a_store_that_is_not_there_is_one_line(uri, tmp_path):
-    with pytest.raises(SpecError) as told:
+    with pytest.raises(SpecError) as answer:
         sources.fetch(uri.format(tmp_path), Store(tmp_path / "there"))
-    (problem,) = told.value.problems
+    (problem,) = answer.value.problems
     assert "\n" not in problem
     assert "secret" not in problem
     assert not (tmp_path / "no.db").exists()

@@ -80,9 +80,9 @@ def test_size_decides_where_images_are(tmp_path):
 
 def test_a_set_that_is_too_large_is_told_before_training(tmp_path):
     path = packed(tmp_path / "a.zip", colours(400, size=32), [i % 2 for i in range(400)])
-    told = {}
+    answer = {}
     for limit in (1, 2, None):
         profile = PROFILE.model_copy(update={"data": Data(name="zip", path=str(path), device_mb=limit)})
-        told[limit] = [note for note in preflight(profile) if "ahead" in note]
-    assert [len(notes) for notes in told.values()] == [1, 0, 0]
-    assert "0.00123 GB of images, and the device holds up to 0.001 GB" in told[1][0]
+        answer[limit] = [note for note in preflight(profile) if "ahead" in note]
+    assert [len(notes) for notes in answer.values()] == [1, 0, 0]
+    assert "0.00123 GB of images, and the device holds up to 0.001 GB" in answer[1][0]

@@ -230,9 +230,9 @@ def test_labels_change_no_other_draw_and_no_other_weight():
     a, b = trainer(), labelled(0.5)
     for name in ("x", "z", "u"):
         assert torch.equal(getattr(a.draws(3), name), getattr(b.draws(3), name))
-    mine, told = a.network.state_dict(), b.network.state_dict()
-    assert set(told) - set(mine) == {"condition.label.weight"}
-    assert all(torch.equal(mine[k], told[k]) for k in mine)
+    mine, answer = a.network.state_dict(), b.network.state_dict()
+    assert set(answer) - set(mine) == {"condition.label.weight"}
+    assert all(torch.equal(mine[k], answer[k]) for k in mine)
 
 
 def test_a_labelled_training_learns_its_labels_and_samples_the_classes_in_turn():

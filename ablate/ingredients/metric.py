@@ -120,6 +120,31 @@ class Cauchy:
         return c**2 / 2 * torch.log1p(squared_norm(x, y) / c**2)
 
 
+@metric("adaptive")
+@dataclass(frozen=True)
+class Adaptive:
+    """((n^2 + c^2)^(1-p) - c^(2-2p)) / (1 - p), n = ||x - y||; an unset c is 0.00054 sqrt(d).
+
+    Its gradient is that of n^2 divided by (n^2 + c^2)^p: MeanFlow's adaptive weight. p = 0 is `squared_l2`, 1/2 twice
+    `pseudo_huber`, and 1 the logarithm of `cauchy`, without its factor c^2/2. n is an error of images. For the powers of
+    an error of velocities, as MeanFlow has them, add the weighting `flow` with the same p.
+
+    Source: MeanFlow (arXiv 2505.13447) section 4.3; its CIFAR-10 code has p = 0.75 and c^2 = 0.001.
+    """
+
+    p: Annotated[float, Field(ge=0, le=2, json_schema_extra={"search": {"low": 0.0, "high": 1.5}})] = 1.0
+    c: C | None = None
+
+    def for_images(self, shape: Sequence[int]) -> Adaptive:
+        """The metric with c resolved for images of `shape` (C, H, W)."""
+        return self if self.c is not None else replace(self, c=huber_c(shape))
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        c, q = self.c if self.c is not None else huber_c(x.shape[1:]), 1 - self.p
+        square = squared_norm(x, y)
+        return torch.log1p(square / c**2) if q == 0 else ((square + c**2) ** q - c ** (2 * q)) / q
+
+
 @metric("lpips")
 @dataclass(frozen=True)
 class Lpips:

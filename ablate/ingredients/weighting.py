@@ -112,16 +112,24 @@ class InverseCOut:
 @weighting("flow")
 @dataclass(frozen=True)
 class Flow:
-    """1 / (t_student (t_student - t_teacher)) with the times t = sigma / (1 + sigma) of the linear path.
+    """t_student^(2p-1) / (t_student - t_teacher) with the times t = sigma / (1 + sigma) of the linear path.
 
-    With `squared_l2` and the parameterization `flow` the loss is a distance of velocities,
-    1 / alpha ||u - u_target||^2, where alpha is the share of t_student between the levels.
+    With `squared_l2`, p = 0 and the parameterization `flow` the loss is a distance of velocities,
+    1 / alpha ||u - u_target||^2, where alpha is the share of t_student between the levels. With `adaptive` and the same
+    p it is this distance with the adaptive weight of power p, whose c is multiplied by 1 / t_student.
     Source: alpha-Flow (arXiv 2510.20771), with its second time at 0.
+
+    Args:
+        p: the power of the metric `adaptive`; 1/2 also suits `l2` and `pseudo_huber`, 1 `cauchy`.
     """
+
+    p: Annotated[float, Field(ge=0, le=2)] = 0.0
+    added_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     def __call__(self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> torch.Tensor:
         gap = sigma_student - sigma_teacher  # the difference of the times would lose its digits
-        return (1 + sigma_student) ** 2 * (1 + sigma_teacher) / (sigma_student * gap)
+        flow = (1 + sigma_student) ** 2 * (1 + sigma_teacher) / (sigma_student * gap)
+        return flow * (sigma_student / (1 + sigma_student)) ** (2 * self.p) if self.p else flow
 
 
 @weighting("learned")

@@ -108,12 +108,12 @@ def test_what_differs_names_fields_of_the_row_and_differs_from_them():
         assert not [field for field, value in p.but.items() if flat[field] == value], p.method
 
 
-def test_a_power_of_the_velocitys_error_has_its_own_weighting():
-    """A row with the weighting `flow` is the power 0: a published run of another power has another weighting."""
+def test_a_power_of_the_velocitys_error_is_metric_and_weighting():
+    """A row with the weighting `flow` has its p in the metric `adaptive`, too; squared L2 is p = 0."""
     for p, flat in rows():
-        power = p.but.get("metric", flat["metric"])
-        if flat["parameterization"] == "flow" and power != "squared_l2":
-            assert p.but.get("weighting", flat["weighting"]) != "flow", p.method
+        if flat["parameterization"] == "flow" and "metric" not in p.but and flat["weighting"] == "flow":
+            power = flat["metric.p"] if flat["metric"] == "adaptive" else {"squared_l2": 0.0}[flat["metric"]]
+            assert flat["weighting.p"] == power, p.method
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ MIRRORED = {
         "flow": [{1: 59.2}, {1: 79.75}, {2: 2.53}],
         "p = 1/2": [{1: 55.0}, {1: 63.98}],
         "p = 1": [{1: 52.2}, {1: 61.06}],
-        "p = 1 with its weight": [{1: 52.2}, {1: 61.06}],
+        "p = 3/2": [{1: 66.57}],
         "times of ImageNet, (-0.4, 1)": [{1: 79.75}, {1: 61.06}],
         "EDM's parameterization": [{2: 2.1}],
         "ict": [{1: 2.83, 2: 2.46}],

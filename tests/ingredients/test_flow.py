@@ -192,3 +192,16 @@ def test_the_adaptive_weight_of_mean_flow_is_a_metric(p, metric, factor):
     n2 = (y - z).square().flatten(1).sum(1)
     (theirs,) = torch.autograd.grad((n2 / (n2.detach() + 0.05**2) ** p).sum(), y)
     torch.testing.assert_close(mine, factor * theirs)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.75, 1.0, 1.5])
+@pytest.mark.parametrize("t", [0.1, 1.0, 60.0])
+def test_metric_and_weighting_of_one_power_are_the_adaptive_weight_of_a_velocity(p, t):
+    """The velocity's error is (1 + sigma) / sigma times the image's, and c with it; 1 / alpha is a factor."""
+    low, high = torch.full((len(x),), 0.2 * t, dtype=x.dtype), torch.full((len(x),), t, dtype=x.dtype)
+    scale = (1 + t) / t
+    alpha = 1 - low / (1 + low) * scale
+    weight = ablate.build("weighting", {"name": "flow", "p": p})(low, high)
+    mine = weight * ablate.build("metric", {"name": "adaptive", "p": p, "c": 0.3})(x, z)
+    of_velocity = ablate.build("metric", {"name": "adaptive", "p": p, "c": 0.3 * scale})
+    torch.testing.assert_close(mine, of_velocity(scale * x, scale * z) / alpha)

@@ -44,6 +44,23 @@ def test_equations():
     torch.testing.assert_close(metric("cauchy", c=0.3)(x, y), 0.045 * (1 + e.norm(dim=1) ** 2 / 0.09).log())
 
 
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
+def test_the_gradient_of_the_adaptive_metric_is_that_of_a_weighted_square(p, scale):
+    """MeanFlow's n^2 / sg(n^2 + c^2)^p."""
+    a = (scale * x).requires_grad_()
+    n2 = (a - scale * y).square().flatten(1).sum(1)
+    wanted = torch.autograd.grad((n2 / (n2 + 0.3**2).detach() ** p).sum(), a)[0]
+    found = torch.autograd.grad(metric("adaptive", p=p, c=0.3)(a, scale * y).sum(), a)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
+
+
+def test_the_adaptive_metric_has_others_at_some_powers():
+    for p, name, factor in ((0.0, "squared_l2", 1), (0.5, "pseudo_huber", 2), (1.0, "cauchy", 2 / 0.3**2)):
+        fields = {} if name == "squared_l2" else {"c": 0.3}
+        torch.testing.assert_close(metric("adaptive", p=p, c=0.3)(x, y), factor * metric(name, **fields)(x, y))
+
+
 def test_the_default_c_is_the_papers():
     a, b = torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 1e-3)
     c = 0.00054 * math.sqrt(3072)

@@ -28,8 +28,10 @@ def test_equations():
 @pytest.mark.parametrize(("teacher", "student"), [(0.002, 0.004), (0.5, 1.0), (79.9, 80.0), (1e-6, 1e5)])
 def test_the_weight_of_the_linear_path(teacher, student):
     t, t_lo = student / (1 + student), teacher / (1 + teacher)
-    found = ablate.build("weighting", "flow")(*torch.tensor([teacher, student], dtype=torch.float64))
-    assert float(found) == pytest.approx(1 / (t * (t - t_lo)), rel=1e-5)
+    for p in (0.0, 0.5, 0.75, 1.0, 1.5):
+        option = ablate.build("weighting", {"name": "flow", "p": p})
+        found = option(*torch.tensor([teacher, student], dtype=torch.float64))
+        assert float(found) == pytest.approx(t ** (2 * p - 1) / (t - t_lo), rel=1e-5)
 
 
 def test_the_doubled_prior_weight_is_one_over_sigma_too_much():

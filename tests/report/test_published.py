@@ -18,7 +18,7 @@ COUPLINGS = f"""
 FLOW = """
   - list:
       - {label: p = 0, base: flow}
-      - {label: p = 1, base: flow, set: {metric: cauchy}}
+      - {label: p = 1, base: flow, set: {metric: {name: adaptive, p: 1.0}, weighting.p: 1.0}}
       - {label: EDM, base: flow, set: {parameterization: cm, input_precond: cm, noise_precond: edm}}
 """
 DEEP = """
@@ -69,7 +69,7 @@ def test_a_row_of_several_tables_has_the_numbers_of_each(tmp_path):
     assert "FID 2.10, 2 steps" in edm
     assert "noise_precond 1000 sigma / (1 + sigma) instead of edm" in edm
     for note in notes(made, made.line("p = 1")["paper"]):
-        assert "weighting uniform instead of flow" in note
+        assert "pairing one with two times instead of alpha_flow" in note
 
 
 def test_fields_of_an_option_differ_and_an_unset_one_is_called_so(tmp_path):

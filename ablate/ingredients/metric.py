@@ -126,8 +126,8 @@ class Adaptive:
     """((n^2 + c^2)^(1-p) - c^(2-2p)) / (1 - p), n = ||x - y||; an unset c is 0.00054 sqrt(d).
 
     Its gradient is that of n^2 divided by (n^2 + c^2)^p: MeanFlow's adaptive weight. p = 0 is `squared_l2`, 1/2 twice
-    `pseudo_huber`, and 1 the logarithm of `cauchy`, without its factor c^2/2. n is an error of images. For the powers of
-    an error of velocities, as MeanFlow has them, add the weighting `flow` with the same p.
+    `pseudo_huber`, and 1 the logarithm of `cauchy`, without its factor c^2/2. n is an error of images. For the powers
+    of an error of velocities, as MeanFlow has them, add the weighting `flow` with the same p.
 
     Source: MeanFlow (arXiv 2505.13447) section 4.3; its CIFAR-10 code has p = 0.75 and c^2 = 0.001.
     """

@@ -58,7 +58,9 @@ def test_the_gradient_of_the_adaptive_metric_is_that_of_a_weighted_square(p, sca
 def test_the_adaptive_metric_has_others_at_some_powers():
     for p, name, factor in ((0.0, "squared_l2", 1), (0.5, "pseudo_huber", 2), (1.0, "cauchy", 2 / 0.3**2)):
         fields = {} if name == "squared_l2" else {"c": 0.3}
-        torch.testing.assert_close(metric("adaptive", p=p, c=0.3)(x, y), factor * metric(name, **fields)(x, y))
+        torch.testing.assert_close(
+            metric("adaptive", p=p, c=0.3)(x, y), factor * metric(name, **fields)(x, y)
+        )
 
 
 def test_the_default_c_is_the_papers():

@@ -93,7 +93,8 @@ def groups(experiment: Experiment, runs: Path) -> list[Group]:
         specs = cell.recipe.specs()
         name = json.dumps([specs[axis] for axis in ("network", "embedding")], sort_keys=True)
         if name not in counts:
-            counts[name] = kept.flops(cell.recipe, experiment.profile)
+            with experiment.mistakes_of(cell):
+                counts[name] = kept.flops(cell.recipe, experiment.profile)
         cost = [
             specs["network"]["name"],
             specs["precision"],

@@ -10,15 +10,25 @@ from ablate.config.recipe import Recipe
 def count_flops(recipe: Recipe, profile: Any) -> dict[str, Any]:
     """Parameters of the recipe's network on the profile's images, and its floating-point operations per image.
 
-    Nothing is allocated or computed; a multiplication and an addition count as two operations.
+    Nothing is allocated or computed, unless code of yours reads values; a multiplication and an addition count as two
+    operations.
     """
+    try:
+        return _counted(recipe, profile, "meta")
+    except Exception:
+        if not recipe.network.foreign:
+            raise
+        return _counted(recipe, profile, "cpu")
+
+
+def _counted(recipe: Recipe, profile: Any, device: str) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from ablate.data import datasets
 
     shape, classes = datasets.shape(profile.data), datasets.classes(profile.data)
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network = recipe.network(shape, classes).eval()
         network(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, classes) if classes else None)
     forward = int(counter.get_total_flops())

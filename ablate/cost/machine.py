@@ -175,7 +175,7 @@ def rate(device: str) -> str:
 
 def forward_mode(device: str) -> str:
     """Whether attention can be differentiated forwards, as pairings with a slope of the teacher need."""
-    from ablate.training.loss import derivative
+    from ablate.training.denoiser import derivative
 
     def attention(x: torch.Tensor, sigma: torch.Tensor, *_: object, **more: object) -> torch.Tensor:
         mixed: torch.Tensor = torch.nn.functional.scaled_dot_product_attention(x, x, x)

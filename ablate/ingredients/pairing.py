@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,37 +17,7 @@ from ablate.core.hardware import sent
 from ablate.core.lazy import torch
 from ablate.core.registry import Axis, Option, depends_on
 from ablate.ingredients.levels import LEAST_GAP
-
-
-class Shown(Protocol):
-    """What a target can be made of. share: of the run that is over, 0 to 1; x: images (B, C, H, W), clean ones.
-
-    until: the second levels (B,) that the pairing stated, or None.
-    """
-
-    @property
-    def share(self) -> float: ...
-
-    @property
-    def x(self) -> torch.Tensor: ...  # with another `direction` than `noise`, where it leads at sigma = 0
-
-    @property
-    def until(self) -> torch.Tensor | None: ...
-
-    def noisy(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The noisy images (B, C, H, W) at sigma (B,), on the line of the direction."""
-
-    def teacher(
-        self, sigma: torch.Tensor, x: torch.Tensor | None = None, until: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The teacher's estimate (B, C, H, W) from x at sigma (B,), by default `noisy`, for a step to `until`."""
-
-    def slope(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The derivative (B, C, H, W) of this estimate by sigma (B,), along the direction, with `until` held."""
-
-
-# the student's image, detached -> what it is compared with
-Target = Callable[["torch.Tensor"], "torch.Tensor"]
+from ablate.ingredients.shown import Shown, Student, Target
 
 
 class Pairing(Option):
@@ -57,6 +26,9 @@ class Pairing(Option):
     denoises: bool = False  # a network trained with it estimates the clean images
     passes = 1  # the teacher's
     two_levels: bool | None = False  # `until` states levels; None: whatever the network takes
+    uses_w: bool = False  # the target needs numbers of its own
+    slopes: bool = False  # the target needs the teacher's derivative
+    derives: bool = False  # the gradient passes through a derivative of the student
 
     def until(
         self, sigma_student: torch.Tensor, u: torch.Tensor, v: torch.Tensor | None
@@ -75,6 +47,12 @@ class Pairing(Option):
         """What the student's image at sigma_student (B,) is compared with; called before the student's pass."""
         image = shown.teacher(sigma_teacher)
         return lambda y: image
+
+    def estimate(
+        self, student: Student, sigma_student: torch.Tensor, until: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What is compared with the target (B, C, H, W), by default the student's image."""
+        return student(until)
 
     def weighed(
         self, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor
@@ -228,7 +206,8 @@ class Continuous:
     2410.11081) section 4 and algorithm 1: c = 0.1, warmup 10,000 of 400,000 steps.
 
     Args:
-        intervals: number of intervals of the ladder whose gaps `tangent: none` takes.
+        intervals: number of intervals of the ladder whose gaps `tangent: none` takes. With another tangent, only a
+            weighting by both levels, such as `inverse_gap`, uses it.
         tangent: what bounds the tangent.
         c: added to the norm by `normalize`.
         warmup: share of the run over which df/dt replaces its diffusion part c_skip / t (f - x), which trains a
@@ -244,6 +223,7 @@ class Continuous:
     parameterization: Any = depends_on("parameterization")
     added_fields = ("tangent", "c", "warmup")
     passes = 2  # the teacher's, and as many operations again for its derivative
+    slopes = True
 
     @property
     def replays(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,8 +12,11 @@ from ablate.core.errors import SpecError
 from ablate.core.lazy import torch
 from ablate.core.registry import depends_on
 from ablate.ingredients.levels import LEAST_GAP
-from ablate.ingredients.pairing import PMean, PStd, Shown, Target, has_method, lognormal, pairing, wide
+from ablate.ingredients.pairing import PMean, PStd, has_method, lognormal, pairing, wide
+from ablate.ingredients.shown import Shown, Student, Target
 
+# in units of sigma_min: from this distance above it on, float32 errors of a slope are a thousandth of the noise's
+LEAST_SLOPE = 1e-2
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -124,10 +127,11 @@ class MeanFlow(Ending):
 
     share: Share = 0.25
     passes = 2  # as `continuous` has
+    slopes = True
 
     def target(self, shown: Shown, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> Target:
         """y - a r."""
-        low, t, s = sigma_teacher, sigma_student, ends(shown)
+        low, t, s = sigma_teacher, sigma_student, ends(shown.until)
         line, slope, a = shown.noisy(low), shown.slope(t), (1 + t) / (1 + s)
         near, far = wide(a * (s - low) / (t - low), line), wide(a * (t - s), line)
         return lambda y: y - near * (y - line) - far * slope
@@ -142,27 +146,88 @@ class Shortcut(Ending):
     denoiser. sigma_teacher is sigma_min. The axis `curriculum` is not used; the axis `teacher` says whose steps these
     are, in the paper those of an average with decay 0.999. Unlike there, levels are continuous, steps of any length.
 
-    Source: shortcut models (arXiv 2410.12557), share 0.875; progressive self-distillation at midpoints, PSD-M of
-    arXiv 2505.18825, with share 0.75.
+    Source: shortcut models (arXiv 2410.12557), share 0.875; progressive self-distillation of arXiv 2505.18825, with
+    share 0.75: PSD-M, at midpoints, and PSD-U, with a uniform split.
+
+    Args:
+        share, end_mean, end_std: as in `mean_flow`.
+        split: where the two steps meet: in the middle, or anywhere between their ends, with equal probability.
+    """
+
+    share: Share = 0.75
+    split: Literal["middle", "uniform"] = "middle"
+    added_fields = ("split",)
+    passes = 2
+
+    @property
+    def uses_w(self) -> bool:
+        """For a `split` that is not the same for all images."""
+        return self.split == "uniform"
+
+    def target(self, shown: Shown, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> Target:
+        """What one step has to be for the image that the two steps lead to."""
+        low, t, s = sigma_teacher, sigma_student, ends(shown.until)
+        share = 0.5 if shown.w is None else shown.w
+        middle = between(s, t, share).clamp(min=self.levels.sigma_min * (1 + LEAST_GAP / 2))
+        line = shown.noisy(low)
+        first = shown.teacher(t, until=middle)
+        second = shown.teacher(middle, reached(shown.noisy(t), first, low, middle, t))
+        image = torch.lerp(first, second, wide(second_part(low, middle, t, share), line))
+        image = torch.where(wide(s, line) == wide(t, line), line, image)
+        return lambda y: image
+
+
+@pairing("lagrangian")
+@dataclass(frozen=True)
+class Lagrangian(Ending):
+    """Where a step ends is to move, as its end is lowered, with the teacher's slope dx/dsigma there.
+
+    A step from x at t = sigma to s = until leads to X = ((s - sigma_min) x + (t - s) f) / (t - sigma_min). That dX/ds
+    is the slope v = (X - f(X, s, s)) / (s - sigma_min) means f - c df/ds = f(X, s, s), with
+    c = (s - sigma_min) (t - s) / (t - sigma_min). Here f - a (t - s) df/ds is compared with
+    (1 - a) f + a (x - (t - sigma_min) v), a = (1 + s) / (1 + t), where f, X and v are the teacher's. So with the
+    weighting `flow` and `squared_l2` the loss and its gradient are the paper's, of velocities in the time t / (1 + t)
+    of the linear path. v is a quotient, so until is at least 1 % above sigma_min, or sigma.
+
+    df/ds is the student's, by forward-mode differentiation, and the gradient passes through it; the recorded norm of
+    the gradient by F is that with dF/ds held. A step that ends where it begins trains a denoiser. sigma_teacher is
+    sigma_min. The axis `curriculum` is not used.
+
+    Source: Lagrangian self-distillation, LSD of arXiv 2505.18825; share 0.75, levels sorted (`end_mean` unset), and no
+    average as teacher. It trains a weight of both levels; here `learned` trains one of the first.
 
     Args:
         share, end_mean, end_std: as in `mean_flow`.
     """
 
     share: Share = 0.75
-    passes = 2
+    passes = 5  # two of the teacher; as many operations as the student's pass, both ways, for the derivative
+    derives: ClassVar[bool] = True
+
+    def until(self, sigma_student: torch.Tensor, u: torch.Tensor, v: torch.Tensor | None) -> torch.Tensor:
+        """As the others' levels, but no lower than where the slope has digits."""
+        end = ends(super().until(sigma_student, u, v)).clamp(min=self.levels.sigma_min * (1 + LEAST_SLOPE))
+        return torch.minimum(end, sigma_student)
 
     def target(self, shown: Shown, sigma_teacher: torch.Tensor, sigma_student: torch.Tensor) -> Target:
-        """What one step has to be for the image that the two steps lead to."""
-        low, t, s = sigma_teacher, sigma_student, ends(shown)
-        half = between(s, t, 0.5).clamp(min=self.levels.sigma_min * (1 + LEAST_GAP / 2))
-        line = shown.noisy(low)
-        first = shown.teacher(t, until=half)
-        part = wide((half - low) / (t - low), line)
-        second = shown.teacher(half, part * shown.noisy(t) + (1 - part) * first)
-        image = torch.lerp(first, second, wide(second_part(low, half, t, 0.5), line))
+        """(1 - a) f + a (x - (t - sigma_min) v)."""
+        low, t, s = sigma_teacher, sigma_student, ends(shown.until)
+        x, line, f = shown.noisy(t), shown.noisy(low), shown.teacher(t)
+        end = reached(x, f, low, s, t)
+        way = wide((t - low) / (s - low), x) * (end - shown.teacher(s, end))
+        image = torch.lerp(f, x - way, wide((1 + s) / (1 + t), x))
         image = torch.where(wide(s, line) == wide(t, line), line, image)
         return lambda y: image
+
+    def estimate(
+        self, student: Student, sigma_student: torch.Tensor, until: torch.Tensor | None
+    ) -> torch.Tensor:
+        """f - a (t - s) df/ds."""
+        from ablate.networks.derivative import along
+
+        t, s = sigma_student, ends(until)
+        f, slope = along(student, [s], [torch.ones_like(s)])
+        return f - wide((1 + s) / (1 + t) * (t - s), f) * slope
 
 
 @pairing("alpha_flow")
@@ -227,25 +292,34 @@ class AlphaFlow(Ending):
         return lambda y: image
 
 
-def ends(shown: Shown) -> torch.Tensor:
+def ends(until: torch.Tensor | None) -> torch.Tensor:
     """The second levels (B,), which the pairing stated."""
-    if shown.until is None:
+    if until is None:
         raise ValueError("pairing: the target needs a second level")
-    return shown.until
+    return until
 
 
-def between(low: torch.Tensor, high: torch.Tensor, share: float) -> torch.Tensor:
+def reached(
+    x: torch.Tensor, f: torch.Tensor, low: torch.Tensor, s: torch.Tensor, t: torch.Tensor
+) -> torch.Tensor:
+    """Where a step from x (B, C, H, W) at t (B,) to s (B,) leads if its estimate is f; low (B,) is sigma_min."""
+    part = wide((s - low) / (t - low), x)
+    return part * x + (1 - part) * f
+
+
+def between(low: torch.Tensor, high: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
     """The level (B,) that is `share` of the way from high down to low (B,), in the time sigma / (1 + sigma)."""
     # without the times, which lose digits near 1
     mean = share * low * (1 + high) + (1 - share) * high * (1 + low)
     return mean / (share * (1 + high) + (1 - share) * (1 + low))
 
 
-def second_part(low: torch.Tensor, middle: torch.Tensor, t: torch.Tensor, share: float) -> torch.Tensor:
-    """The part (B,), at most 1, of the second of two steps in the f of the step that replaces both.
+def second_part(
+    low: torch.Tensor, middle: torch.Tensor, t: torch.Tensor, share: float | torch.Tensor
+) -> torch.Tensor:
+    """The part (B,), at most 1, of the second of two steps (`reached`) in the f of the step that replaces both.
 
-    They meet at `middle`, `share` of the way (`between`) from t down. A step from t to s leads from x to
-    ((s - low) x + (t - s) f) / (t - low).
+    They meet at `middle`, `share` of the way (`between`) from t down.
     """
     part = (1 - share) * (1 + middle) * (t - low) / ((1 + t) * (middle - low))
     return part.clamp(max=1)

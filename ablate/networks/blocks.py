@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ablate.core.errors import SpecError
 from ablate.networks.dropout import Dropout
 from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
 
@@ -63,14 +62,8 @@ class Style:
         return Init(self.init.mode, NEARLY_ZERO)
 
     def heads(self, channels: int) -> int:
-        """The number of attention heads for `channels`; SpecError if they do not divide evenly."""
-        heads = max(1, channels // (self.head_channels or channels))
-        if channels % heads:
-            tail = f"at head_channels={self.head_channels}"
-            raise SpecError(
-                f"head_channels: {channels} channels cannot be split into {heads} equal heads {tail}"
-            )
-        return heads
+        """The number of attention heads for `channels`."""
+        return max(1, channels // (self.head_channels or channels))
 
 
 @dataclass(frozen=True)

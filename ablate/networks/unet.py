@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ablate.core.errors import SpecError
 from ablate.networks.blocks import Block, Down, InputSkip, Size, Style, Up
 from ablate.networks.layers import Conv, Encoding, Init, Linear, Norm, Resample
 
@@ -104,22 +103,17 @@ class UNet(nn.Module):
         classes: number of classes; 0: unconditional.
         embedding: c_noise (B,) -> (B, embedding.channels).
         style, size: the member of the family and its size.
-    Raises:
-        SpecError: H or W cannot be halved once per level.
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, embedding: Any, style: Style, size: Size):
         super().__init__()
-        halvings = len(size.multipliers) - 1
-        if any(side % 2**halvings or side < 1 for side in shape[1:]):
-            law = f"height and width must be multiples of 2^(levels-1) = {2**halvings}"
-            raise SpecError(f"multipliers: {law}, but got {shape[1]}x{shape[2]} and {halvings + 1} levels")
+        levels = range(len(size.multipliers))
         self.condition = Condition(embedding, size.width, classes, style)
         plan = Plan(shape, style, size)
         self.first = Conv(shape[0], plan.channels, 3, style.init)
-        self.down = nn.ModuleList(plan.down(level) for level in range(halvings + 1))
+        self.down = nn.ModuleList(plan.down(level) for level in levels)
         self.middle = nn.ModuleList([plan.block(plan.channels, attends=True), plan.block(plan.channels)])
-        self.up = nn.ModuleList(plan.up(level) for level in range(halvings, -1, -1))
+        self.up = nn.ModuleList(plan.up(level) for level in reversed(levels))
         self.norm = Norm(plan.channels, style.eps)
         self.last = Conv(plan.channels, shape[0], 3, style.init_last)
 

@@ -83,6 +83,16 @@ class Denoiser:
         return one_hot(order[torch.arange(n, device=device) % len(order)], self.classes)
 
 
+def derivative(
+    f: Denoiser, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, label: Any = None, until: Any = None
+) -> torch.Tensor:
+    """d f(x + s z, t + s, until) / ds at s = 0 (B, C, H, W), in one pass."""
+    from ablate.networks.derivative import along
+
+    with torch.no_grad():
+        return along(lambda x, t: f(x, t, label, until=until), [x, t], [z, torch.ones_like(t)])[1]
+
+
 def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:
     """Class numbers (n,) as one-hot rows (n, classes), float32."""
     return torch.nn.functional.one_hot(label, classes).float()

@@ -70,3 +70,13 @@ class Functions:
         label = torch.zeros(rows, classes, device=device) if classes else None
         level = torch.ones(rows, dtype=torch.float64, device=device)
         self.student(torch.zeros(rows, *shape, device=device), level, label)
+
+
+def build_network(
+    recipe: Recipe, shape: tuple[int, ...], seed: int, device: str, classes: int = 0
+) -> torch.nn.Module:
+    """The recipe's network for images of `shape` (C, H, W), with initial weights."""
+    with torch.random.fork_rng(devices=[]):
+        network: torch.nn.Module = recipe.network(shape, classes)
+        recipe.init_from(network, seed)
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

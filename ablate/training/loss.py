@@ -10,7 +10,7 @@ from ablate.config.recipe import Recipe
 from ablate.core.lazy import torch
 from ablate.ingredients.coupling import CouplingStep
 from ablate.ingredients.direction import Point
-from ablate.training.denoiser import Denoiser
+from ablate.training.denoiser import Denoiser, derivative
 
 if TYPE_CHECKING:
     from ablate.training.denoiser import Watch
@@ -21,8 +21,8 @@ class Draws:
     """All random inputs of a step's loss, drawn outside so that the loss is an equation.
 
     x: clean images (B, C, H, W) in [-1, 1]; z: noise, same shape; u: (B,) in [0, 1); label: (B, classes) or None.
-    among: images and labels that a direction compares with, the step's first; None: x and label. v: (B,) in [0, 1), of
-    the second level.
+    among: images and labels that a direction compares with, the step's first; None: x and label. v, w: (B,) in [0, 1),
+    of the second level and of the target.
     """
 
     x: torch.Tensor
@@ -31,6 +31,7 @@ class Draws:
     label: torch.Tensor | None = None
     among: tuple[torch.Tensor, torch.Tensor | None] | None = None
     v: torch.Tensor | None = None
+    w: torch.Tensor | None = None
 
     def split(self, n: int) -> list[Draws]:
         """The draws of n equal micro-batches, in order."""
@@ -113,7 +114,9 @@ def consistency(
         shown = Shown(recipe, teacher, replace(draws, x=end, z=line), k / K, until)
         target = recipe.pairing.target(shown, sigma_teacher, sigma_student)
     between()
-    y = student(x_hi, sigma_student, draws.label, watch, until)
+    y = recipe.pairing.estimate(
+        lambda end: student(x_hi, sigma_student, draws.label, watch, end), sigma_student, until
+    )
     weight = recipe.weighting(*recipe.pairing.weighed(sigma_teacher, sigma_student))
     weight = recipe.pairing.counted(weight, sigma_student).float()
     with torch.no_grad():
@@ -126,7 +129,7 @@ def consistency(
 
 @dataclass(frozen=True)
 class Shown:
-    """What a pairing makes its target of, without gradients: see `ablate.ingredients.pairing.Shown`."""
+    """What a pairing makes its target of, without gradients: see `ablate.ingredients.shown.Shown`."""
 
     recipe: Recipe
     f: Denoiser  # the teacher
@@ -138,6 +141,11 @@ class Shown:
     def x(self) -> torch.Tensor:
         """Where the lines of the direction end at sigma = 0 (B, C, H, W)."""
         return self.draws.x
+
+    @property
+    def w(self) -> torch.Tensor | None:
+        """The numbers (B,) of a target that needs some."""
+        return self.draws.w
 
     def noisy(self, sigma: torch.Tensor) -> torch.Tensor:
         """The images on these lines at sigma (B,)."""
@@ -151,18 +159,3 @@ class Shown:
     def slope(self, sigma: torch.Tensor) -> torch.Tensor:
         """Its derivative by sigma (B,)."""
         return derivative(self.f, self.noisy(sigma), sigma, self.draws.z, self.draws.label, self.until)
-
-
-def derivative(
-    f: Denoiser, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, label: Any = None, until: Any = None
-) -> torch.Tensor:
-    """d f(x + s z, t + s, until) / ds at s = 0 (B, C, H, W), by forward-mode differentiation in one pass."""
-    from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    # the fused attention kernels do not support forward-mode differentiation
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), dual_level():
-        level = make_dual(t, torch.ones_like(t))  # type: ignore[no-untyped-call]
-        dual = f(make_dual(x, z), level, label, until=until)  # type: ignore[no-untyped-call]
-        tangent: torch.Tensor = unpack_dual(dual).tangent  # type: ignore[no-untyped-call]
-    return tangent

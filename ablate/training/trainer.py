@@ -18,7 +18,7 @@ from ablate.networks.flat import Flat
 from ablate.training.batches import Batches
 from ablate.training.denoiser import one_hot
 from ablate.training.distributed import ALONE, Ranks
-from ablate.training.functions import Functions
+from ablate.training.functions import Functions, build_network
 from ablate.training.loss import Draws, Terms, consistency
 
 
@@ -77,7 +77,7 @@ class Trainer:
         if profile.compile:
             functions.compile()
         give_back()  # the parameters are now in one vector per network; free the tensors they were built in
-        scaled = recipe.precision.name == "fp16" and device != "cpu"
+        scaled = recipe.precision.scales_loss and device != "cpu"
         self.scaler = torch.amp.GradScaler(device, enabled=scaled)
         if torch.device(device).type != "cpu":
             rows = profile.batch // ranks.share(profile.accumulate)[0]
@@ -111,9 +111,8 @@ class Trainer:
     def _backward(self, draws: Draws) -> Terms:
         """Add up the gradients of n micro-batches; the loss of each is a mean, so it counts 1 / n."""
         n, own = self.ranks.share(self.profile.accumulate)
-        if (
-            n > 1
-        ):  # couple the whole batch first: each micro-batch of an optimal coupling is optimally coupled
+        if n > 1:
+            # couple the whole batch first: each micro-batch of an optimal coupling is optimally coupled
             x, z = self.recipe.coupling(draws.x, draws.z)
             draws = replace(draws, x=x, z=z)
         # the shares of a micro-batch and of an image in the gradient
@@ -141,19 +140,9 @@ class Trainer:
         def watch(gradient: torch.Tensor) -> None:
             norms.append(gradient.flatten(1).norm(dim=1))
 
-        step = (
-            self.f,
-            self.teacher,
-            draws,
-            self.k,
-            self.K,
-            self._between,
-            watch,
-            self.balance,
-            self.denoiser,
-            self.average,
-        )
-        return consistency(self.recipe, *step), norms
+        step = (self.f, self.teacher, draws, self.k, self.K, self._between, watch)
+        others = self.balance, self.denoiser, self.average
+        return consistency(self.recipe, *step, *others), norms
 
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; they depend on the seed, not on the recipe."""
@@ -162,10 +151,12 @@ class Trainer:
         x = self._flipped(self.batches(k), flips)
         z = torch.randn(batch, *shape, generator=self._stream("noise", k), device=self.device)
         u = torch.rand(batch, generator=self._stream("level", k), device=self.device, dtype=torch.float64)
-        v = None
-        if self.recipe.pairing.two_levels:
-            v = torch.rand(batch, generator=self._stream("until", k), device=self.device, dtype=u.dtype)
-        draws = Draws(x / 127.5 - 1, z, u, self._label(k), v=v)
+        pairing, ends = self.recipe.pairing, self._stream("until", k)
+        v, w = (
+            torch.rand(batch, generator=ends, device=self.device, dtype=u.dtype) if used else None
+            for used in (pairing.two_levels, pairing.uses_w)
+        )
+        draws = Draws(x / 127.5 - 1, z, u, self._label(k), v=v, w=w)
         more = self.recipe.direction.more
         return replace(draws, among=self._among(draws, k, more, flips)) if more else draws
 
@@ -250,13 +241,3 @@ class Trainer:
             self.teacher.network.load_state_dict(state["teacher"])
         if self.balance is not None:
             self.balance.load_state_dict(state["balance"])
-
-
-def build_network(
-    recipe: Recipe, shape: tuple[int, ...], seed: int, device: str, classes: int = 0
-) -> torch.nn.Module:
-    """The recipe's network for images of `shape` (C, H, W), with initial weights."""
-    with torch.random.fork_rng(devices=[]):
-        network: torch.nn.Module = recipe.network(shape, classes)
-        recipe.init_from(network, seed)
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

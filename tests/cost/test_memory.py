@@ -25,6 +25,7 @@ from ablate.training.trainer import Trainer
 SHAPE = (1, 8, 8)
 DIGITS = load_profile("digits")
 LARGER = {"network.width": 48, "network.blocks": 2, "network.dropout": 0.2}
+ONE_LEVEL = {"network.multipliers": [1]}  # each operation that is counted takes time
 
 
 def recipe(changes):
@@ -47,10 +48,10 @@ def real(recipe, profile):
     ("changes", "batch", "accumulate"),
     [
         ({}, 16, 1),
-        ({"teacher": "none", "optimizer": "lion"}, 16, 1),
-        (LARGER, 32, 1),
-        ({"network.width": 32}, 2, 2),
-        ({"precision": "bf16"}, 16, 1),
+        ({**ONE_LEVEL, "teacher": "none", "optimizer": "lion"}, 16, 1),
+        ({**ONE_LEVEL, **LARGER}, 32, 1),
+        ({**ONE_LEVEL, "network.width": 32}, 2, 2),
+        ({**ONE_LEVEL, "precision": "bf16"}, 16, 1),
     ],
 )
 def test_counted_memory_is_within_15_percent_of_a_real_run(changes, batch, accumulate):
@@ -63,7 +64,8 @@ def test_counted_memory_is_within_15_percent_of_a_real_run(changes, batch, accum
 @pytest.mark.parametrize("base", ["ict", "sct", "flow", "tcm", "meanflow", "scd"])
 def test_a_training_after_the_count_has_content(base):
     """Frequencies and ladders that were made for the count are not those of the training."""
-    chosen = apply(load_recipe(base), {**DIGITS.adapt, "network.width": 8}).for_images(SHAPE).from_scratch()
+    tiny = {**DIGITS.adapt, **ONE_LEVEL, "network.width": 8, "network.attention": []}
+    chosen = apply(load_recipe(base), tiny).for_images(SHAPE).from_scratch()
     profile = DIGITS.model_copy(update={"batch": 4})
     count_memory(chosen, profile, SHAPE, 0)
     images, labels = torch.zeros(8, *SHAPE, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64)
@@ -210,7 +212,7 @@ def test_code_of_yours_that_reads_its_tensors_cannot_be_counted(cache, reads):
             def __call__(self, x, y):
                 return reads((x - y).square().sum(dim=(1, 2, 3)))
 
-        chosen = recipe({"metric": "mine", "network.width": 8, "network.attention": []})
+        chosen = recipe({**ONE_LEVEL, "metric": "mine", "network.width": 8, "network.attention": []})
         profile = DIGITS.model_copy(update={"batch": 2})
         assert kept.memory(chosen, profile) == {}
         assert not cache.exists()

@@ -74,6 +74,7 @@ def test_a_second_level_draws_from_a_stream_of_its_own():
     [
         {},
         {"pairing": "shortcut"},
+        {"pairing": "lagrangian"},
         {"pairing": {"name": "alpha_flow", "share": 0.5}},
         {"pairing": "denoising"},
         {"direction": "reference"},

@@ -36,6 +36,19 @@ def listed(spec, base="meanflow"):
         (listed({"pairing.share": 1.5}), "pairing.share: 1.5: input should be less than or equal to 1"),
         (listed({"pairing.sahre": 0.5}), "pairing.sahre: mean_flow has no such field; did you mean 'share'?"),
         (
+            listed({"pairing": "lagrangian"}, "ict"),
+            "pairing: lagrangian: needs a network with a second level",
+        ),
+        (
+            listed({"pairing": "lagrangian", "network.checkpointing": True}),
+            "network.checkpointing: true: pairing lagrangian differentiates the network forwards",
+        ),
+        (listed({"pairing": "lagrangain"}), "no option 'lagrangain'; did you mean 'lagrangian'?"),
+        (
+            listed({"pairing": {"name": "shortcut", "split": "unifrom"}}),
+            "pairing.split: 'unifrom': input should be 'middle' or 'uniform'",
+        ),
+        (
             listed({"init_from": {"name": "recipe", "recipe": "ict"}}),
             "init_from.recipe: 'ict': network.second_level: 'gap'",
         ),
@@ -80,8 +93,19 @@ def test_a_denoiser_that_a_row_needs_takes_the_second_level(axis, tmp_path):
 
 def test_the_fields_leave_the_keys_of_other_rows_alone(tmp_path):
     (tmp_path / "levels.yaml").write_text(
-        f"{HEAD}plan:\n  - list: [{{label: a, base: ict}}, {{label: b, base: flow}}, {{label: c}}]\n"
+        f"{HEAD}plan:\n  - list: [{{label: a, base: ict}}, {{label: b, base: flow}}, {{label: c}},"
+        " {label: d, set: {pairing: shortcut}}, {label: e, set: {pairing: {name: shortcut, split: uniform}}}]\n"
     )
     rows = [row.recipe.keyed() for row in planner.load(tmp_path / "levels.yaml").rows]
-    new = ("network.second_level", "pairing.share", "pairing.end_mean", "pairing.end_std")
-    assert [[f for f in new if f in row] for row in rows] == [[], [], list(new)]
+    new = ("network.second_level", "pairing.share", "pairing.end_mean", "pairing.end_std", "pairing.split")
+    assert [[f for f in new if f in row] for row in rows] == [[], [], list(new[:4]), list(new[:4]), list(new)]
+
+
+@pytest.mark.parametrize("command", [("run", "--dry-run"), ("run",), ("doctor",)])
+def test_a_derivative_of_the_student_is_not_compiled(command, tmp_path):
+    (tmp_path / "levels.yaml").write_text(listed({"pairing": "lagrangian"}))
+    done = call(command[0], "levels.yaml", *command[1:], "--set", "profile.compile=true", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "profile.compile: true: pairing lagrangian differentiates the network forwards" in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -36,7 +36,7 @@ WAITS = [
     {"coupling": "minibatch_ot"},
     *(
         {"noise": "student_t", "pairing": name}
-        for name in ("alpha_flow", "continuous", "mean_flow", "shortcut")
+        for name in ("alpha_flow", "continuous", "lagrangian", "mean_flow", "shortcut")
     ),
 ]
 ONLY_CUDA = [{"optimizer": "adam"}, {"optimizer": "adamw"}, {"precision": "bf16"}, {"precision": "fp16"}]
@@ -76,7 +76,7 @@ def tiny(device, chosen, profile=PROFILE):
     specs = {"network": {"name": network, **SIZES.get(network, SIZE), "dropout": 0.3}} | {
         axis: {"name": name} for axis, name in chosen.items() if axis != "network"
     }
-    if chosen.get("pairing") in ("mean_flow", "shortcut"):
+    if chosen.get("pairing") in ("lagrangian", "mean_flow", "shortcut"):
         specs["network"]["second_level"] = "gap"
     recipe = ablate.apply(ablate.load_recipe("ict"), specs).for_images((1, 8, 8))
     return Trainer(recipe, profile, devices.images(device), 0, device)

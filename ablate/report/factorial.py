@@ -75,22 +75,34 @@ def _seeds(factorial: Factorial, row: int) -> str:
 def _fitted(cells: Cells, fit: Fit) -> str:
     """What is in the fit, and where its intervals come from."""
     main = sum(len(effect.term) == 1 for effect in fit.effects)
-    blocks = ", with seeds as blocks" if fit.seeds > 1 else ""
-    error = (
-        "the spread over seeds within recipes"
-        if fit.pure
-        else "the residual of the fit, which includes interactions of three and more axes"
-    )
-    known = (
-        f"Intervals come from {error} ({fit.df:g} degrees of freedom)."
-        if fit.df
-        else "One seed and as many effects as recipes: no interval is known."
-    )
-    rest = f" Effects explain {100 * fit.explained:.3g} % of the variance between recipes."
+    explained = f" Effects explain {100 * fit.explained:.3g} % of the variance between recipes."
     return (
-        f"Ordinary least squares of log FID on {count(main, 'main effect')} and "
-        f"{count(len(fit.effects) - main, 'two-way interaction')}{blocks}: {count(fit.cells, 'cell')} of "
-        f"{count(fit.rows, 'recipe')} are in the fit. {known}{rest if fit.explained == fit.explained else ''}"
+        f"Least squares of the recipes' mean log FID on {count(main, 'main effect')} and "
+        f"{count(len(fit.effects) - main, 'two-way interaction')}: {count(fit.cells, 'cell')} of "
+        f"{count(fit.rows, 'recipe')} are in the fit. {_errors(cells, fit)}"
+        f"{explained if fit.explained == fit.explained else ''}"
+    )
+
+
+def _errors(cells: Cells, fit: Fit) -> str:
+    """Where intervals come from."""
+    freedom = {len(effect.term): effect.df for effect in reversed(fit.effects) if effect.df}
+    if not freedom:
+        return "There is no interval and no p: how effects vary from seed to seed takes two seeds of the recipes."
+    known = [
+        f"{round(freedom[order], 1):g} for {name}"
+        for order, name in ((1, "main effects"), (2, "interactions"))
+        if order in freedom
+    ]
+    lost = (
+        "include how much interactions of three axes and more may bias an effect"
+        if fit.rest
+        else "assume that no three axes interact, which so few recipes cannot show"
+    )
+    return (
+        "Intervals come from how effects vary from seed to seed: main effects share one variance, interactions "
+        f"another, and an effect that varies more keeps its own (degrees of freedom: {', '.join(known)})."
+        f"{'' if cells.complete else f' Not every recipe is in the fit, so they {lost}.'}"
     )
 
 
@@ -170,7 +182,11 @@ def _best(factorial: Factorial, fit: Fit) -> str:
         f"The lowest measured mean is {number(measured[lowest])}, of {escape(factorial.rows[lowest].named)}."
     )
     value, low, high = fit.predicted
-    interval = f" [{number(low)}, {number(high)}]" if not math.isnan(low) else ""
+    interval = (
+        ""
+        if math.isnan(low)
+        else f" [{number(low)}, {number(high)}] for a cell of a new seed, what the fit leaves unexplained included"
+    )
     there = next((row for row, levels in factorial.cells.levels.items() if levels == fit.best), None)
     own = (
         f"it measured {number(measured[there])}"
@@ -181,8 +197,7 @@ def _best(factorial: Factorial, fit: Fit) -> str:
     )
     where = escape(factorial.label(fit.best))
     return (
-        f"The fit predicts the lowest FID for {where}: {number(value)}{interval} for a new cell, what the fit "
-        f"leaves unexplained included; {own}. {seen} "
+        f"The fit predicts the lowest FID for {where}: {number(value)}{interval}; {own}. {seen} "
         "The lowest of many means is too low by chance: repeat it on new seeds."
     )
 

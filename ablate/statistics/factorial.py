@@ -16,6 +16,7 @@ from typing import Any
 from ablate.statistics import designs
 from ablate.statistics.designs import Term
 from ablate.statistics.effect import LARGEST, SMALLEST, Table
+from ablate.statistics.over_seeds import OverSeeds, Variance, pooled, total
 from ablate.statistics.significance import ALPHA, holm
 
 Interval = tuple[
@@ -43,10 +44,14 @@ class Cells:
         return len(self.levels) == 1 << len(self.axes)
 
     @cached_property
+    def regular(self) -> bool:
+        """Whether every effect compares half of the rows with the other half."""
+        return not any(designs.column(self.design, terms[0]).sum() for terms in self.alias_sets)
+
+    @property
     def complete(self) -> bool:
-        """Whether every row of a regular design is in the fit: each effect is half its rows against the other half."""
-        sums = [int(designs.column(self.design, terms[0]).sum()) for terms in self.alias_sets]
-        return len(self.logs) == len(self.levels) and not any(sums)
+        """Whether every row of a regular design is in the fit."""
+        return len(self.logs) == len(self.levels) and self.regular
 
     @property
     def shared(self) -> list[int]:
@@ -105,7 +110,8 @@ def collect(levels: Mapping[int, Mapping[str, int]], table: Table, nfe: int = 1)
 class Effect:
     """An effect on log FID with its 95 % interval, NaN where no error is known; p is uncorrected, `corrected` Holm's.
 
-    aliases: main effects and two-way interactions that the design cannot tell apart from it.
+    error: its standard error over seeds, with `df` degrees of freedom. aliases: main effects and two-way interactions
+    that the design cannot tell apart from it.
     """
 
     term: Term
@@ -114,6 +120,8 @@ class Effect:
     high: float
     p: float
     corrected: float
+    error: float
+    df: float
     aliases: tuple[Term, ...] = ()
 
     @property
@@ -130,18 +138,17 @@ class Effect:
 
 @dataclass(frozen=True)
 class Fit:
-    """Ordinary least squares of log FID on main effects and two-way interactions, with seeds as blocks.
+    """Least squares of the rows' mean log FID on main effects and two-way interactions.
 
-    effects: main effects first. error: the standard error of an effect, the largest of all. df: its degrees of freedom.
-    pure: whether the error is the spread over seeds within rows, else the residual of the fit. explained: the share of
-    the variance between rows. rows, cells, seeds: in the fit. best: the combination with the lowest prediction, as
-    levels. predicted: FID of a new cell there.
+    effects: main effects first. noise: the standard error of an effect from the spread of cells within rows alone; NaN
+    where unknown. rest: how many more rows than effects, the degrees of freedom of interactions of three axes and more.
+    explained: the share of the variance between rows. rows, cells, seeds: in the fit. best: the combination with the
+    lowest prediction, as levels. predicted: FID of a cell of a new seed there; no interval if effects are aliased.
     """
 
     effects: list[Effect]
-    error: float
-    df: float
-    pure: bool
+    noise: float
+    rest: int
     explained: float
     rows: int
     cells: int
@@ -157,9 +164,10 @@ class Fit:
 def fit(cells: Cells) -> Fit | None:
     """Fit all main effects and two-way interactions; None while the rows with results cannot tell them apart.
 
-    Seeds are blocks wherever there are two or more, because rows of one seed share noise and initial weights. The error
-    is the spread over seeds within rows where every row of the design has the same seeds, two or more: interactions of
-    three and more axes then neither bias an effect nor widen it. Elsewhere it is the residual, which includes them.
+    Every row counts once, by the mean that it would have with all seeds: interactions of three and more axes then bias
+    no effect while no row is lost. Seeds are a sample, so the error of an effect is how it varies from seed to seed,
+    which includes the noise of cells. Main effects share a variance and interactions another, with a degree of freedom
+    per effect and seed after the first; an effect that varies more keeps its own. A single seed shows no error.
     """
     import numpy as np
     import statsmodels.api as sm
@@ -167,43 +175,49 @@ def fit(cells: Cells) -> Fit | None:
     sets = [[term for term in terms if len(term) < 3] for terms in cells.alias_sets]
     sets = [terms for terms in sets if terms]
     points = [(row, seed, log) for row, by_seed in cells.logs.items() for seed, log in by_seed.items()]
-    seeds = sorted({seed for _, seed, _ in points})
     if not points or not sets:
         return None
-    levels = np.array([cells.levels[row] for row, *_ in points])
+    rows, seeds = np.array([*cells.logs]), np.unique([seed for _, seed, _ in points])
+    of_row = (np.array([row for row, *_ in points])[:, None] == rows).astype(float)
+    of_seed = (np.array([seed for _, seed, _ in points])[:, None] == seeds).astype(float)
     y = np.array([log for *_, log in points])
-    block = np.array(
-        [[(s == seed) - (s == seeds[0]) for seed in seeds[1:]] for _, s, _ in points], dtype=float
-    )
-    X = np.hstack([_model(levels, sets), block])
-    if np.linalg.matrix_rank(X) < X.shape[1]:
+    X = _model(np.array([cells.levels[row] for row in rows]), sets)
+    both = np.hstack([of_row, of_seed[:, 1:] - of_seed[:, :1]])
+    if any(np.linalg.matrix_rank(model) < model.shape[1] for model in (X, both)):
         return None
-    found = sm.OLS(y, X).fit()
-    rows = np.array([row for row, *_ in points])
-    means = (rows[:, None] == np.unique(rows)).astype(float)
-    saturated = sm.OLS(y, np.hstack([means, block])).fit()
-    alike = len({frozenset(by_seed) for by_seed in cells.logs.values()}) == 1
-    pure = bool(cells.complete and alike and saturated.df_resid > 0)
-    scale, df = _scale(saturated if pure else found)
-    errors = 2 * np.sqrt(np.diag(found.normalized_cov_params) * scale)[1 : len(sets) + 1]
-    values = 2 * found.params[1 : len(sets) + 1]
-    between = saturated.centered_tss - saturated.ssr - _of_blocks(y, block)
-    explained = 1 - max(0.0, found.ssr - saturated.ssr) / between if between > 0 else math.nan
+    saturated = sm.OLS(y, both).fit()
+    means = saturated.params[: len(rows)]
+    found = sm.OLS(means, X).fit()
+    weights = found.model.pinv_wexog @ saturated.model.pinv_wexog[: len(rows)]  # coefficients from cells
+    within, between = _left_over(saturated), _left_over(found)
+    bias, left, errors = _bias(cells, sets, found), OverSeeds(of_seed, y, both), list[Variance]()
+    for order in (1, 2):
+        at = [i for i, terms in enumerate(sets, 1) if len(terms[0]) == order]
+        own = [left.variance(weights[i], of_row @ X[:, i]) for i in at]
+        alike = pooled(own, [float(weights[i] @ weights[i]) for i in at], within.df)
+        errors += [total(v, *_known(between, bias[i, i])) for i, v in zip(at, alike, strict=True)]
     everywhere = designs.full(len(cells.axes))
     outcomes = _model(everywhere, sets)
-    at = int(np.argmin(outcomes @ found.params[: len(sets) + 1]))
-    best = tuple(map(int, everywhere[at]))
+    lowest = int(np.argmin(outcomes @ found.params))
+    best, n = outcomes[lowest], len(seeds)
+    # the level of a seed, which no effect has, is in what the rows alone leave over
+    seed = OverSeeds(of_seed, y, of_row).variance(best @ weights, np.ones(len(y))).times(1 + n)
+    new = total(seed, within.times(1 - 1 / n), *_known(between, 1 + best @ bias @ best))
+    confounded = any(
+        len(terms) > 1 for terms in sets
+    )  # a sum may belong to another effect than the prediction takes
+    spread = float(means.var() * len(rows))
+    value, low, high = map(math.exp, _interval(float(best @ found.params), Variance() if confounded else new))
     return Fit(
-        _effects(sets, values, errors, df),
-        float(errors.max()),
-        df,
-        pure,
-        explained,
-        len(cells.logs),
+        _effects(sets, 2 * found.params[1:], [v.times(4) for v in errors]),
+        2 * math.sqrt(within.value * float(weights[1] @ weights[1])),
+        int(found.df_resid),
+        1 - float(found.ssr) / spread if spread > 0 else math.nan,
+        len(rows),
         len(points),
-        len(seeds),
-        best,
-        _predicted(found, np.hstack([outcomes[at], np.zeros(block.shape[1])])),
+        n,
+        tuple(map(int, everywhere[lowest])),
+        (value, low, high),
     )
 
 
@@ -214,41 +228,53 @@ def _model(levels: Any, sets: Sequence[Sequence[Term]]) -> Any:
     return np.column_stack([np.ones(len(levels)), *(designs.column(levels, terms[0]) for terms in sets)])
 
 
-def _scale(found: Any) -> tuple[float, float]:
-    """Variance of a cell and its degrees of freedom; NaN and 0 where none are left."""
-    df = float(found.df_resid)
-    return (float(found.ssr) / df, df) if df > 0 else (math.nan, 0.0)
+def _left_over(found: Any) -> Variance:
+    """The variance of the residuals."""
+    return Variance(float(found.mse_resid), float(found.df_resid)) if found.df_resid > 0 else Variance()
 
 
-def _of_blocks(y: Any, block: Any) -> float:
-    """The sum of squares between seeds."""
-    import statsmodels.api as sm
-
-    return float(sm.OLS(y, sm.add_constant(block)).fit().ess) if block.shape[1] else 0.0
+def _known(variance: Variance, factor: float) -> list[Variance]:
+    """So many times the variance; nothing where it is not known."""
+    return [variance.times(factor)] if variance.df else []
 
 
-def _effects(sets: Sequence[Sequence[Term]], values: Any, errors: Any, df: float) -> list[Effect]:
-    from scipy.special import stdtr, stdtrit
+def _bias(cells: Cells, sets: Sequence[Sequence[Term]], found: Any) -> Any:
+    """The covariance of the coefficients' biases by interactions of three axes and more with variance 1 in every row.
 
-    reach = errors * float(stdtrit(df, 1 - ALPHA / 2)) if df else errors * math.nan
+    In a regular design these are orthogonal to the effects, so only what they have in lost rows makes a bias.
+    """
+    import numpy as np
+
+    covariance = found.normalized_cov_params
+    if not cells.regular:
+        return covariance
+    lost = [levels for row, levels in cells.levels.items() if row not in cells.logs]
+    moved = _model(np.array(lost).reshape(-1, len(cells.axes)), sets) @ covariance
+    return moved.T @ moved
+
+
+def _effects(sets: Sequence[Sequence[Term]], values: Any, errors: Sequence[Variance]) -> list[Effect]:
+    from scipy.special import stdtr
+
     p = [
-        float(min(1.0, 2 * stdtr(df, -abs(v) / e))) if e > 0 else 1.0
-        for v, e in zip(values, errors, strict=True)
+        float(min(1.0, 2 * stdtr(v.df, -abs(value) / math.sqrt(v.value)))) if v.value > 0 else 1.0
+        for value, v in zip(values, errors, strict=True)
     ]
-    corrected = holm(p)
     return [
-        Effect(terms[0], float(v), float(v - r), float(v + r), p[i], corrected[i], tuple(terms[1:]))
-        for i, (terms, v, r) in enumerate(zip(sets, values, reach, strict=True))
+        Effect(
+            terms[0], *_interval(float(value), v), one, corrected, math.sqrt(v.value), v.df, tuple(terms[1:])
+        )
+        for terms, value, v, one, corrected in zip(sets, values, errors, p, holm(p), strict=True)
     ]
 
 
-def _predicted(found: Any, at: Any) -> Interval:
-    """FID of a new cell, by the fit."""
-    if not found.df_resid > 0:
-        return math.exp(float(at @ found.params)), math.nan, math.nan
-    there = found.get_prediction(at[None])
-    low, high = there.conf_int(obs=True, alpha=ALPHA)[0]
-    return math.exp(there.predicted_mean[0]), math.exp(low), math.exp(high)
+def _interval(value: float, variance: Variance) -> Interval:
+    from scipy.special import stdtrit
+
+    reach = (
+        float(stdtrit(variance.df, 1 - ALPHA / 2)) * math.sqrt(variance.value) if variance.df else math.nan
+    )
+    return value, value - reach, value + reach
 
 
 def contrasts(cells: Cells) -> list[tuple[Term, float]]:

@@ -86,19 +86,20 @@ def estimated_ways(cells: Cells, found: Fit, steps: Mapping[str, float]) -> list
     """
     main = found.effects[: len(cells.axes)]
     whole = math.fsum(effect.value for effect in main) or math.nan
+    square = math.fsum(effect.error**2 for effect in main)
     return [
-        Way(
-            axis,
-            (e.value, e.low, e.high),
-            _share(e, whole, len(main)),
-            steps.get(axis, math.nan),
-        )
+        Way(axis, (e.value, e.low, e.high), _share(e, whole, square), steps.get(axis, math.nan))
         for axis, e in zip(cells.axes, main, strict=True)
     ]
 
 
-def _share(effect: Effect, whole: float, k: int) -> Interval:
-    """An effect's share of the sum of k effects that are estimated alike and independently, by the delta method."""
-    share = effect.value / whole
-    reach = (effect.high - effect.low) / 2 / abs(whole) * math.sqrt((1 - share) ** 2 + (k - 1) * share**2)
+def _share(effect: Effect, whole: float, square: float) -> Interval:
+    """An effect's share of the sum of effects that are estimated independently, by the delta method.
+
+    Args:
+        square: the sum of their squared errors.
+    """
+    share, own = effect.value / whole, effect.error**2
+    error = math.sqrt((1 - share) ** 2 * own + share**2 * (square - own)) / abs(whole)
+    reach = error / effect.error * (effect.high - effect.low) / 2 if effect.error else error
     return share, share - reach, share + reach

@@ -43,8 +43,9 @@ def test_the_part_and_the_csv_have_the_effects(tmp_path):
     page = table.page
     assert "## Effects between ct and ct + metric + teacher + noise" in page
     assert "24 cells of 8 recipes are in the fit" in page
-    assert "3 main effects and 3 two-way interactions, with seeds as blocks" in page
-    assert "the spread over seeds within recipes (14 degrees of freedom)" in page
+    assert "3 main effects and 3 two-way interactions: " in page
+    assert "(degrees of freedom: 6 for main effects, 6 for interactions)" in page
+    assert "Not every recipe is in the fit" not in page
     found = effects(table).set_index(["quantity", "axes"])["value"]
     for axis, value in MAIN.items():
         assert found["main effect", axis] == pytest.approx(value, abs=0.03)
@@ -75,7 +76,7 @@ def test_what_diverged_is_named_and_in_no_fit(tmp_path, lost):
     said = next(x for x in page.splitlines() if x.startswith("Diverged, and in no fit: "))
     assert all(f"{label} (3 of 3 seeds)" in said for label in rows)
     assert f"{3 * (32 - len(lost))} cells of {32 - len(lost)} recipes are in the fit" in page
-    assert "the residual of the fit" in page
+    assert "so they include how much interactions of three axes and more may bias an effect" in page
     assert "Not every combination has results" in page
     assert "trust Shapley" not in page
 
@@ -103,11 +104,19 @@ def test_a_fraction_says_its_aliases(tmp_path):
     assert "share of the variance" not in {*shares["quantity"]}
 
 
-def test_one_seed_of_a_saturated_fraction_has_no_interval(tmp_path):
-    page = made(tmp_path / "a", "\n  - factorial: {from: ct, to: ict, runs: 8}\n", seeds="[0]").page
-    assert "no interval is known" in page
-    line = next(x for x in page.splitlines() if x.startswith("| teacher ") and "×" in x)
+def test_where_so_few_recipes_are_left_that_three_axes_cannot_be_seen_the_page_says_so(tmp_path):
+    page = made(tmp_path / "a", FULL, lost=(5,)).page
+    assert "so they assume that no three axes interact, which so few recipes cannot show" in page
+
+
+@pytest.mark.parametrize("plan", ["{from: ct, to: ict, runs: 8}", "{from: ct, to: ict, runs: 64}"])
+def test_one_seed_has_no_interval(tmp_path, plan):
+    table = made(tmp_path / "a", f"\n  - factorial: {plan}\n", seeds="[0]")
+    assert "There is no interval and no p" in table.page
+    line = next(x for x in table.page.splitlines() if x.startswith("| teacher ") and "×" in x)
     assert "[" not in line
+    assert line.split("|")[3].strip() == "-"
+    assert effects(table)["low"].isna().all()
 
 
 def test_a_large_factorial_shows_its_lowest_rows(tmp_path):

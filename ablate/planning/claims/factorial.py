@@ -14,7 +14,7 @@ from ablate.planning.cells import Row
 from ablate.planning.claims.base import Claim, Evidence, Text
 from ablate.planning.factorial import factorials
 from ablate.statistics import designs, factorial
-from ablate.statistics.effect import Table
+from ablate.statistics.effect import Effect, Table
 from ablate.statistics.wording import ratios
 
 
@@ -68,7 +68,7 @@ class OfFactorial(Claim):
         return tuple(sorted(cells.axes.index(axis) for axis in self.axes))
 
     def test(self, rows: Sequence[Row], base: Mapping[str, Any], table: Table) -> Evidence:
-        """A t-test of the effect in the fit of the whole factorial."""
+        """A t-test of the effect over seeds, in the fit of the whole factorial."""
         cells = factorial.collect(self._design(rows), table, self.nfe)
         if cells.missing:
             missing = f"{len(cells.missing)} of {len(cells.levels)}"
@@ -87,7 +87,19 @@ class OfFactorial(Claim):
         support, against = {"positive": (rises, falls), "negative": (falls, rises)}.get(
             self.sign, (min(rises, falls), 1.0)
         )
-        return Evidence(support, against, fit.seeds, because)
+        fewest = min(map(len, cells.logs.values()))
+        # interactions of three axes bias an effect where recipes are lost, and more seeds make them no smaller
+        deviation = found.error * math.sqrt(fewest) if cells.complete else math.nan
+        effect = Effect(
+            fewest,
+            *found.ratios,
+            falls,
+            rises,
+            found.value / (found.error or math.nan),
+            found.df or math.nan,
+            deviation,
+        )
+        return Evidence(support, against, fewest, because, effect)
 
 
 class Interaction(OfFactorial):

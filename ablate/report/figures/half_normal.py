@@ -20,8 +20,9 @@ class HalfNormal(Figure):
     ORDER, FILE, TITLE = 24, "half_normal.png", "Half-normal plot"
     CAPTION = (
         "The size of every effect, interactions of all orders included, over the quantile that it would have among "
-        "as many effects of noise alone. Noise follows the dashed curve, which is drawn where the error is known; what "
-        f"lies far above it is no noise. The {LABELS} largest are named."
+        "as many effects of noise alone. The noise of cells follows the dashed curve, which is drawn where it is "
+        "known. Effects can also vary from seed to seed, which the intervals of the page include and the curve does "
+        f"not. The {LABELS} largest are named."
     )
 
     def draw(self, results: Results, path: Path) -> bool:
@@ -50,8 +51,8 @@ def _panel(ax: Any, factorial: Factorial) -> None:
     palette = sns.color_palette("colorblind")
     for order, name in ((1, "main effect"), (2, "two axes"), (3, "three axes or more")):
         ax.scatter(at[orders == order], sizes[orders == order], s=22, color=palette[order - 1], label=name)
-    if fit and fit.error > 0:
-        ax.plot(at, at * fit.error, color="0.3", linestyle="--", linewidth=1)
+    if fit and fit.noise > 0:
+        ax.plot(at, at * fit.noise, color="0.3", linestyle="--", linewidth=1)
     for place, i in enumerate(reversed(range(max(0, len(found) - LABELS), len(found)))):
         ax.annotate(
             cells.named(found[i][0]),

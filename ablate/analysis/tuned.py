@@ -10,26 +10,38 @@ from ablate.analysis.lines import Line, Stat
 from ablate.analysis.results import Results
 from ablate.core.files import read_json, write_json
 from ablate.planning import tuning
-from ablate.planning.tune import BESIDE, Found, at_edge
+from ablate.planning.tune import BESIDE, Found, at_edge, last_tried
 from ablate.statistics.expected_best import expected_best
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A row that is tuned. found: its study, None before the first trial. after: the tuned row, None before the end."""
+    """What a study tunes. found: the study, None before the first trial.
 
-    before: Line
-    after: Line | None
+    lines: a row as the file has it and tuned, None before the end of its trials; a pair for each budget.
+    """
+
+    lines: list[tuple[Line, Line | None]]
     found: Found | None
     trials: int
 
     @property
+    def label(self) -> str:
+        """The label of the first row."""
+        return self.lines[0][0].row.label
+
+    @property
     def edges(self) -> list[str]:
-        """The searched fields whose best value lies at an end of what was searched."""
+        """The searched fields whose best value lies at an end of the search, or of the values that were tried."""
         best = self.found and self.found.best
         if not best or not self.found:
             return []
-        return [k for k, v in best.params.items() if at_edge(v, self.found.search[k])]
+        tried = [trial.params for trial in self.found.ended]
+        return [
+            k
+            for k, v in best.params.items()
+            if at_edge(v, self.found.search[k]) or last_tried(v, [one[k] for one in tried if k in one])
+        ]
 
     @property
     def values(self) -> list[float]:
@@ -45,20 +57,25 @@ class Tuned:
 
 def tuned(results: Results) -> list[Tuned]:
     """One entry for every study, in the order of the rows."""
-    experiment, lines = results.experiment, {line.row.label: line for line in results.lines}
-    after = {line.row.tuned.label: line for line in results.lines if line.row.tuned}
-    settings = experiment.tuning
+    experiment, settings = results.experiment, results.experiment.tuning
+    before = {line.row.named: line for line in results.lines if not line.row.tuned}
+    after = {line.row.tuned.named: line for line in results.lines if line.row.tuned}
     if not settings:
         return []
-    return [
-        Tuned(
-            lines[row.label],
-            after.get(row.label),
-            settings.found.get(name),
-            tuning.most(settings.tune, row),
-        )
-        for name, row in tuning.studies(experiment).items()
+    found = []
+    for name, rows in tuning.tuned_by(experiment).items():
+        distinct = {row.keys: row.named for row in reversed(rows)}.values()  # of equal rows the first
+        lines = [(before[named], after.get(named)) for named in reversed(distinct)]
+        found.append(Tuned(lines, settings.found.get(name), tuning.most(settings.tune, rows[0])))
+    return found
+
+
+def worse(results: Results) -> list[str]:
+    """The rows whose mean one-step FID is higher with their tuned values than without."""
+    pairs = [
+        (a.row.named, one_step(a, results), one_step(b, results)) for t in tuned(results) for a, b in t.lines
     ]
+    return [name for name, before, after in pairs if before and after and after.mean > before.mean]
 
 
 def one_step(line: Line | None, results: Results) -> Stat | None:

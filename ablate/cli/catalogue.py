@@ -76,7 +76,9 @@ def diff_(
     """Show the fields in which two recipes differ."""
     from ablate.cli import coloured, listings
 
-    changes = recipes.diff(*(listings.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b)))
+    left, right = (listings.recipe_of(name, profile, {}, runs_dir)[0] for name in (a, b))
+    found = recipes.diff(left, right)
+    changes = {k: found[k] for axis in AXES for k in found if k.split(".")[0] == axis}
     if as_json:
         print(json.dumps(changes, indent=1))
     elif changes and coloured.wanted():

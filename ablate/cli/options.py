@@ -117,7 +117,7 @@ TUNE = Annotated[
     Optional[list[str]],
     typer.Option(
         "--tune",
-        metavar="FIELD=LOW..HIGH[:log]",
+        metavar="FIELD=LOW..HIGH[:log]|A,B",
         help="Find each row's own value of a field, then run it with that; repeatable.",
         autocompletion=_settings,
     ),
@@ -186,18 +186,23 @@ def tuned(
     """`--tune`, `--trials` and `--tuning-seeds` as `--set` would have them, for an experiment or a study."""
     found, problems = dict[str, Any](), Problems()
     for text in ranges or []:
-        field, equals, searched = text.partition("=")
-        low, dots, high = searched.removesuffix(":log").partition("..")
+        field, _, searched = text.partition("=")
+        name = f"tune.search.{field.strip()}"
+        low, _, high = searched.removesuffix(":log").partition("..")
+        ends = {"low": yaml_files.typed(low), "high": yaml_files.typed(high)}
+        values = [yaml_files.typed(value) for value in searched.split(",")]
         with problems:
-            if not (equals and dots and field.strip() and low.strip() and high.strip() and is_one_line(text)):
+            ranged = all(isinstance(v.value, int | float) for v in ends.values())  # true is the number 1
+            if not field.strip() or not is_one_line(text) or not (ranged or len(values) > 1):
                 shown = text if is_one_line(text) else repr(text)
                 raise SpecError(
-                    f"--tune {shown}: needs FIELD=LOW..HIGH[:log], such as optimizer.lr=0.0005..0.05:log"
+                    f"--tune {shown}: needs FIELD=LOW..HIGH[:log] or FIELD=A,B,..., such as "
+                    "optimizer.lr=0.0005..0.05:log"
                 )
-            ends = {"low": yaml_files.typed(low), "high": yaml_files.typed(high)}
-            found[f"tune.search.{field.strip()}"] = ends | (
-                {"log": True} if searched.endswith(":log") else {}
-            )
+            if name in found:
+                raise SpecError(f"--tune {text}: {field.strip()} has a range already")
+            log = {"log": True} if searched.endswith(":log") else {}
+            found[name] = {**ends, **log} if ranged else values
     problems.check()
     found |= {"trials" if study else "tune.trials": trials} if trials is not None else {}
     chosen = numbers(seeds, "--tuning-seeds")

@@ -68,8 +68,16 @@ def table(results: Results, width: int | None = None) -> str:
 
 
 def verdicts(results: Results) -> str:
-    """A line per claim: its verdict, and what was seen."""
-    return "\n".join(f"{v.claim.id}: {v.state}: {v.because}" for v in results.verdicts)
+    """A line per claim: its verdict, what was seen, and what would decide an open one."""
+    from ablate.analysis.deciding import deciding
+    from ablate.core import hint
+
+    lines = []
+    for v in results.verdicts:
+        needed = deciding(results, v)
+        run = hint.command("run", *needed.words, keep=(hint.RUNS, hint.REPORTS)) if needed else ""
+        lines.append(f"{v.claim.id}: {v.state}: {v.because}" + (f"; {needed.text(run)}" if needed else ""))
+    return "\n".join(lines)
 
 
 def _heading(column: Column) -> str:

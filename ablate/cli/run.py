@@ -14,6 +14,7 @@ from ablate.cli.computation import Computation, computation
 from ablate.cli.options import takes
 
 if TYPE_CHECKING:
+    from ablate.analysis.sequential import Budget
     from ablate.execution.runner import Outcome
     from ablate.planning.cells import Cell, Row
     from ablate.planning.experiment import Experiment
@@ -82,8 +83,9 @@ def run(
     place.claim(experiment, c.reports_dir)
     with c.tracked(experiment, store) as live:
         c.decode(experiment, store)
+        hours = sequential.Budget(max_hours, c.resources.at_once(experiment.profile)[0])
         experiment, broken = _tune(c, experiment, plans, store, live)
-        outcome = _compute(c, experiment, store, live, failed, max_hours)
+        outcome = _compute(c, experiment, store, live, failed, hours)
         folder = writer.write(experiment, store, c.reports_dir)
         results = merged(experiment, store, folder)
         state = "interrupted" if outcome.late else "failed" if outcome.failed or broken else "finished"
@@ -107,6 +109,8 @@ def _tune(
 
     if not experiment.tuning:
         return experiment, ""
+    from ablate.execution import runner
+    from ablate.planning import trials
     from ablate.planning import tuning as planned
     from ablate.study import tuning
 
@@ -123,11 +127,13 @@ def _tune(
     planned.save(experiment, store.path)
     make_scheduler = partial(c.resources.scheduler, experiment.profile)
     broken = tuning.run(experiment, plans, store, make_scheduler, show, live.follow)
-    return sequential.recorded(experiment, c.runs_dir), broken
+    experiment = sequential.recorded(experiment, c.runs_dir)
+    runner.name(trials.with_trials(experiment), store)
+    return experiment, broken
 
 
 def _compute(
-    c: Computation, experiment: Experiment, store: Store, live: Live, failed: bool, hours: float | None
+    c: Computation, experiment: Experiment, store: Store, live: Live, failed: bool, hours: Budget
 ) -> Outcome:
     """Compute the cells, then further seeds until the file's claims are decided; how all cells ended."""
     from ablate.analysis import budgets, sequential
@@ -139,7 +145,6 @@ def _compute(
 
     table = (lambda *_: "") if c.as_json else shown.of
     total = runner.Outcome()
-    budget = sequential.Budget(hours, c.resources.at_once(experiment.profile)[0])
     make_scheduler = partial(c.resources.scheduler, experiment.profile)
     folder = place.find(experiment, c.reports_dir).folder
 
@@ -151,5 +156,5 @@ def _compute(
                 total.join(runner.run(part, store, make_scheduler, live.follow, failed, interim.write))
         return not total.failed
 
-    sequential.decide(experiment, store, compute, budget, c.say)
+    sequential.decide(experiment, store, compute, hours, c.say)
     return total

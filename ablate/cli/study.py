@@ -71,15 +71,24 @@ def importance(
     set_: SET = None,
     seeds: SEEDS = None,
     runs_dir: RUNS = Path("runs"),
+    records: Annotated[
+        Optional[str],
+        typer.Option("--from", metavar="SOURCE", help="Read an MLflow URI or a records.jsonl, not the runs."),
+    ] = None,
     nfe: Annotated[int, typer.Option(min=1, help="Of the FID: 1 or 2 steps.")] = 1,
     as_json: AS_JSON = False,
 ) -> None:
     """Show which ingredient matters most over all finished cells of some experiments; never trains."""
+    from ablate.analysis import sequential
     from ablate.runs.store import Store
     from ablate.study.importance import importance
+    from ablate.tracking import sources
 
-    experiments = [source(file, profile, set_, seeds).recorded(runs_dir) for file in files]
-    shares = importance(experiments, Store(runs_dir), nfe)
+    planned = [source(file, profile, set_, seeds).experiment(runs_dir, records) for file in files]
+    with sources.reading(records, planned[0], runs_dir, *planned[1:]) as (place, refused):
+        for problem in refused:
+            print(f"left out: {problem}", file=sys.stderr)
+        shares = importance([sequential.recorded(e, place) for e in planned], Store(place), nfe)
     print(json.dumps(shares, indent=1) if as_json else _shares(shares))
 
 

@@ -151,6 +151,12 @@ class Progress:
             f"[{self.done}/{self.total}] {self._named(end.cell)} ({end.cell.key}) {format_end(end)}{left}"
         )
 
+    def spare(self, cell: Cell, why: str) -> None:
+        """A cell of the total is not computed."""
+        self.pace.total -= 1
+        self.done += 1
+        self.print(f"[{self.done}/{self.total}] {self._named(cell)} ({cell.key}) {why}")
+
     def _left(self, now: float, shares: Mapping[str, float]) -> str:
         seconds = self.pace.left(now, shares)
         return "" if seconds is None else f"; about {duration(round(seconds))} left"

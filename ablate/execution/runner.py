@@ -105,6 +105,7 @@ def run(
             seeds and a function that prints above the progress bars.
     """
     cells, outcome = missing(experiment, store, retry_failed)
+    name(experiment, store)
     if not cells:
         return outcome
     by_path = {store.folder(cell.key).path: cell for cell in cells}
@@ -116,10 +117,7 @@ def run(
             if running:
                 cell = by_path[folder.path]
                 progress.start(folder, cell)
-                named = {"experiment": experiment.name, "row": progress.labels.get(cell.key, "")}
-                if read_json(folder.path / NAMED) != named:
-                    with suppress(OSError):  # the worker says what is wrong with the disk
-                        write_json(folder.path / NAMED, named)
+                _name(folder, experiment, progress.labels.get(cell.key, ""))
             follow(folder, running)
 
         scheduler = make_scheduler(store, show, len(cells))
@@ -134,6 +132,21 @@ def run(
                 seeds = now
                 on_seeds(seeds, progress.print)
     return outcome
+
+
+def name(experiment: Experiment, store: Store) -> None:
+    """Note in the folders of the recorded cells what they are called now: perhaps they had another label before."""
+    for key, label in experiment.labels().items():
+        if store.folder(key).recorded:
+            _name(store.folder(key), experiment, label)
+
+
+def _name(folder: Folder, experiment: Experiment, label: str) -> None:
+    """Note the experiment and the row of a cell in its folder."""
+    named = {"experiment": experiment.name, "row": label}
+    if read_json(folder.path / NAMED) != named:
+        with suppress(OSError):  # the worker says what is wrong with the disk
+            write_json(folder.path / NAMED, named)
 
 
 def whole_seeds(experiment: Experiment, ended: Collection[str]) -> int:

@@ -75,6 +75,7 @@ class Scheduler:
         self.started: dict[Path, float] = {}  # when the last worker of a cell started
         self.elsewhere: dict[Path, tuple[Cell, float]] = {}  # another run computes it; when to check again
         self.stopping: dict[Path, tuple[float, str]] = {}  # asked to stop: when, and why if it hung
+        self.reasons = dict[Path, str]()  # of `stop`
         self.tries: Counter[Path] = Counter()
         self.helping = set[str]()  # keys of cells that only other cells need
         self.broken = ""  # why no further cell can be computed
@@ -139,11 +140,12 @@ class Scheduler:
                 ends.append(CellEnd(cell, self.store.folder(cell.key), "open", reason=reason))
         return ends
 
-    def stop(self, key: str) -> None:
+    def stop(self, key: str, reason: str) -> None:
         """Let a cell save and stop; it ends as `stopped`, and you may add it again. One that waits is forgotten."""
         path = self.store.folder(key).path
         self.waiting = deque(cell for cell in self.waiting if cell.key != key)
         if path in self.running and path not in self.stopping:
+            self.reasons[path] = reason
             self._ask_to_stop(path)
 
     def cancel(self) -> None:
@@ -198,6 +200,7 @@ class Scheduler:
         """The end of a cell whose worker ended; None if the cell is restarted, or if another run computes it."""
         record = self.store.record(cell.key)
         since, hung = self.stopping.pop(folder.path, (0.0, ""))
+        asked = self.reasons.pop(folder.path, "it was asked to stop")
         if code == BUSY and not record:
             self.elsewhere[folder.path] = cell, time.monotonic() + ELSEWHERE_S
             return None
@@ -206,7 +209,7 @@ class Scheduler:
             return CellEnd.recorded(cell, folder, record, code != BUSY)
         requested = bool(since) and not hung
         if requested or hung == TIME_IS_UP or code in (INTERRUPTED, -15):
-            state, reason = "interrupted", hung or "it was asked to stop"
+            state, reason = "interrupted", hung or asked
         elif code == UNAVAILABLE:
             state, reason = "open", f"{_last_line(folder)}; the same command tries it again"
             heartbeat.note_open(folder, reason)

@@ -80,6 +80,9 @@ class Row:
     levels: Mapping[str, int] = field(default_factory=dict)  # of a factorial: axis -> -1 (from) or 1 (to)
     budget: float = 1.0  # times the profile's images
     needs: Mapping[str, Needed] = field(default_factory=dict)  # axis -> the recipe that its option needs
+    own: Row | None = (
+        None  # with `tune` at another budget: this row with the profile's own images, which is searched
+    )
 
     @property
     def named(self) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ablate.config.profile import Profile
+from ablate.core import crashes
+from ablate.core.errors import SpecError
 from ablate.planning import budgets
 from ablate.planning.cells import Cell, Row, read_by
 from ablate.planning.claims import Claim
@@ -76,6 +79,19 @@ class Experiment:
             name(cell, found.get(key, key))
         return found
 
+    @contextlib.contextmanager
+    def mistakes_of(self, cell: Cell) -> Iterator[None]:
+        """A block whose mistakes are those of a cell: they name the file and the row."""
+        try:
+            yield
+        except Exception as error:
+            place = f"{self.file}: row {self.labels().get(cell.key, cell.key)!r}"
+            if isinstance(error, SpecError):
+                raise error.under(place) from None
+            if by := crashes.raised_by(error):  # code of yours
+                raise SpecError(f"{place}: {by}: {crashes.described(error)}") from error
+            raise
+
     def cell(self, row: Row, seed: int) -> Cell:
         """The cell of a row with any seed."""
         some = next(iter(self.cells.values()))
@@ -90,8 +106,8 @@ class Experiment:
         """The rows of one budget, as an experiment on a profile with that many images."""
         rows = [row for row in self.rows if row.budget == budget]
         cells = {key: self.cells[key] for row in rows for key in row.keys}
-        profile, own = budgets.scaled(self.profile, budget), [replace(row, budget=1.0) for row in rows]
-        left_out = tuple(replace(row, budget=1.0) for row in self.left_out if row.budget == budget)
+        profile, own = budgets.scaled(self.profile, budget), [_alone(row) for row in rows]
+        left_out = tuple(_alone(row) for row in self.left_out if row.budget == budget)
         return replace(self, profile=profile, rows=own, cells=cells, left_out=left_out, budgets=())
 
     def by_budget(self) -> list[Experiment]:
@@ -116,6 +132,11 @@ class Experiment:
         cells = {key: cell for key, cell in self.cells.items() if key in keys}
         left_out = (*self.left_out, *(row for row in self.rows if row not in rows))
         return replace(self, rows=[*rows], cells=cells, notes=[*self.notes], left_out=left_out)
+
+
+def _alone(row: Row) -> Row:
+    """The row on a profile with its number of images."""
+    return replace(row, budget=1.0, tuned=row.tuned and replace(row.tuned, budget=1.0))
 
 
 def answering(claim: Claim, experiment: Experiment) -> set[int]:

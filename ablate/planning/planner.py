@@ -139,12 +139,12 @@ class Planner(Rows):
             for draft in drafts:
                 with found:
                     self.add_row(draft, planned, fingerprint, budget)
+                    if c.tune and budget != 1:
+                        planned.rows[-1] = replace(planned.rows[-1], own=self._own(draft, fingerprint))
             new = [problem for problem in found.found if problem not in self.problems.found]
             self.problems.add(*(budgets.too_short(new, budget) if planned.budgets else new))
         self.problems.add(*_tell_apart(planned.rows))
-        if c.tune and planned.budgets:
-            self.problems.add("budgets: rows are tuned at one budget only: leave `tune` or `budgets` out")
-        elif c.tune:
+        if c.tune:
             planned.tuning = tuning.plan(c.tune, planned, self.shape, self.problems)
         self.problems.check()
         planned.cells = {key: planned.cells[key] for row in planned.rows for key in row.keys}
@@ -152,6 +152,12 @@ class Planner(Rows):
             planned.notes += [n for n in unreached.notes(part.rows, part.profile) if n not in planned.notes]
         self._check_claims(planned)
         return planned
+
+    def _own(self, draft: Draft, fingerprint: str) -> Row | None:
+        """The row with the profile's own images, which is searched for all its budgets."""
+        with contextlib.suppress(SpecError):  # too few images: a trial has no more, and `tune` says so
+            return self.row(draft, fingerprint, 1.0, self.seeds[:1])[0]
+        return None
 
     def fingerprint(self) -> str:
         """The fingerprint of the images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -41,7 +42,7 @@ class Rows(ABC):
     ):
         self.file, self.profile, self.seeds, self.shape = file, profile, seeds, shape
         self.imports, self.named, self.here = tuple(imports), {*named}, here
-        self.known_specs = dict[str, Specs]()
+        self.known_specs, self.built = dict[str, Specs](), dict[str, Recipe]()
         self.notes, self.origin = list[str](), Origin()
         self.recipe_overrides: dict[str, Any] = {}  # of the command line, for every row
 
@@ -67,6 +68,14 @@ class Rows(ABC):
         Raises:
             SpecError: the recipe is invalid.
         """
+        row, cells = self.row(draft, fingerprint, budget, self.seeds)
+        planned.rows.append(row)
+        planned.cells |= {cell.key: planned.cells.get(cell.key, cell) for cell in cells}
+
+    def row(
+        self, draft: Draft, fingerprint: str, budget: float, seeds: Sequence[int]
+    ) -> tuple[Row, list[Cell]]:
+        """A row with its cells; see `add_row`."""
         profile, named = budgets.scaled(self.profile, budget), self.named
         recipe = budgets.fitted(
             self._recipe(draft.specs, draft.label, profile), budget, {*named, *draft.named}
@@ -75,13 +84,12 @@ class Rows(ABC):
         against = budgets.fitted(against, needs.own_share(needs.declared(against)), named)
         held = self._needs(recipe, draft.label, profile)
         recipe = budgets.fitted(recipe, needs.own_share(held), {*named, *draft.named})
-        cells = [Cell.of(recipe, profile, seed, fingerprint, self.imports, held) for seed in self.seeds]
-        planned.cells |= {cell.key: planned.cells.get(cell.key, cell) for cell in cells}
+        cells = [Cell.of(recipe, profile, seed, fingerprint, self.imports, held) for seed in seeds]
         keys = tuple(cell.key for cell in cells)
         changed = {k: new for k, (_, new) in recipes.diff(against, recipe).items()}
         changed = {k: v for k, v in changed.items() if k in recipe.flat()}
         row = Row(draft.label, draft.section, recipe, changed, keys, draft.base, draft.priority)
-        planned.rows.append(replace(row, budget=budget, levels=draft.levels, needs=held))
+        return replace(row, budget=budget, levels=draft.levels, needs=held), cells
 
     def _needs(self, recipe: Recipe, label: str, profile: Profile) -> dict[str, needs.Needed]:
         def specs_of(name: Any, path: str) -> Specs:
@@ -94,12 +102,20 @@ class Rows(ABC):
 
     def _recipe(self, specs: Specs, label: str, profile: Profile | None = None) -> Recipe:
         try:
-            recipe = recipes.build(specs).for_images(self.shape)
+            recipe = self._built(specs)
             domain.check(recipe, profile or self.profile)
-            domain.require(recipe, self.profile if self.here else None, self.shape)
             return recipe
         except SpecError as error:
             raise error.under(f"row {label!r}") from None
+
+    def _built(self, specs: Specs) -> Recipe:
+        """The recipe for these images, built once for all budgets."""
+        name = json.dumps(specs, sort_keys=True, default=repr)
+        if name not in self.built:
+            recipe = recipes.build(specs).for_images(self.shape)
+            domain.require(recipe, self.profile if self.here else None, self.shape)
+            self.built[name] = recipe
+        return self.built[name]
 
 
 def adapted(specs: Specs, profile: Profile) -> Specs:

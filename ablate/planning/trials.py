@@ -7,12 +7,12 @@ from typing import Any
 
 from ablate.planning.cells import Cell, read_by
 from ablate.planning.experiment import Experiment
-from ablate.planning.tuning import kept, most, studies, trial, tuned_recipe
+from ablate.planning.tuning import kept, most, studies, trial, tuned_by, tuned_recipe
 
 
 def outstanding(experiment: Experiment) -> list[Cell]:
     """Stand-ins for the cells that only the trials decide, to count and to time them: missing trials, tuned rows."""
-    cells = list[Cell]()
+    cells, tuned = list[Cell](), tuned_by(experiment)
     for name, row in studies(experiment).items():
         assert experiment.tuning
         tune, found = experiment.tuning.tune, experiment.tuning.found.get(name)
@@ -20,7 +20,12 @@ def outstanding(experiment: Experiment) -> list[Cell]:
             continue
         left = range(len(found.ended) if found else 0, most(tune, row))
         cells += [replace(cell, key=f"{name} trial {n}") for cell in trial(experiment, row) for n in left]
-        cells += [replace(experiment.cell(row, seed), key=f"{name} tuned") for seed in experiment.seeds]
+        distinct = {of.keys: of for of in tuned[name]}.values()  # equal rows are computed once
+        cells += [
+            replace(experiment.cell(of, seed), key=f"{name} tuned {n}")
+            for n, of in enumerate(distinct)
+            for seed in experiment.seeds
+        ]
     return [replace(cell, key=f"{cell.key} seed {cell.seed}") for cell in cells]
 
 

@@ -6,7 +6,7 @@ What came out of a row's trials is a plain file, so that Optuna is not needed to
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ablate.config.profile import Profile
+from ablate.core.errors import SpecError
 from ablate.core.section import Section
 from ablate.planning.budgets import scaled
 
@@ -126,9 +127,10 @@ class Found(Section):
 
 @dataclass(frozen=True)
 class Tuning:
-    """The `tune` of an experiment, and what is recorded of its studies by their ids."""
+    """The `tune` of an experiment, and what is recorded of its studies by their ids. profile: of a trial."""
 
     tune: Tune
+    profile: Profile
     shape: tuple[int, int, int]  # (C, H, W) of the images
     found: Mapping[str, Found] = field(default_factory=dict)
 
@@ -139,6 +141,10 @@ def with_options(content: dict[str, Any], overrides: Mapping[str, Any]) -> dict[
     if not own or not isinstance(content.get("tune") or {}, dict):
         return content
     tune = dict(content.get("tune") or {})
+    if not tune and not any(key.startswith("search") for key in own):
+        typed = {"trials": "--trials", "seeds": "--tuning-seeds"}
+        names = ", ".join(typed.get(key, f"--set tune.{key}") for key in own)
+        raise SpecError(f"{names}: no row is tuned; add --tune FIELD=LOW..HIGH[:log], or `tune` to the file")
     for key, value in own.items():
         name = key.removeprefix("search.")
         if name == key:
@@ -161,3 +167,9 @@ def at_edge(value: Any, searched: Any) -> bool:
     scale = math.log if searched.get("log") else float
     low, high, at = scale(searched["low"]), scale(searched["high"]), scale(value)
     return min(at - low, high - at) <= EDGE * (high - low)
+
+
+def last_tried(value: Any, tried: Sequence[Any]) -> bool:
+    """Whether no smaller or no larger number than this value was among at least three that were tried."""
+    numbers = {v for v in tried if isinstance(v, int | float) and not isinstance(v, bool)}
+    return len(numbers) > 2 and value in (min(numbers), max(numbers))

@@ -18,6 +18,7 @@ from ablate.core.errors import Problems, SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.registry import AXES
 from ablate.planning import domain, needs, points
+from ablate.planning.budgets import scaled
 from ablate.planning.cells import Cell, Row, bases
 from ablate.planning.claims import Claim, Evidence
 from ablate.planning.experiment import Experiment
@@ -42,13 +43,14 @@ def plan(tune: Tune, experiment: Experiment, shape: tuple[int, int, int], proble
             f"tune.seeds: {seed}: it is one of the reported seeds; tuning needs others, such as {other}"
         )
     found = dict[str, dict[str, None]]()  # problem -> the rows that have it
-    for row in _distinct_rows(experiment):
+    for rows in _alike(experiment):
+        row = _searched(rows[0])
         for problem in _problems(tune, row, experiment, shape):
             found.setdefault(problem, {})[row.label] = None
     for problem, labels in found.items():
         first, others = next(iter(labels)), f" and {len(labels) - 1} more" if len(labels) > 1 else ""
         problems.add(f"tune.{problem} (row {first!r}{others})")
-    return Tuning(tune, shape)
+    return Tuning(tune, tune.profile(experiment.profile), shape)
 
 
 def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, int, int]) -> Iterator[str]:
@@ -69,16 +71,22 @@ def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, in
     except SpecError as error:
         yield from (f"images: {tune.images}: {problem}" for problem in error.problems)
         return
+    lengths, least = {"": profile}, min(experiment.budgets, default=1.0)
+    if least < tune.images:  # its rows have fewer steps than a trial
+        lengths[f"budgets: {least:g}: "] = needs.parts(scaled(whole, least), given)[0]
     for name, values in tune.search.items():
         if "." in name and name.split(".")[0] in tune.search:
             continue  # the field is that of a searched option, not of the row's
         for value in [values.low, values.high] if isinstance(values, Range) else values:
-            try:
-                recipes.overlay(row.recipe.specs(), {name: value})  # there is such an option or field
-                domain.check(tuned_recipe(row, {name: value}, shape, kept(experiment)), profile)
-            except SpecError as error:
-                for problem in error.problems:
-                    yield f"search.{problem if problem.startswith(f'{name}: ') else f'{name}: {value}: {problem}'}"
+            for at, length in lengths.items():
+                try:
+                    recipes.overlay(row.recipe.specs(), {name: value})  # there is such an option or field
+                    domain.check(tuned_recipe(row, {name: value}, shape, kept(experiment)), length)
+                except SpecError as error:
+                    for problem in error.problems:
+                        own = problem.startswith(f"{name}: ")
+                        yield f"search.{problem if own else f'{name}: {value}: {at}{problem}'}"
+                    break
 
 
 def tuned_recipe(row: Row, params: Params, shape: Sequence[int], kept: Params) -> Recipe:
@@ -98,22 +106,35 @@ def most(tune: Tune, row: Row) -> int:
     return min(tune.trials, there) if there else tune.trials
 
 
-def _distinct_rows(experiment: Experiment) -> list[Row]:
-    """The first row with each recipe, of those that are not tuned."""
-    first = dict[tuple[str, ...], Row]()
+def _alike(experiment: Experiment) -> list[list[Row]]:
+    """The rows that are not tuned, those together whose recipe is the same at the profile's own images."""
+    found = dict[tuple[str, ...], list[Row]]()
     for row in experiment.rows:
         if not row.tuned:
-            first.setdefault(row.keys[:1], row)
-    return [*first.values()]
+            found.setdefault((row.own or row).keys[:1], []).append(row)
+    return [*found.values()]
+
+
+def _searched(row: Row) -> Row:
+    """What the study of a row searches: the row with the profile's own images."""
+    return replace(row.own, label=row.label) if row.own else row
+
+
+def tuned_by(experiment: Experiment) -> dict[str, list[Row]]:
+    """Id -> the rows that a study tunes: equal ones, and those of other budgets."""
+    found = dict[str, list[Row]]()
+    for rows in _alike(experiment) if experiment.tuning else ():
+        found.setdefault(identity(experiment, _searched(rows[0])), []).extend(rows)
+    return found
 
 
 def studies(experiment: Experiment) -> dict[str, Row]:
-    """Id -> row of every study: rows that are equal share one."""
-    return {identity(experiment, row): row for row in _distinct_rows(experiment)} if experiment.tuning else {}
+    """Id -> the row that a study searches: rows that are equal share one, also those of different budgets."""
+    return {name: _searched(rows[0]) for name, rows in tuned_by(experiment).items()}
 
 
 def identity(experiment: Experiment, row: Row, of_any_length: bool = False) -> str:
-    """The id of a row's study: a hash of all that decides its trials.
+    """The id of the study that searches a row: a hash of all that decides its trials.
 
     Args:
         of_any_length: leave out their number: a longer study continues with the trials of a shorter one.
@@ -128,11 +149,11 @@ def identity(experiment: Experiment, row: Row, of_any_length: bool = False) -> s
 
 
 def trial(experiment: Experiment, row: Row) -> list[Cell]:
-    """The cells that a trial of a row would have with the row's own values, one per seed."""
+    """The cells that a trial of a searched row would have with the row's own values, one per seed."""
     assert experiment.tuning
-    tune, some = experiment.tuning.tune, experiment.cells[row.keys[0]]
-    profile, shared = tune.profile(experiment.profile), (some.fingerprint, some.imports, row.needs)
-    return [Cell.of(row.recipe, profile, seed, *shared) for seed in tune.seeds]
+    tuning, some = experiment.tuning, next(iter(experiment.cells.values()))
+    shared = some.fingerprint, some.imports, row.needs
+    return [Cell.of(row.recipe, tuning.profile, seed, *shared) for seed in tuning.tune.seeds]
 
 
 def known(experiment: Experiment, *places: Path) -> Experiment:
@@ -178,27 +199,30 @@ def _add_tuned(experiment: Experiment) -> None:
     """Add the tuned rows that are known, behind the rows of the file and in their order."""
     assert experiment.tuning
     plain = [row for row in experiment.rows if not row.tuned]
-    # by label, since rows of one label are equal; perhaps with further seeds
-    there = {row.tuned.label: (row.recipe, row.keys) for row in experiment.rows if row.tuned}
+    # by label and budget, since rows of one label are equal; perhaps with further seeds
+    there = {row.tuned.named: (row.recipe, row.keys) for row in experiment.rows if row.tuned}
     best, made = dict[str, Params](), dict[str, Recipe]()
-    for row in plain:
-        found = experiment.tuning.found.get(identity(experiment, row))
+    for name, rows in tuned_by(experiment).items():
+        found = experiment.tuning.found.get(name)
         if found and found.complete and found.best:
-            best[row.label] = found.best.params
-            made[row.label] = tuned_recipe(row, found.best.params, experiment.tuning.shape, kept(experiment))
+            for row in rows:
+                best[row.named] = found.best.params
+                made[row.named] = tuned_recipe(
+                    row, found.best.params, experiment.tuning.shape, kept(experiment)
+                )
     experiment.rows, experiment.cells = [*plain], dict(experiment.cells)
     seeds = [seed for seed in experiment.seeds if seed not in experiment.more_seeds]
     of = bases(plain, [row.recipe.flat() for row in plain])
-    for i, row in [(i, row) for i, row in enumerate(plain) if row.label in made]:
-        recipe, at = made[row.label], of[i] if row.changed else i
+    for i, row in [(i, row) for i, row in enumerate(plain) if row.named in made]:
+        recipe, at = made[row.named], of[i] if row.changed else i
         base = None if at is None else plain[at]
-        if there.get(row.label, (None,))[0] != recipe:
+        if there.get(row.named, (None,))[0] != recipe:
             new = [experiment.cell(replace(row, recipe=recipe), seed) for seed in seeds]
             experiment.cells |= {c.key: experiment.cells.get(c.key, c) for c in new}
-            there[row.label] = recipe, tuple(c.key for c in new)
-        changed = {**row.changed, **best[row.label]}
-        if base and base.label in made:
-            changed = {k: new for k, (_, new) in recipes.diff(made[base.label], recipe).items()}
+            there[row.named] = recipe, tuple(c.key for c in new)
+        changed = {**row.changed, **best[row.named]}
+        if base and base.named in made:
+            changed = {k: new for k, (_, new) in recipes.diff(made[base.named], recipe).items()}
         experiment.rows.append(
             replace(
                 row,
@@ -206,7 +230,7 @@ def _add_tuned(experiment: Experiment) -> None:
                 tuned=row,
                 recipe=recipe,
                 changed={k: v for k, v in changed.items() if k in recipe.flat()},
-                keys=there[row.label][1],
+                keys=there[row.named][1],
                 base=named(base.label if base else row.base),
             )
         )

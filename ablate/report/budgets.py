@@ -8,7 +8,7 @@ from ablate.analysis import verdicts
 from ablate.analysis.budgets import FILE, Seen, Track
 from ablate.analysis.results import Results
 from ablate.core.formats import number
-from ablate.report.markdown import escape, table
+from ablate.report.markdown import escape, prose, table
 from ablate.statistics import scaling
 from ablate.statistics.effect import Scores
 from ablate.statistics.significance import holm
@@ -107,7 +107,7 @@ def _claims(results: Results, images: list[str]) -> list[str]:
         verdicts.answers(*verdicts.at(experiment, results.scores, budget)) for budget in experiment.budgets
     ]
     rows = [
-        [escape(of[0].claim.id), escape(of[0].claim.says), *map(_answer, of)]
+        [escape(of[0].claim.id), prose(of[0].claim.says), *map(_answer, of)]
         for of in zip(*columns, strict=True)
     ]
     return ["### Claims at every budget", table(["", "claim", *images], rows, left=2), CLAIMED]

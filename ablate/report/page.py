@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ablate.analysis import choices, fid_noise
+from ablate.analysis.deciding import deciding
 from ablate.analysis.frame import Records, columns, real_fid
 from ablate.analysis.lines import distinct, groups
 from ablate.analysis.reference import Methods, load
@@ -19,7 +20,7 @@ from ablate.report import budgets, factorial, tuned
 from ablate.report.figure import Figure, figures
 from ablate.report.lead import sentence
 from ablate.report.listing import listing, together
-from ablate.report.markdown import Footnotes, escape, paragraph, table
+from ablate.report.markdown import Footnotes, escape, paragraph, prose, table
 from ablate.report.sections import Sections
 from ablate.statistics.effect import removed_by_pairing
 from ablate.statistics.wording import probability
@@ -60,7 +61,7 @@ def page(
         f.FILE: _figure(f, results, f.FILE in kept, counted.get(f.FILE)) for f in figures() if f.FILE in drawn
     }
     parts = [f"# {escape(experiment.name)}", sentence(results), *shown.pop(PICTURE, [])]
-    parts += [experiment.summary, _budget(experiment, records), *_claims(experiment, results.verdicts)]
+    parts += [experiment.summary, _budget(experiment, records), *_claims(results)]
     for group in groups(experiment.rows):
         parts += [*sections.section(group), together(results, group), _real(records)]
     parts += tuned.part(results) + factorial.part(results)
@@ -133,26 +134,28 @@ def _choices(experiment: Experiment) -> list[str]:
     return ["## Design choices", body, f"Common to both: {escape(common)}."]
 
 
-def _claims(experiment: Experiment, verdicts: Sequence[Verdict]) -> list[str]:
+def _claims(results: Results) -> list[str]:
+    verdicts, n = results.verdicts, results.experiment.analyses
     if not verdicts:
         return []
-    n = experiment.analyses
     more = (
         f" Seeds are added until the claims are decided, so each interim analysis uses 5 % / {n}."
         if n > 1
         else ""
     )
     rows = [
-        [escape(v.claim.id), escape(v.claim.says), v.state, str(v.n), probability(v.p), escape(_because(v))]
+        [escape(v.claim.id), prose(v.claim.says), v.state, str(v.n), probability(v.p), _because(results, v)]
         for v in verdicts
     ]
     headings = ["", "claim", "verdict", "seeds", "p (Holm)", "what was seen"]
-    return ["## Claims", table(headings, rows, left=6), CLAIMED + more]
+    warned = tuned.harmed(results) if any(v.claim.tuned for v in verdicts) else ""
+    return ["## Claims", table(headings, rows, left=6), warned, CLAIMED + more]
 
 
-def _because(verdict: Verdict) -> str:
-    """The evidence, and the seeds that would decide an open claim."""
-    return verdict.because + (f"; {verdict.seeds} seeds would decide" if verdict.seeds else "")
+def _because(results: Results, verdict: Verdict) -> str:
+    """The evidence, and what would decide an open claim."""
+    needed = deciding(results, verdict)
+    return escape(verdict.because) + (f"; {needed.text()}" if needed else "")
 
 
 def _pairing(results: Results) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ablate.analysis.choices import format_value
+from ablate.analysis.lines import Line
 from ablate.analysis.results import Results
-from ablate.analysis.tuned import Tuned, one_step, tuned
+from ablate.analysis.tuned import Tuned, one_step, tuned, worse
 from ablate.core.formats import number
 from ablate.report.markdown import escape, table
 
@@ -14,6 +15,8 @@ Comparisons of tuned rows are with their tuned base. "Best of k" is the expected
 2019): where it still falls in the last column, more trials would help. A trial that was pruned, diverged or failed
 counts there as the highest FID that the row's trials have. Trials have their own seeds and budget, so their FIDs do not
 compare with those of the rows."""
+OVER_BUDGETS = """ One study tunes a row for all budgets: its trials have the share of the profile's images that stands
+above, so its values may not be the best at another number of images."""
 
 
 def part(results: Results) -> list[str]:
@@ -25,33 +28,58 @@ def part(results: Results) -> list[str]:
     most = max(row.trials for row in rows)
     shares = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < most} | {most})
     headings = ["row", "FID, 1 step", "tuned", "ratio", "tuned values", *(f"best of {k}" for k in shares)]
-    body = table(headings, [_row(row, results, shares) for row in rows], left=1)
+    body = table(headings, [line for row in rows for line in _lines(row, results, shares)], left=1)
     searched = ", ".join(f"{name} {_range(values)}" for name, values in tune.space.items())
     seeds = f"seed{'s' if len(tune.seeds) > 1 else ''} {', '.join(map(str, tune.seeds))}"
     head = (
         f"Search: {escape(searched)}; {most} trials a row on {seeds}, with {100 * tune.images:.3g} % of the "
         "profile's images."
     )
-    edges = [row.before.row.label for row in rows if row.edges]
     marked = (
-        f"{EDGE} marks a best value within 5 % of an end of the search: a wider search may have a better one."
-        if edges
+        f"{EDGE} marks a best value within 5 % of an end of the search, or with no trial beyond it: a wider search, or "
+        "more trials, may have a better one."
+        if any(row.edges for row in rows)
         else ""
     )
-    return ["## Tuned rows", head, body, marked, READING]
-
-
-def _row(row: Tuned, results: Results, shares: list[int]) -> list[str]:
-    before, after = one_step(row.before, results), one_step(row.after, results)
-    ratio = f"{after.mean / before.mean:.2f}" if before and after and before.mean > 0 else "-"
-    expected = [row.expected(k) for k in shares]
     return [
-        escape(row.before.row.label),
-        *(number(s.mean) + (f" ± {number(s.std)}" if s.n > 1 else "") if s else "-" for s in (before, after)),
-        ratio,
-        _values(row),
-        *(number(value) if value is not None else "-" for value in expected),
+        "## Tuned rows",
+        head,
+        body,
+        harmed(results),
+        marked,
+        READING + OVER_BUDGETS * bool(results.experiment.budgets),
     ]
+
+
+def harmed(results: Results) -> str:
+    """A warning where tuned values raised FID: the trials chose values that do not suit the whole run."""
+    names = worse(results)
+    if not names:
+        return ""
+    rows = f"{len(names)} tuned row{'s have' if len(names) > 1 else ' has'}"
+    return (
+        f"**{rows} a higher mean FID than the same row without tuning**: {escape(', '.join(names))}. "
+        "For these, what was best in the trials is not the best of the whole run, so a comparison of tuned rows is one "
+        "of these values, not of the best ones. Trials with more of the images or on more seeds choose better."
+    )
+
+
+def _lines(row: Tuned, results: Results, shares: list[int]) -> list[list[str]]:
+    """A line for each budget; the first has what came out of the study, which is the same for all."""
+    expected = [row.expected(k) for k in shares]
+    study = [_values(row), *(number(value) if value is not None else "-" for value in expected)]
+    found = [_compared(before, after, results) for before, after in row.lines]
+    return [[*of, *(study if not i else [""] * len(study))] for i, of in enumerate(found)]
+
+
+def _compared(line: Line, tuned: Line | None, results: Results) -> list[str]:
+    """A row's FID as the file has it and tuned, and their ratio."""
+    before, after = one_step(line, results), one_step(tuned, results)
+    ratio = f"{after.mean / before.mean:.2f}" if before and after and before.mean > 0 else "-"
+    fids = [
+        number(s.mean) + (f" ± {number(s.std)}" if s.n > 1 else "") if s else "-" for s in (before, after)
+    ]
+    return [escape(line.row.named), *fids, ratio]
 
 
 def _values(row: Tuned) -> str:

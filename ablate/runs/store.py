@@ -25,7 +25,7 @@ from ablate.planning.cells import Cell
 
 FORMAT = 1
 REAL = "real.png"  # of a cell's samples: images that it was trained on
-NAMED = "named.json"  # of a cell: the experiment and the row that it was last started for
+NAMED = "named.json"  # of a cell: the experiment and the row that last asked for it
 CODE = "own_code"  # a folder of a cell and of an export: see `ablate.core.code`
 
 

@@ -14,7 +14,7 @@ import filelock
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from ablate.core import hint
 from ablate.core.errors import Problems, SpecError, nearest
@@ -87,6 +87,30 @@ def sampler(
     if (values := _points(spec, space, "sampler")) is not None:
         return Exhaustive(values, space, arguments.get("seed", seed))
     return _built("sampler", kind, arguments)  # type: ignore[no-any-return]
+
+
+def caught_up(
+    sampler: optuna.samplers.BaseSampler,
+    space: Mapping[str, BaseDistribution],
+    trials: Sequence[FrozenTrial],
+    objectives: int,
+) -> bool:
+    """Let a new sampler draw again, without keeping it, what was drawn for earlier trials; False: it cannot.
+
+    Other samplers than these keep some of their state elsewhere.
+    """
+    if not isinstance(sampler, optuna.samplers.RandomSampler | optuna.samplers.TPESampler):
+        return False
+    memory = optuna.create_study(sampler=sampler, directions=["minimize"] * objectives)
+    for trial in trials:
+        if trial.state == TrialState.WAITING:
+            continue
+        if "fixed_params" in trial.system_attrs:
+            memory.enqueue_trial(trial.system_attrs["fixed_params"])
+        memory.tell(memory.ask(fixed_distributions=dict(space)), state=TrialState.FAIL)
+        if trial.state.is_finished():
+            memory.add_trial(trial)  # later draws may depend on its value
+    return True
 
 
 def pruner(spec: str | Mapping[str, Any], points: int) -> optuna.pruners.BasePruner:

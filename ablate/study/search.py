@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 from optuna.distributions import check_distribution_compatibility
 from optuna.exceptions import OptunaError
+from optuna.trial import FrozenTrial, TrialState
 
 from ablate.core import hint
 from ablate.core.errors import SpecError
@@ -22,7 +23,7 @@ from ablate.planning.cells import Cell, Row
 from ablate.runs.store import Folder, Store
 from ablate.study import optunas, process, space
 from ablate.study.plan import Plan, load
-from ablate.study.trials import Trials, counted, possible, requeue_dead, requeue_failed, without_record
+from ablate.study.trials import Trials, counted, dead, possible, requeue_dead, requeue_failed, without_record
 
 __all__ = ["Plan", "check", "load", "load_study", "open_study", "run", "states"]
 Search = tuple[Plan, optuna.Study]
@@ -52,10 +53,24 @@ def open_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
             study.set_user_attr(RUNGS, plan.content.rungs)
         if plan.at_base() and not trials:
             study.enqueue_trial(plan.at_base(), skip_if_exists=True)
-        # a new sampler must not repeat its first draws, nor those of another machine
-        seed = len(trials) + (zlib.crc32(repr(process.owner()).encode()) % 2**20 if url else 0)
-        study.sampler = optunas.sampler(plan.content.sampler, plan.space, seed)
+        study.sampler = _sampler(plan, study, trials, url)
     return study
+
+
+def _sampler(
+    plan: Plan, study: optuna.Study, trials: Sequence[FrozenTrial], url: str | None
+) -> optuna.samplers.BaseSampler:
+    """A sampler that does not repeat the first draws of an earlier one, nor those of another process.
+
+    The only process of a study goes on where an earlier one stopped: the trials are those of a run without a stop.
+    """
+    alone = not url and not any(t.state == TrialState.RUNNING and not dead(t) for t in trials)
+    if alone and possible(plan, study):
+        made = optunas.sampler(plan.content.sampler, plan.space, 0)
+        if optunas.caught_up(made, plan.space, trials, len(plan.objective)):
+            return made
+    seed = len(trials) + (zlib.crc32(repr(process.owner()).encode()) % 2**20 if url else 0)
+    return optunas.sampler(plan.content.sampler, plan.space, seed)
 
 
 def load_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
@@ -191,7 +206,24 @@ def _consume(
     def begin(search: Search, row: Row, cells: list[Cell]) -> None:
         by_key.update((cell.key, cell) for cell in cells)
         progress.name(row.label, row.keys)
+        for cell in cells:
+            if store.record(cell.key):
+                progress.spare(cell, "was computed before")
+            elif cell.key in shared:
+                progress.spare(cell, "is computed for another trial")
         on_trial(search, row, cells)
+
+    def poll() -> None:
+        for end in scheduler.poll():
+            progress.end(end)
+            for trials in studies:
+                trials.ended(end)
+        before = {*shared}
+        for trials in studies:
+            trials.report()
+        for key in before - shared:
+            progress.spare(by_key[key], "waited for a trial that was pruned")
+        progress.update()
 
     scheduler, shared = make_scheduler(store, show, cells), set[str]()
     studies = [Trials(*search, store, scheduler, partial(begin, search), shared) for search in searches]
@@ -199,8 +231,8 @@ def _consume(
         while True:
             while scheduler.has_capacity and (wanting := [t for t in studies if t.needs_more()]):
                 min(wanting, key=lambda trials: len(trials.open)).begin()
-                _poll(scheduler, studies, progress)
-            _poll(scheduler, studies, progress)
+                poll()
+            poll()
             open_, more = any(t.open for t in studies), any(t.needs_more() for t in studies)
             if not scheduler.busy and not open_ and (scheduler.broken or not more):
                 return scheduler.broken
@@ -211,16 +243,6 @@ def _consume(
             with contextlib.suppress(OptunaError, OSError):  # of the storage, perhaps what led here
                 trials.release()
         raise
-
-
-def _poll(scheduler: Scheduler, studies: Sequence[Trials], progress: Progress) -> None:
-    for end in scheduler.poll():
-        progress.end(end)
-        for trials in studies:
-            trials.ended(end)
-    for trials in studies:
-        trials.report()
-    progress.update()
 
 
 def states(study: optuna.Study) -> dict[str, float]:

@@ -141,7 +141,7 @@ class Trials:
         self._end(one, TrialState.PRUNED)
         others = {key for o in self.open.values() for key in o.row.keys}
         for key in set(one.row.keys) - others:
-            self.scheduler.stop(key)
+            self.scheduler.stop(key, "its trial was pruned")
             if self.store.folder(key).path not in self.scheduler.running:
                 self.cells.discard(key)
 
@@ -187,9 +187,9 @@ class Trials:
 
 def requeue_dead(study: optuna.Study) -> int:
     """Fail the trials whose process is dead and queue their parameters again; returns how many there were."""
-    dead = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING and _dead(t)]
+    lost = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING and dead(t)]
     requeued = 0
-    for trial in dead:
+    for trial in lost:
         study._storage.set_trial_user_attr(trial._trial_id, LOST, True)
         try:
             study.tell(trial.number, state=TrialState.FAIL)
@@ -248,7 +248,8 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [t for t in ended if t.number not in repeated]
 
 
-def _dead(trial: FrozenTrial) -> bool:
+def dead(trial: FrozenTrial) -> bool:
+    """Whether the process of a running trial has ended, as far as this machine can see."""
     if OWNER not in trial.user_attrs:  # created a moment ago, or by a process that died right then
         return trial.datetime_start is None or time.time() - trial.datetime_start.timestamp() > DEAD_S
     ended = process.ended(trial.user_attrs[OWNER])

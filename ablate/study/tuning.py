@@ -31,8 +31,8 @@ class RowPlanner(Rows):
 
     def __init__(self, experiment: Experiment, row: Row):
         assert experiment.tuning
-        cell, tune = experiment.cells[row.keys[0]], experiment.tuning.tune
-        profile, shape = tune.profile(experiment.profile), experiment.tuning.shape
+        cell, tune = next(iter(experiment.cells.values())), experiment.tuning.tune
+        profile, shape = experiment.tuning.profile, experiment.tuning.shape
         own = "averaging.decay"  # the row's is already that of its share of the images
         super().__init__(experiment.file, profile, tuple(tune.seeds), shape, cell.imports, [own])
         self.specs, self.mark, self.kept = row.recipe.specs(), cell.fingerprint, tuning.kept(experiment)

@@ -19,7 +19,7 @@ from ablate.runs.store import restore
 EXPERIMENT = """
 name: tiny
 seeds: [0]
-set: {network.width: 8, network.attention: []}
+set: {network.width: 8, network.multipliers: [1], network.attention: []}
 plan:
   - list:
       - {label: ict}

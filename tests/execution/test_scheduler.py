@@ -134,11 +134,17 @@ def test_a_cell_may_be_stopped_and_added_again(made):
     scheduler, executor = made(None, 0)
     scheduler.poll()
     (path,) = executor.running
-    scheduler.stop(path.name)
+    scheduler.stop(path.name, "its trial was pruned")
     (end,) = completed(scheduler)
-    assert end.state == "stopped"
+    assert (end.state, end.reason) == ("stopped", "its trial was pruned")
     scheduler.add(end.cell)
     assert completed(scheduler)[0].state == "finished"
+
+
+@pytest.mark.parametrize("code", [INTERRUPTED, -15])
+def test_a_cell_that_something_else_stopped_says_no_other_reason(made, code):
+    (end,) = completed(made(code, retries=0)[0])
+    assert (end.state, end.reason) == ("interrupted", "it was asked to stop")
 
 
 def test_a_second_ctrl_c_ends_the_workers_at_once(made):

@@ -15,7 +15,7 @@ from ablate.analysis.lines import groups, title
 from ablate.analysis.results import Results
 from ablate.planning import planner, points, trials, tuning
 from ablate.planning.factorial import factorials
-from ablate.planning.tune import Found, at_edge
+from ablate.planning.tune import Found, at_edge, last_tried
 from ablate.report.page import page
 from ablate.runs.store import Store
 
@@ -45,6 +45,21 @@ tune: {search: {optimizer.lr: {low: 0.0005, high: 0.05, log: true}}, trials: 2, 
 )
 def test_edges_are_within_5_percent_in_the_scale_of_the_search(value, searched, edge):
     assert at_edge(value, searched) == edge
+
+
+@pytest.mark.parametrize(
+    ("value", "tried", "last"),
+    [
+        (0.008, [0.002, 0.008, 0.004], True),
+        (0.002, [0.002, 0.008, 0.004], True),
+        (0.004, [0.002, 0.008, 0.004], False),
+        (0.008, [0.002, 0.008, 0.008], False),  # of two values each is an end
+        ("none", ["none", "adaptive", "fixed"], False),
+        (True, [True, False, True], False),
+    ],
+)
+def test_a_best_value_with_no_trial_beyond_it_is_the_last_tried(value, tried, last):
+    assert last_tried(value, tried) == last
 
 
 @pytest.fixture

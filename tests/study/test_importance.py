@@ -1,5 +1,6 @@
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -41,6 +42,27 @@ def test_an_experiments_cells_are_compared(tmp_path):
     done = call("importance", "made.yaml", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["Shapley"] == pytest.approx(found["Shapley"])
     assert importance([made] * 2, store) == found  # a cell counts once
+
+
+def test_a_report_has_what_it_needs(tmp_path):
+    made, store = planned(tmp_path, "{grid: {metric.c: [0.01, 0.1], noise.p_mean: [-2.0, -1.0]}}", [0, 1])
+    for i, cell in enumerate(made.cells.values()):
+        put(store, cell, 100.0 + 50 * (i // 4) + i)
+    assert call("report", "made.yaml", cwd=tmp_path).returncode == 0
+    here = call("importance", "made.yaml", "--json", cwd=tmp_path).stdout
+    shutil.rmtree(tmp_path / "runs")
+    for source in ("reports/made", "reports/made/records.jsonl"):
+        done = call("importance", "made.yaml", "--from", source, "--json", cwd=tmp_path)
+        assert done.stdout == here
+        assert done.returncode == 0
+    assert (
+        call("importance", "made.yaml", "made.yaml", "--from", source, "--json", cwd=tmp_path).stdout == here
+    )
+    assert not (tmp_path / "runs").exists()
+    for source, said in (("nowhere", "nowhere"), ("reports/made", "has no cell of made")):
+        done = call("importance", "made.yaml", "--seeds", "7", "--from", source, cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 def test_too_few_cells_are_an_error(tmp_path):

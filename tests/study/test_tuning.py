@@ -18,7 +18,7 @@ from helpers.instant_cells import Instant
 
 from ablate.analysis import sequential
 from ablate.analysis.results import Results
-from ablate.analysis.tuned import tuned
+from ablate.analysis.tuned import tuned, worse
 from ablate.cli.options import Source, source
 from ablate.cli.options import tuned as tuned_options
 from ablate.core.errors import SpecError
@@ -124,9 +124,10 @@ def test_tuned_rows_recover_the_true_order_where_untuned_ones_do_not(done):
     assert results.verdicts[1].because.startswith("tuned: huber against square")
     for entry in tuned(results):
         best = entry.found.best.params["optimizer.lr"]
-        true = WORLD[entry.before.row.recipe.metric.name][1]
-        assert abs(math.log(best / true)) < 1.5, (entry.before.row.label, best)
-        assert entry.after.stats["fid", 1, ""].mean <= entry.before.stats["fid", 1, ""].mean * 1.02
+        ((before, after),) = entry.lines
+        true = WORLD[before.row.recipe.metric.name][1]
+        assert abs(math.log(best / true)) < 1.5, (entry.label, best)
+        assert after.stats["fid", 1, ""].mean <= before.stats["fid", 1, ""].mean * 1.02
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -136,6 +137,29 @@ def test_in_made_up_worlds_tuning_never_orders_worse(place, seed):
     results = Results(*compute(place, Instant(room=2, fid=objective(world)))[:2])
     rows = ["huber", "l2", "square"]
     assert order(results, map(tuning.named, rows)) == [*map(tuning.named, rows)]
+
+
+def test_a_page_says_which_rows_tuning_harmed(place):
+    """Trials whose best rate is ten times too high for the reported runs; `l2` is at its best in both."""
+    honest, other = objective(), objective({**WORLD, "pseudo_huber": (10.0, 0.3), "squared_l2": (20.0, 0.03)})
+
+    def fid(recipe, share=1.0):
+        return (other if recipe["seed"] == 100 else honest)(recipe, share)
+
+    results = Results(*compute(place, Instant(room=2, fid=fid))[:2])
+    means = results.row_means()
+    names = [n for n in ("huber", "l2", "square") if means[tuning.named(n)] > means[n]]
+    assert "square" in names
+    assert worse(results) == names
+    text = page(results, [])
+    assert text.count(f"a higher mean FID than the same row without tuning**: {', '.join(names)}.") == 2
+    assert text.index("higher mean FID") < text.index("A claim is supported or contradicted")
+
+
+def test_a_page_without_harm_says_nothing_of_it(done):
+    results = Results(*compute(done)[:2])
+    assert worse(results) == []
+    assert "higher mean FID" not in page(results, [])
 
 
 def test_tuned_rows_compare_with_their_tuned_base(done):

@@ -38,7 +38,7 @@ class Tuning(Figure):
                     linestyle=style,
                     marker="o",
                     markersize=3,
-                    label=short(row.before.row.label, 40),
+                    label=short(row.label, 40),
                 )
             ax.set(xlabel="trials", ylabel="expected best FID, 1 step")
             logarithmic(ax, "y")

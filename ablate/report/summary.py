@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import re
@@ -25,7 +26,7 @@ from ablate.planning import planner, recorded, tuning
 from ablate.planning.experiment import Experiment
 from ablate.report.html import page
 from ablate.report.insert import insert
-from ablate.report.markdown import escape, table
+from ablate.report.markdown import escape, prose, table
 from ablate.report.merged import WithRecords, merged
 from ablate.runs import records_file
 from ablate.statistics.wording import probability
@@ -70,7 +71,7 @@ def summary(
         raise SpecError(f"--runs-dir {runs}, --reports-dir {reports}: no records of these experiments")
     run = [n for n in sorted(says, key=_order) if any(v.n for v in found.get(n, {}).values())]
     rows = [
-        [escape(name), escape(says[name]), *(_state(found.get(name, {}).get(p)) for p in profiles)]
+        [escape(name), prose(says[name]), *(_state(found.get(name, {}).get(p)) for p in profiles)]
         for name in run
     ]
     body = table(["", "claim", *profiles], rows, left=2 + len(profiles))
@@ -111,7 +112,12 @@ def _answered(
         if "claims" not in yaml_files.mapping(yaml_files.read(file), str(file)):
             continue
         own = planner.load(file, **options)
-        says |= {claim.id: claim.says for claim in own.claims}
+        for one in own.claims:
+            if says.setdefault(one.id, one.says) != one.says:
+                raise SpecError(
+                    f"{file}: claim {one.id!r} says {one.says!r}, but in another of these files {says[one.id]!r}: "
+                    "a summary has one line for an id, so give one of them another"
+                )
         for name in dict.fromkeys([own.profile.name, *store.profiles()]):
             for results in _results(file, name, store, options):
                 for verdict in results.verdicts:
@@ -131,6 +137,13 @@ class Recorded(WithRecords):
     def __init__(self, runs: Path, reports: Path):
         super().__init__(runs, sorted(reports.rglob(records_file.FILE)))
         self.results = dict[tuple[Path, str], list[Results]]()
+
+    def of(self, experiment: Experiment) -> Recorded:
+        """With the lines of an experiment's own reports first: another may have measured the same cells otherwise."""
+        found = copy.copy(self)
+        own = [lines for file, lines in self.files.items() if file.parent.name == experiment.name]
+        found.lines = {**self.lines, **{key: line for lines in own for key, line in lines.items()}}
+        return found
 
     def shown(self, experiment: Experiment) -> Experiment:
         """The experiment with all seeds that its own reports show, but not those of other files."""
@@ -187,7 +200,7 @@ def _results(file: Path, profile: str, store: Recorded, options: dict[str, Any])
     """The results of a file on a profile; planned once."""
     if (file, profile) not in store.results:
         planned = _planned(file, profile, store, options)
-        store.results[file, profile] = [Results(experiment, store) for experiment in planned]
+        store.results[file, profile] = [Results(experiment, store.of(experiment)) for experiment in planned]
     return store.results[file, profile]
 
 
@@ -206,7 +219,7 @@ def _planned(file: Path, profile: str, store: Recorded, options: dict[str, Any])
                 found += [
                     e for e in [planner.load(file, **options, recorded=images)] if _has_records(e, store)
                 ]
-    return [store.shown(e) for e in found]
+    return [store.of(e).shown(e) for e in found]
 
 
 def _has_records(experiment: Experiment, store: Recorded) -> bool:

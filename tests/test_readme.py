@@ -28,7 +28,7 @@ PAGES = TEXT + (ROOT / "docs" / "scale.md").read_text() + CLAIMS
 PREFIX = ".venv/bin/python -m ablate "
 ROWS = [{"label": "ict"}, {"label": "l2", "set": {"metric": "l2"}}]  # of every table of the clone
 BUDGET = {"images": 160, "evaluation": {"samples": 64}}
-NETWORK = {"network.width": 8, "network.attention": []}
+NETWORK = {"network.width": 8, "network.multipliers": [1], "network.blocks": 1, "network.attention": []}
 
 
 def blocks(language: str, text: str = TEXT) -> list[str]:

@@ -156,8 +156,8 @@ def rebuild(specs: Mapping[str, Any]) -> Recipe:
 
 
 def agree(recipe: Recipe) -> None:
-    """Require the same sigma_min of levels and parameterization, for the boundary condition, and as many levels
-    from the pairing as the network takes."""
+    """Require the same sigma_min of levels and parameterization, for the boundary condition, as many levels from the
+    pairing as the network takes, and a network that can be differentiated as the pairing does."""
     for field, holders in {"sigma_min": ("levels", "parameterization")}.items():
         used = {axis: getattr(getattr(recipe, axis), field, None) for axis in holders}
         if len({v for v in used.values() if v is not None}) > 1:
@@ -172,6 +172,9 @@ def agree(recipe: Recipe) -> None:
     if takes and pairing.two_levels is False:
         law = f"pairing {pairing.name} never varies the second level; leave it unset, or choose such as mean_flow"
         raise SpecError(f"network.second_level: {network.second_level!r}: {law}")
+    if pairing.derives and getattr(network, "checkpointing", False):
+        law = f"pairing {pairing.name} differentiates the network forwards, which checkpointing cannot; set it to false"
+        raise SpecError(f"network.checkpointing: true: {law}")
 
 
 def overlay(specs: Specs, overrides: Overrides, sticky: Overrides | None = None) -> Specs:

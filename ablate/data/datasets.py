@@ -19,6 +19,7 @@ from ablate.data.kept import Decoded, Encoded, OnImages, quiet
 from ablate.data.survey import Survey, problems
 
 T = TypeVar("T")
+Shape = tuple[int, int, int]
 
 
 @dataclass
@@ -232,7 +233,7 @@ def classes(spec: Data) -> int:
     return _classes(spec, 1 + max(label for *_, label in [*train, *test]))
 
 
-def shape(spec: Data) -> tuple[int, int, int]:
+def shape(spec: Data) -> Shape:
     """(C, H, W) of the images that `load` returns, from the headers of all of them.
 
     If `spec` has a resolution but no path yet, the images are assumed to be in color.
@@ -247,6 +248,17 @@ def shape(spec: Data) -> tuple[int, int, int]:
     if side and _unnamed(spec):
         return 3, side, side
     found = _surveys(spec)
+    about = (spec.model_dump_json(), *(survey.content for survey in found))
+    if about not in _shapes:
+        _shapes[about] = _shape(spec, found)
+    return _shapes[about]
+
+
+_shapes: dict[tuple[str, ...], Shape] = {}  # one command plans many tables of the same images
+
+
+def _shape(spec: Data, found: Sequence[Survey]) -> Shape:
+    side = spec.resolution
     train, test = _cut(spec, found)
     pairs = [(found[0], train), (found[-1], test)]  # held out from the same survey, or from one of their own
     seen = [(name, survey.headers[name]) for survey, items in pairs for name, *_ in items]

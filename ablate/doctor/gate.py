@@ -121,9 +121,9 @@ def build(experiment: Experiment, store: Store, retry_failed: bool = False) -> N
         died = _run(_build, json.dumps(rows), place)
         problems = read_json(Path(place) / BUILT)
     if problems is None:
-        raise SpecError(f"network: {died}")
+        raise SpecError(f"{experiment.file}: network: {died}")
     if problems:
-        raise SpecError(*problems)
+        raise SpecError(*problems).under(str(experiment.file))
 
 
 def _report(

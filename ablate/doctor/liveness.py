@@ -22,7 +22,7 @@ from ablate.doctor.function import noise
 from ablate.doctor.variants import beside, candidates, rebuilt
 from ablate.networks import draw_masks
 from ablate.training.denoiser import Denoiser
-from ablate.training.trainer import build_network
+from ablate.training.functions import build_network
 
 State = str | None  # a hash of the outcome of a training, None if it failed
 DEPENDENCIES = (

@@ -53,8 +53,10 @@ def frequencies(channels: int, scale: float, device: torch.device) -> Tensor:
 class Fourier:
     """Random Fourier features, (cos, sin)(2 pi c_noise f), f ~ Normal(0, scale^2) drawn once for all recipes.
 
-    NCSN++ of Song et al. 2021 (arXiv 2011.13456); CT and EDM use scale 16, iCT 0.02 (Song and Dhariwal 2023,
-    section 3.3). With a small scale, close values of c_noise get nearly equal features, and so do small raw sigmas.
+    With a small scale, close values of c_noise get nearly equal features, and so do small raw sigmas.
+
+    Source: NCSN++ (arXiv 2011.13456), `GaussianFourierProjection` of its code, score_sde; CM and EDM have scale 16, iCT
+    0.02 (arXiv 2310.14189, section 3.3).
 
     Args:
         scale: standard deviation of the frequencies, in cycles per unit of c_noise.
@@ -90,7 +92,8 @@ class Fourier:
 class Positional:
     """Sinusoids of geometric frequencies, (cos, sin)(c_noise f_j), j = 0 ... E/2 - 1, f_j = max_positions^(-j / (E/2)).
 
-    From the Transformer (Vaswani et al. 2017); DDPM (Ho et al. 2020), DDPM++ and ADM embed noise levels with it.
+    Source: the Transformer (arXiv 1706.03762) section 3.5; DDPM (arXiv 2006.11239, appendix B), DDPM++ and ADM embed
+    noise levels with it.
 
     Args:
         channels: E, even.

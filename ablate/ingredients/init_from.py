@@ -100,7 +100,7 @@ class File:
 @init_from("run")
 @dataclass(frozen=True)
 class Run:
-    """The averaged weights of another finished cell.
+    """The averaged weights of another finished cell. Source: this package.
 
     Args:
         key: the key of that cell, or its first digits.

@@ -15,6 +15,7 @@ from pydantic import Field
 from ablate.core import code, plugins
 from ablate.core.errors import SpecError, missing_extra, nearest
 from ablate.core.registry import Axis, Option, depends_on
+from ablate.ingredients.halving import Halving, Headed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,6 +51,7 @@ SecondLevel = Literal["gap", "end"]
 def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
     from ablate.networks import Size, UNet
 
+    option.for_images(shape)
     if option.double_norm:
         style = replace(style, adaptive=True, double_norm=True)
     style = replace(style, second_level=option.second_level)
@@ -66,12 +68,14 @@ def _unet(option: Any, style: Style, shape: Shape, classes: int) -> nn.Module:
 
 @network("ncsnpp")
 @dataclass(frozen=True)
-class NCSNpp:
-    """NCSN++ (Song et al. 2021, arXiv 2011.13456) as EDM trains it; CM's and iCT's network on CIFAR-10.
+class NCSNpp(Halving):
+    """NCSN++ as EDM trains it; CM's and iCT's network on CIFAR-10.
 
     Each level also gets the image, downsampled by convolutions; resampling blurs with [1, 3, 3, 1]; sums are
     scaled by sqrt(1/2). The defaults are for 32 x 32: 56.4M parameters, 42.8 GFLOP per image and forward
     pass; deep: 97.6M.
+
+    Source: Song et al. 2021 (arXiv 2011.13456) appendix H; `SongUNet` in the code of EDM, training/networks.py.
 
     Args:
         width: channels of the first level.
@@ -125,11 +129,13 @@ class NCSNpp:
 
 @network("ddpmpp")
 @dataclass(frozen=True)
-class DDPMpp:
-    """DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trains it; the network ECT starts from on CIFAR-10.
+class DDPMpp(Halving):
+    """DDPM++ as EDM trains it; the network ECT starts from on CIFAR-10.
 
     Like `ncsnpp`, but only the first level gets the image, and resampling averages or repeats pixels; intended for
     the `positional` embedding. The defaults are for 32 x 32: 55.7M parameters, 42.4 GFLOP per image and forward pass.
+
+    Source: as of `ncsnpp`.
 
     Args:
         width, multipliers, blocks, attention, dropout, deep, checkpointing, double_norm, second_level: as in
@@ -159,12 +165,15 @@ class DDPMpp:
 
 @network("adm")
 @dataclass(frozen=True)
-class ADM:
-    """ADM (Dhariwal and Nichol 2021, arXiv 2105.05233); CM's and iCT's network on ImageNet-64.
+class ADM(Headed):
+    """ADM; CM's and iCT's network on ImageNet-64.
 
     The embedding scales and shifts the normalized activations; attention has several heads and is in every decoder
     block of its levels. The defaults are for 64 x 64: with 1,000 classes and `positional` of 192 channels 295.9M
     parameters, 219.3 GFLOP per image and forward pass; deep: 495M.
+
+    Source: Dhariwal and Nichol 2021 (arXiv 2105.05233) section 3; `DhariwalUNet` in the code of EDM,
+    training/networks.py.
 
     Args:
         head_channels: channels per attention head.
@@ -196,11 +205,13 @@ class ADM:
 
 @network("unet2d")
 @dataclass(frozen=True)
-class UNet2D:
+class UNet2D(Halving):
     """diffusers' `UNet2DModel` with the recipe's embedding; needs the extra `diffusers`.
 
     The defaults are those of the library's consistency-training example: 113.7M parameters for 3 channels.
     Unlike in the other networks, a block does not start as its skip connection.
+
+    Source: the class in diffusers, and examples/research_projects/consistency_training there.
 
     Args:
         block_out_channels: channels per level, each a multiple of norm_num_groups.
@@ -220,6 +231,7 @@ class UNet2D:
     dropout: Rate = 0.0
     embedding: Any = depends_on("embedding")
     unseen = ("attention_head_dim", "norm_num_groups")
+    per_level = "block_out_channels"
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("diffusers") is None:
@@ -234,10 +246,7 @@ class UNet2D:
         """The network for images of `shape` (C, H, W); SpecError if the library refuses the arguments."""
         from ablate.networks.foreign import DiffusersUNet
 
-        halvings = len(self.block_out_channels) - 1
-        if any(side % 2**halvings or side < 1 for side in shape[1:]):
-            law = f"height and width must be multiples of 2^(levels-1) = {2**halvings}"
-            raise SpecError(f"block_out_channels: {law}, but got {shape[1]}x{shape[2]}")
+        self.for_images(shape)
         arguments = {k: v for k, v in vars(self).items() if k != "embedding"}
         try:
             return DiffusersUNet(shape, classes, self.embedding, arguments)
@@ -249,6 +258,8 @@ class UNet2D:
 @dataclass(frozen=True)
 class Module:
     """Any `nn.Module` class of an importable file: `class(shape=, classes=, embedding=, **arguments)`.
+
+    Source: this package; the network is yours.
 
     Args:
         path: "package.module:ClassName".

@@ -46,7 +46,7 @@ class RAdam(Adaptive):
 @optimizer("adam")
 @dataclass(frozen=True)
 class Adam(Adaptive):
-    """Adam, fused into one kernel."""
+    """Adam, fused into one kernel. Source: arXiv 1412.6980, algorithm 1."""
 
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, fused=True, **self.arguments())
@@ -55,7 +55,7 @@ class Adam(Adaptive):
 @optimizer("adamw")
 @dataclass(frozen=True)
 class AdamW(Adaptive):
-    """Adam with decoupled weight decay; 0.01 as in diffusers' script."""
+    """Adam with decoupled weight decay; 0.01 as in diffusers' script. Source: arXiv 1711.05101, algorithm 2."""
 
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
 

@@ -45,7 +45,8 @@ class Script:
     """The coefficients of diffusers' consistency training script, with a switch for each defect.
 
     scale_out false: c_out lacks the factor sigma_data (D2). subtract_min false: sigma_min is not subtracted, so
-    f(x, sigma_min) is not x (D3). With both true it equals `cm`.
+    f(x, sigma_min) is not x (D3). With both true it equals `cm`. Source: that script,
+    `train_cm_ct_unconditional.py`.
     """
 
     scale_out: bool = False

@@ -18,6 +18,8 @@ class Precision:
 
     inputs: Literal["float32", "float16", "bfloat16"] = "float32"
     compute: ClassVar[str] = "float32"
+    # on a GPU the loss is scaled, so that small gradients are not rounded to zero
+    scales_loss: ClassVar[bool] = False
 
     @property
     def replays(self) -> tuple[str, ...]:
@@ -33,7 +35,10 @@ class Precision:
 @precision("fp32")
 @dataclass(frozen=True)
 class Fp32(Precision):
-    """float32 everywhere; with tf32 a GPU rounds the factors of matrix products to 10 bits."""
+    """float32 everywhere; with tf32 a GPU rounds the factors of matrix products to 10 bits.
+
+    Source: the default of diffusers' script, whose flag for tf32 is `--allow_tf32`.
+    """
 
     tf32: bool = False
 
@@ -46,7 +51,7 @@ class Fp32(Precision):
 @precision("bf16")
 @dataclass(frozen=True)
 class Bf16(Precision):
-    """bfloat16 products and convolutions."""
+    """bfloat16 products and convolutions. Source: arXiv 1905.12322, by PyTorch's `autocast`."""
 
     compute: ClassVar[str] = "bfloat16"
 
@@ -54,6 +59,10 @@ class Bf16(Precision):
 @precision("fp16")
 @dataclass(frozen=True)
 class Fp16(Precision):
-    """float16 products and convolutions, with a scaled loss."""
+    """float16 products and convolutions, with a scaled loss.
+
+    Source: arXiv 1710.03740, section 3, by PyTorch's `autocast` and `GradScaler`.
+    """
 
     compute: ClassVar[str] = "float16"
+    scales_loss: ClassVar[bool] = True

@@ -17,7 +17,7 @@ sampling_precond = Axis(__doc__, default="trained")
 @sampling_precond("trained")
 @dataclass(frozen=True)
 class Trained:
-    """No part: the sampler uses the trained coefficients."""
+    """No part: the sampler uses the trained coefficients. Source: CM (arXiv 2303.01469) algorithm 1."""
 
     def __call__(self, parts: Mapping[str, Any]) -> dict[str, Any]:
         return {}

@@ -41,7 +41,7 @@ class Constant(Warmed):
 @schedule("linear")
 @dataclass(frozen=True)
 class Linear(Warmed):
-    """1 - share: falls to 0 at the end."""
+    """1 - share: falls to 0 at the end. Source: `get_linear_schedule_with_warmup` of diffusers."""
 
     def after(self, share: float) -> float:
         return 1 - share
@@ -70,7 +70,7 @@ class Restarts(Warmed):
 @schedule("polynomial")
 @dataclass(frozen=True)
 class Polynomial(Warmed):
-    """end + (1 - end) (1 - share)^power."""
+    """end + (1 - end) (1 - share)^power. Source: `get_polynomial_decay_schedule_with_warmup` of diffusers."""
 
     power: Annotated[float, Field(gt=0, le=100)] = 1.0
     end: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -9,12 +9,18 @@ from ablate.config.recipe import Recipe
 from ablate.core.errors import SpecError
 from ablate.data import datasets
 from ablate.ingredients.levels import LEAST_GAP
+from ablate.planning import differentiable
 
 
 def check(recipe: Recipe, profile: Profile) -> None:
     """Raise a SpecError if a run of this profile has no ladder, no pairs to draw, or no such levels of sampling."""
     recipe.curriculum(0, profile.steps)  # some curricula need a minimum number of steps
     recipe.pairing.check(profile.steps)
+    if profile.compile and recipe.pairing.derives:
+        law = (
+            f"pairing {recipe.pairing.name} differentiates the network forwards, which compiled blocks cannot"
+        )
+        raise SpecError(f"profile.compile: true: {law}; set it to false")
     top, low = (getattr(recipe.levels, name, None) for name in ("sigma_max", "sigma_min"))
     middle = profile.evaluation.sigma_mid
     steps = [*([] if top is None else [top]), *middle]
@@ -31,7 +37,7 @@ def check(recipe: Recipe, profile: Profile) -> None:
 
 
 def require(recipe: Recipe, profile: Profile | None, shape: tuple[int, int, int]) -> None:
-    """Raise a SpecError about files that an option reads at planning, not in the worker.
+    """Raise a SpecError at planning, not in the worker, about files that an option reads or a missing derivative.
 
     Args:
         profile: None if its images are not at hand; weights are then not compared with the network.
@@ -40,3 +46,5 @@ def require(recipe: Recipe, profile: Profile | None, shape: tuple[int, int, int]
         part.require()
     if profile and recipe.init_from.reads_files:
         recipe.init_from.fits(recipe.parts(), shape, datasets.classes(profile.data))
+    if profile:
+        differentiable.check(recipe, shape, datasets.classes(profile.data))

@@ -11,7 +11,7 @@ from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe, Specs
 from ablate.core.errors import SpecError
 from ablate.core.registry import Need, connect
-from ablate.planning import budgets, domain
+from ablate.planning import budgets, differentiable, domain
 
 # what makes a consistency function of weights: a needed cell has these axes of the recipe that needs it
 SHARED = "levels", "noise_precond", "input_precond", "parameterization", "embedding", "network"
@@ -89,6 +89,7 @@ def resolve(
             made = Recipe(**connect({**own_parts, **shared})).for_images(shape)
             getattr(recipe, axis).suits(made.parts())
             recipes.agree(made)
+            differentiable.check(made, shape)
             made = budgets.fitted(made, need.share or 1, ())
             own = budgets.scaled(profile, need.share or 1)
             if own.steps < 1:

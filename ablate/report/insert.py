@@ -15,7 +15,7 @@ from ablate.analysis.verdicts import Verdict
 from ablate.core.errors import SpecError, nearest
 from ablate.core.files import atomic_write
 from ablate.core.formats import count
-from ablate.report.markdown import escape, table
+from ablate.report.markdown import escape, prose, table
 from ablate.statistics.wording import change, describe, probability
 
 Answers = Mapping[str, Mapping[str, Verdict]]  # claim -> profile -> verdict
@@ -84,7 +84,7 @@ def _table(
     rows = []
     for claim in claims:
         cells = [cell for p in profiles for cell in answer(found.get(claim, {}).get(p), link(claim, p))]
-        rows.append([escape(claim), escape(says[claim]), *cells])
+        rows.append([escape(claim), prose(says[claim]), *cells])
     padded = table(headings, rows, left=len(headings))
     return re.sub(
         r" {2,}", " ", re.sub(r"^\|[-:|]+$", lambda m: re.sub("-+", "---", m[0]), padded, flags=re.M)

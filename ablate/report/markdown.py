@@ -35,6 +35,12 @@ def escape(text: str) -> str:
     return re.sub(r"[\\`*\[\]<>&$~#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
+def prose(text: str) -> str:
+    """A sentence that a person wrote: names in backticks are code, all else is letter by letter."""
+    parts = re.split(r"(`[^`]+`)", text)
+    return "".join(part if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
 def paragraph(text: str) -> str:
     """`text` letter by letter at the start of a block, where it could begin a list or underline a heading."""
     return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", escape(text))

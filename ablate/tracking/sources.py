@@ -85,21 +85,26 @@ def _offers(source: str) -> Iterator[Offer]:
 
 
 @contextmanager
-def reading(source: str | None, experiment: Experiment, runs: Path) -> Iterator[tuple[Path, list[str]]]:
+def reading(
+    source: str | None, experiment: Experiment, runs: Path, *more: Experiment
+) -> Iterator[tuple[Path, list[str]]]:
     """The folder of a report's cells, valid inside the block, and the refused cells, a line each.
 
     Args:
         source: as in `fetch`; None for the cells in `runs`.
+        more: further experiments whose cells are read.
     Raises:
-        SpecError: the source cannot be read, or has no cell of the experiment.
+        SpecError: the source cannot be read, or has no cell of the experiments.
     """
     if source is None:
         yield runs, []
         return
     with tempfile.TemporaryDirectory() as place:
-        fetched = fetch(source, Store(place), possible(experiment), ENDS)
+        experiments = [experiment, *more]
+        fetched = fetch(source, Store(place), {key for e in experiments for key in possible(e)}, ENDS)
         if not fetched.keys:
-            raise SpecError(f"{source}: it has no cell of {experiment.name}", *fetched.problems)
+            names = " or ".join(e.name for e in experiments)
+            raise SpecError(f"{source}: it has no cell of {names}", *fetched.problems)
         yield Path(place), fetched.problems
 
 

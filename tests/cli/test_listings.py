@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.cli import call
 
 import ablate
 from ablate.cli import listings
@@ -47,3 +48,17 @@ def test_a_difference_is_a_table_and_equality_is_said():
     table = listings.changes("ict", "ct", ablate.diff(ict, ablate.load_recipe("ct")))
     assert "teacher" in table
     assert "adaptive" in table
+
+
+@pytest.mark.parametrize(("a", "b"), [("ict", "sct"), ("sct", "ict"), ("ct", "meanflow"), ("edm", "tcm")])
+def test_the_fields_of_an_axis_stand_together_in_the_order_of_the_axes(a, b, tmp_path):
+    found = json.loads(call("diff", a, b, "--json", cwd=tmp_path).stdout)
+    assert {k: tuple(v) for k, v in found.items()} == plain(ablate.diff(*map(ablate.load_recipe, (a, b))))
+    axes = [field.split(".")[0] for field in found]
+    assert axes == sorted(axes, key=list(AXES).index)
+    text = call("diff", a, b, cwd=tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in text[1:]] == list(found)
+
+
+def plain(found):
+    return {k: tuple(list(v) if isinstance(v, tuple) else v for v in pair) for k, pair in found.items()}

@@ -36,7 +36,7 @@ class Ends:
 FILE = """
 name: ends
 imports: [ending_option]
-set: {metric: ends, network.width: 8, network.attention: []}
+set: {metric: ends, network.width: 8, network.multipliers: [1], network.attention: []}
 plan: [{list: [{label: mine}]}]
 """
 NETWORK = """
@@ -141,7 +141,7 @@ def test_a_network_that_does_not_import_is_said_before_training(place):
     (place / "own.yaml").write_text(OWN_NET)
     done = call("run", "--no-doctor", "own.yaml", cwd=place)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "row 'mine': network" in done.stderr
+    assert "own.yaml: row 'mine': network" in done.stderr
     assert "ValueError: no such card" in done.stderr
 
 

@@ -273,3 +273,25 @@ def test_an_archive_that_may_change_unseen_is_walked_every_time(tmp_path, walks,
     path = zipped(tmp_path / "a.zip", NINE)
     module.survey(path, 10**6), module.survey(path, 10**6)
     assert len(walks) == 2
+
+
+def test_the_shape_is_found_once_for_the_same_files_and_anew_for_others(pictures, monkeypatch):
+    """Rows, profiles and reports of one command ask again; an error is found every time."""
+    cut, asked = datasets._cut, []
+    monkeypatch.setattr(datasets, "_cut", lambda spec, found: asked.append(spec) or cut(spec, found))
+    monkeypatch.setattr(datasets, "_shapes", {})
+
+    def shape(n, **fields):
+        found = datasets.shape(Data(name="folder", path=str(pictures), **fields))
+        assert len(asked) == n
+        return found
+
+    assert [shape(1, resolution=8), shape(1, resolution=8)] == [(3, 8, 8)] * 2
+    assert shape(2, resolution=4) == (3, 4, 4)
+    for n in (3, 4):
+        with pytest.raises(SpecError, match="resolution"):
+            shape(n)
+    for file in pictures.rglob("*.png"):
+        Image.new("L", (6, 6)).save(file)
+    assert [shape(5), shape(5)] == [(1, 6, 6)] * 2
+    assert shape(6, resolution=8) == (1, 8, 8)

@@ -114,7 +114,7 @@ def test_a_value_that_looks_like_a_defect_warns(defect):
         {"averaging": "warmup", "schedule": {"name": "cosine", "warmup": 5}, "coupling": "minibatch_ot"},
         {"precision": "bf16", "optimizer": "adamw"},
         {"noise": "student_t"},
-        {"base": "tcm", "noise": "lognormal", "pairing.boundary": None},
+        pytest.param({"base": "tcm", "noise": "lognormal", "pairing.boundary": None}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -127,14 +127,16 @@ def test_ordinary_choices_stop_nothing(changes):
     [
         {"base": "flow"},
         {"base": "flow", "metric": "cauchy", "pairing.start": 0.5},
-        {"base": "flow", "pairing": NORMALIZED, "weighting": "learned"},
+        pytest.param({"base": "flow", "pairing": NORMALIZED, "weighting": "learned"}, marks=pytest.mark.slow),
         {"optimizer": "lion"},
         {"averaging": "power"},
         {"averaging": "warmup"},
         {"coupling": "minibatch_ot"},
         {"coupling": "generator"},
         {"pairing": NORMALIZED, "metric": "squared_l2", "weighting": "learned"},
-        {"pairing": NORMALIZED, "metric": "squared_l2", "weighting": "karras"},
+        pytest.param(
+            {"pairing": NORMALIZED, "metric": "squared_l2", "weighting": "karras"}, marks=pytest.mark.slow
+        ),
     ],
     ids=str,
 )

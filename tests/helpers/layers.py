@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "ablate"
@@ -54,6 +55,7 @@ def modules() -> dict[str, Path]:
     return {name.removesuffix(".__init__"): path for name, path in files.items()}
 
 
+@functools.cache
 def imported(file: Path) -> set[str]:
     """Full names of everything that a file imports, at its top or inside functions."""
     found = set()
@@ -65,6 +67,7 @@ def imported(file: Path) -> set[str]:
     return found
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
     """Module -> the modules of the package that it imports."""
     known = modules()

@@ -27,6 +27,7 @@ from ablate.runs.store import Store
 FILE = """
 name: one
 seeds: [0]
+set: {network.width: 8, network.multipliers: [1], network.attention: []}
 plan: [{list: [{label: plain}, {label: wide, set: {metric.c: 0.1}}]}]
 """
 TINY = ("--set", "profile.images=160", "--set", "profile.evaluation.samples=32")
@@ -47,8 +48,8 @@ def computed(place, *more):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    return computed(tmp_path_factory.mktemp("ran"))
+def ran(tmp_path_factory, warmed):
+    return computed(warmed(tmp_path_factory.mktemp("ran")))
 
 
 @pytest.fixture
@@ -256,12 +257,13 @@ def test_verify_needs_a_report_with_records(ran):
         assert says in done.stderr
 
 
-def test_a_fetched_report_is_continued_in_one_column(other, tmp_path):
+def test_a_fetched_report_is_continued_in_one_column(other, mlflow_db, tmp_path):
     """The report of a machine that trained another extractor: it comes along, and measures what is added here."""
     there, here = tmp_path / "there", tmp_path / "here"
     digits = datasets.load(Data(name="digits"))
     for folder in (there, here):
-        folder.mkdir()
+        (folder / "runs").mkdir(parents=True)
+        shutil.copy(mlflow_db, folder / "runs")
     own = classifier.cached(digits, there / "runs" / "cache")
     own.parent.mkdir(parents=True)
     ruler.write(dataclasses.replace(other, data=own.stem.removeprefix("classifier-")), own)

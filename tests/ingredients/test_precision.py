@@ -26,6 +26,11 @@ def test_half_precision_trains_nearly_as_full_precision_does(name):
     assert half == pytest.approx(full, rel=0.05)
 
 
+def test_only_float16_scales_the_loss():
+    options = ablate.AXES["precision"].options
+    assert [name for name in options if ablate.build("precision", name).scales_loss] == ["fp16"]
+
+
 def test_full_precision_needs_no_context_on_a_cpu():
     with ablate.build("precision", "fp32")("cpu"):
         assert not torch.is_autocast_enabled("cpu")

@@ -179,3 +179,46 @@ def test_a_main_effect_that_the_design_mixes_is_an_error_of_the_plan(tmp_path, f
     with pytest.raises(SpecError) as error:
         plan(tmp_path, fields, {"id": "x", "says": "s", "main_effect": axis})
     assert says in error.value.problems[0]
+
+
+def of_seeds(experiment, axes, effects):
+    """FIDs in which the effect of the axes is what each seed says, beside little noise of the cells."""
+    rng = np.random.default_rng(1)
+    levels = [math.prod(row.levels[axis] for axis in axes) for row in experiment.rows]
+    return {
+        (i, 1): {"": {s: math.exp(3 + e / 2 * level + rng.normal() * 0.01) for s, e in enumerate(effects)}}
+        for i, level in enumerate(levels)
+    }
+
+
+@pytest.mark.parametrize("fields", [THREE, {"axes": [*THREE["axes"], "weighting"], "resolution": "full"}])
+@pytest.mark.parametrize(
+    "entry", [{"main_effect": "metric", "sign": "any"}, {"interaction": ["metric", "teacher"]}]
+)
+@pytest.mark.parametrize(
+    ("effects", "decided"),
+    [
+        ([-0.3, -0.3, -0.31], True),
+        ([-0.6, -0.02, -0.1], False),  # the mean of three seeds is far from 0, but what of others?
+        ([-0.2, 0.1, 0.2], False),
+        ([-0.3], False),  # how it varies is not known
+    ],
+)
+def test_an_effect_that_varies_from_seed_to_seed_is_not_decided_by_many_cells(
+    tmp_path, fields, entry, effects, decided
+):
+    experiment = plan(tmp_path, fields)
+    axes = entry.get("interaction") or [entry["main_effect"]]
+    read = claims.read({"id": "x", "says": "s"} | entry, "claims[0]")
+    found = read.test(experiment.rows, {}, of_seeds(experiment, axes, effects))
+    assert (found.p < 0.05) == decided
+    assert found.n == len(effects)
+
+
+def test_a_claim_counts_the_seeds_of_the_recipe_that_has_fewest(tmp_path):
+    experiment = plan(tmp_path, THREE)
+    fids = table(experiment, 0.3)
+    fids[2, 1][""].pop(1)
+    found = claims.read(claim("metric", "teacher"), "claims[0]").test(experiment.rows, {}, fids)
+    assert (found.n, found.effect.n) == (2, 2)
+    assert found.support < 0.01

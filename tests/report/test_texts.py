@@ -21,7 +21,7 @@ from ablate.core import yaml_files
 from ablate.core.errors import SpecError
 from ablate.planning.planner import load
 from ablate.report import latex, tables
-from ablate.report.markdown import escape, paragraph, table
+from ablate.report.markdown import escape, paragraph, prose, table
 from ablate.report.page import page
 from ablate.report.style import blank, theme
 from ablate.runs import status
@@ -52,6 +52,26 @@ def test_markdown_and_html(text):
 @given(LINES.filter(lambda text: text.strip() == text and text))
 def test_markdown_and_html_of_any_line(text):
     check_markdown(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at a short budget, `short` beats iCT", "at a short budget, <code>short</code> beats iCT"),
+        ("`a*b*` beats `c|d` and *e*", "<code>a*b*</code> beats <code>c|d</code> and *e*"),
+        ("`noise.p_mean: -1` is <best>", "<code>noise.p_mean: -1</code> is <best>"),
+        ("one ` alone, $5$", "one ` alone, $5$"),
+        ("`two``ticks` and \\`", "<code>two``ticks</code> and \\`"),
+        ("an empty `` pair", "an empty `` pair"),
+    ],
+)
+def test_names_in_backticks_are_code_in_a_claim(text, shown):
+    assert read(table(["claim", "n"], [[prose(text), "1"]]), "td") == shown
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if text.count("`") < 2])
+def test_a_claim_is_letter_by_letter_otherwise(text):
+    assert prose(text) == escape(text)
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,6 @@ def test_a_module_that_does_not_import_is_one_line(source, place, own):
         assert done.returncode == 2, done
         (line,) = done.stderr.splitlines()
         assert line.startswith(
-            "error: one.yaml: imports: " if place == "imports" else "error: network.path: "
+            "error: one.yaml: imports: " if place == "imports" else "error: one.yaml: row 'a': network.path: "
         )
         assert "broken_module" in line

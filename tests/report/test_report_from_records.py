@@ -47,7 +47,7 @@ def made(place, name, channels, **data):
     [
         ("folder", 3, {}),
         ("folder", 1, {"holdout": 9}),
-        ("zip", 3, {"resolution": 6}),
+        ("zip", 3, {"resolution": 4}),
         ("folder", 3, {"labels": "true"}),
     ],
 )

@@ -69,12 +69,12 @@ def table(results: Results, width: int | None = None) -> str:
 
 def verdicts(results: Results) -> str:
     """A line per claim: its verdict, what was seen, and what would decide an open one."""
-    from ablate.analysis.deciding import deciding
+    from ablate.analysis.seeds_needed import seeds_needed
     from ablate.core import hint
 
     lines = []
     for v in results.verdicts:
-        needed = deciding(results, v)
+        needed = seeds_needed(results, v)
         run = hint.command("run", *needed.words, keep=(hint.RUNS, hint.REPORTS)) if needed else ""
         lines.append(f"{v.claim.id}: {v.state}: {v.because}" + (f"; {needed.text(run)}" if needed else ""))
     return "\n".join(lines)

@@ -83,7 +83,7 @@ def tangent(bench: Bench) -> Iterator[Finding]:
 
 @torch.no_grad()
 def embedding(bench: Bench) -> Iterator[Finding]:
-    """7: the embedding tells apart the noise levels that the network is trained at.
+    """7: the embedding distinguishes the noise levels that the network is trained at.
 
     Measured at ten levels with equal ratios, as the root mean square angle by which the embedding's features turn
     where the level grows by a factor e: the distance of two embeddings over their mean length and the logarithm of the

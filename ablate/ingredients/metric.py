@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -35,6 +35,21 @@ def squared_norm(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def huber_c(shape: Sequence[int]) -> float:
     """c = 0.00054 sqrt(d) for images of d values (0.0299 for 3x32x32). Source: iCT section 3.3."""
     return 0.00054 * math.sqrt(math.prod(shape))
+
+
+@dataclass(frozen=True)
+class OfScale:
+    """A metric that changes its shape at the distance c."""
+
+    c: C | None = None
+
+    def for_images(self, shape: Sequence[int]) -> Self:
+        """The metric with c resolved for images of `shape` (C, H, W)."""
+        return self if self.c is not None else replace(self, c=huber_c(shape))
+
+    def scale(self, x: torch.Tensor) -> float:
+        """c, for images x (B, C, H, W)."""
+        return self.c if self.c is not None else huber_c(x.shape[1:])
 
 
 @metric("squared_l2")
@@ -69,20 +84,14 @@ class L1:
 
 @metric("pseudo_huber")
 @dataclass(frozen=True)
-class PseudoHuber:
+class PseudoHuber(OfScale):
     """sqrt(||x - y||^2 + c^2) - c of the whole image; an unset c is 0.00054 sqrt(d). Source: iCT eq. 8.
 
     c = 0.00054 d, without the root, is defect D22.
     """
 
-    c: C | None = None
-
-    def for_images(self, shape: Sequence[int]) -> PseudoHuber:
-        """The metric with c resolved for images of `shape` (C, H, W)."""
-        return self if self.c is not None else replace(self, c=huber_c(shape))
-
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        c = self.c if self.c is not None else huber_c(x.shape[1:])
+        c = self.scale(x)
         return (squared_norm(x, y) + c**2).sqrt() - c
 
 
@@ -97,32 +106,26 @@ class PseudoHuberPerElement(PseudoHuber):
     replays: ClassVar[tuple[str, ...]] = ("D13",)
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        c = self.c if self.c is not None else huber_c(x.shape[1:])
+        c = self.scale(x)
         return (((x - y).square() + c**2).sqrt() - c).flatten(1).sum(1)
 
 
 @metric("cauchy")
 @dataclass(frozen=True)
-class Cauchy:
+class Cauchy(OfScale):
     """c^2/2 log(1 + ||x - y||^2 / c^2), whose gradient vanishes for outliers; an unset c is 0.00054 sqrt(d).
 
     Source: the Cauchy (Lorentzian) loss for latent consistency training, arXiv 2502.01441.
     """
 
-    c: C | None = None
-
-    def for_images(self, shape: Sequence[int]) -> Cauchy:
-        """The metric with c resolved for images of `shape` (C, H, W)."""
-        return self if self.c is not None else replace(self, c=huber_c(shape))
-
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        c = self.c if self.c is not None else huber_c(x.shape[1:])
+        c = self.scale(x)
         return c**2 / 2 * torch.log1p(squared_norm(x, y) / c**2)
 
 
 @metric("adaptive")
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(OfScale):
     """((n^2 + c^2)^(1-p) - c^(2-2p)) / (1 - p), n = ||x - y||; an unset c is 0.00054 sqrt(d).
 
     Its gradient is that of n^2 divided by (n^2 + c^2)^p: MeanFlow's adaptive weight. p = 0 is `squared_l2`, 1/2 twice
@@ -133,14 +136,9 @@ class Adaptive:
     """
 
     p: Annotated[float, Field(ge=0, le=2, json_schema_extra={"search": {"low": 0.0, "high": 1.5}})] = 1.0
-    c: C | None = None
-
-    def for_images(self, shape: Sequence[int]) -> Adaptive:
-        """The metric with c resolved for images of `shape` (C, H, W)."""
-        return self if self.c is not None else replace(self, c=huber_c(shape))
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        c, q = self.c if self.c is not None else huber_c(x.shape[1:]), 1 - self.p
+        c, q = self.scale(x), 1 - self.p
         square = squared_norm(x, y)
         return torch.log1p(square / c**2) if q == 0 else ((square + c**2) ** q - c ** (2 * q)) / q
 

@@ -147,7 +147,7 @@ class Shortcut(Ending):
     are, in the paper those of an average with decay 0.999. Unlike there, levels are continuous, steps of any length.
 
     Source: shortcut models (arXiv 2410.12557), share 0.875; progressive self-distillation of arXiv 2505.18825, with
-    share 0.75: PSD-M, at midpoints, and PSD-U, with a uniform split.
+    share 0.75: PSD-M, in the middle, and PSD-U, with a uniform split.
 
     Args:
         share, end_mean, end_std: as in `mean_flow`.

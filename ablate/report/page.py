@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ablate.analysis import choices, fid_noise
-from ablate.analysis.deciding import deciding
 from ablate.analysis.frame import Records, columns, real_fid
 from ablate.analysis.lines import distinct, groups
 from ablate.analysis.reference import Methods, load
 from ablate.analysis.results import Results
+from ablate.analysis.seeds_needed import seeds_needed
 from ablate.analysis.verdicts import Verdict
 from ablate.core.formats import count, duration, number
 from ablate.planning.experiment import Experiment
@@ -154,7 +154,7 @@ def _claims(results: Results) -> list[str]:
 
 def _because(results: Results, verdict: Verdict) -> str:
     """The evidence, and what would decide an open claim."""
-    needed = deciding(results, verdict)
+    needed = seeds_needed(results, verdict)
     return escape(verdict.because) + (f"; {needed.text()}" if needed else "")
 
 

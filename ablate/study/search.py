@@ -62,7 +62,7 @@ def _sampler(
 ) -> optuna.samplers.BaseSampler:
     """A sampler that does not repeat the first draws of an earlier one, nor those of another process.
 
-    The only process of a study goes on where an earlier one stopped: the trials are those of a run without a stop.
+    The only process of a study resumes where an earlier one stopped: the trials are those of a run without a stop.
     """
     alone = not url and not any(t.state == TrialState.RUNNING and not dead(t) for t in trials)
     if alone and possible(plan, study):

@@ -10,8 +10,8 @@ import pytest
 from helpers.recorded import put
 
 from ablate.analysis import verdicts
-from ablate.analysis.deciding import deciding
 from ablate.analysis.results import Results
+from ablate.analysis.seeds_needed import seeds_needed
 from ablate.cli import outcome
 from ablate.core import yaml_files
 from ablate.planning.planner import load
@@ -114,7 +114,7 @@ def test_cost_and_command_stand_beside_the_number(tmp_path, monkeypatch):
         experiment, store = plan(place, TWO, claim), Store(place / "runs")
         recorded(experiment, store)
         results = Results(experiment, store)
-        found = deciding(results, results.verdicts[0])
+        found = seeds_needed(results, results.verdicts[0])
         seeds = ",".join(map(str, range(found.seeds)))
         assert found.seconds == 4 * (found.seeds - 2) * 60.25
         assert found.words == (str(place / "made.yaml"), "--seeds", seeds)
@@ -130,7 +130,7 @@ def test_the_command_has_the_changes_of_the_command_line_and_leaves_seeds_of_tri
     experiment, store = load(tmp_path / "made.yaml", overrides=changes), Store(tmp_path / "runs")
     recorded(experiment, store)
     results = Results(experiment, store)
-    words = deciding(results, results.verdicts[0]).words
+    words = seeds_needed(results, results.verdicts[0]).words
     assert words[1:5] == ("--set", "network.dropout=0.1", "--set", "profile.images=1600")
     assert words[-1].startswith("0,1,2,4,5")
 
@@ -144,7 +144,7 @@ def test_a_file_that_adds_seeds_itself_gets_no_others(tmp_path):
         )
         recorded(experiment, store)
         results = Results(experiment, store)
-        found = deciding(results, results.verdicts[0])
+        found = seeds_needed(results, results.verdicts[0])
         assert "--seeds" not in found.words
         assert said in found.text()
 
@@ -157,4 +157,4 @@ def test_a_decided_claim_needs_nothing(tmp_path):
             put(store, experiment.cells[key], fids[i, 1][""][seed])
     results = Results(experiment, store)
     assert results.verdicts[0].state == "supported"
-    assert deciding(results, results.verdicts[0]) is None
+    assert seeds_needed(results, results.verdicts[0]) is None

@@ -20,7 +20,7 @@ SPELLED = 8  # seeds, beyond which the command with each of them is too long to 
 
 
 @dataclass(frozen=True)
-class Deciding:
+class SeedsNeeded:
     """Seeds of each row that decide a claim with 80 % power.
 
     seconds: of one worker, for the cells that are missing, if they take as long as those of their rows did; NaN if a
@@ -44,7 +44,7 @@ class Deciding:
         return f"{found}: " + (command or f"`{shlex.join(('ablate', 'run', *self.words))}`")
 
 
-def deciding(results: Results, verdict: Verdict) -> Deciding | None:
+def seeds_needed(results: Results, verdict: Verdict) -> SeedsNeeded | None:
     """What decides a claim; None if it is decided already, or if the number is unknown or above a hundred."""
     experiment, needed = results.experiment, verdict.seeds
     if needed is None:
@@ -54,7 +54,7 @@ def deciding(results: Results, verdict: Verdict) -> Deciding | None:
         rows = [rows[i] for i in sorted(experiment.places(partial(tuning.rows_of, verdict.claim)))]
         most = len({*experiment.seeds, *experiment.more_seeds})
     seconds = sum(_seconds(results, row, needed) for row in {row.keys: row for row in rows}.values())
-    return Deciding(needed, seconds, _words(experiment, needed), most)
+    return SeedsNeeded(needed, seconds, _words(experiment, needed), most)
 
 
 def _seconds(results: Results, row: Row, seeds: int) -> float:

@@ -92,8 +92,9 @@ def claimed_only(experiment: Experiment) -> Experiment:
     rows = [experiment.rows[i] for i in sorted(found)]
     if not rows:
         raise SpecError(f"--claims-only: {experiment.file} has no claims with rows")
-    if left := len(experiment.rows) - len(rows):
-        experiment.notes.append(f"--claims-only: {left} of {len(experiment.rows)} rows are left out")
+    written = sum(row.tuned is None for row in experiment.rows)  # the tuned ones are found again
+    if left := written - len(rows):
+        experiment.notes.append(f"--claims-only: {left} of {written} rows are left out")
     return experiment.only(rows)
 
 

@@ -156,6 +156,9 @@ STALL = Annotated[
 ]
 RUNS = Annotated[Path, typer.Option(help="Where cells are kept.", callback=expanded)]
 REPORTS = Annotated[Path, typer.Option(help="Where tables and figures go.", callback=expanded)]
+CLAIMS_ONLY = Annotated[
+    bool, typer.Option("--claims-only", help="Leave out the rows that no claim of the file compares.")
+]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 TRACKING = Annotated[
     Optional[str],

@@ -11,6 +11,7 @@ import typer
 
 from ablate.cli.options import (
     AS_JSON,
+    CLAIMS_ONLY,
     REPORTS,
     RUNS,
     SEEDS,
@@ -54,6 +55,7 @@ def report(
         Optional[str],
         typer.Option(metavar="NAME|FILE", help="Show what `evaluate` measured by it, not the first results."),
     ] = None,
+    claims_only: CLAIMS_ONLY = False,
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Exit code 1 unless all claims are supported.")
     ] = False,
@@ -73,8 +75,11 @@ def report(
             raise SpecError(f"{chosen.file}: --check-claims: a study has no claims")
         if beside:
             raise SpecError(f"{chosen.file}: --beside: a study has no rows")
+        if claims_only:
+            raise SpecError(f"{chosen.file}: --claims-only: a study has no claims")
         _study(chosen, runs_dir, reports_dir, records, as_json)
     experiment = chosen.experiment(runs_dir, records)
+    experiment = sequential.claimed_only(experiment) if claims_only else experiment
     for note in experiment.notes:
         print(f"note: {note}", file=sys.stderr)
     with sources.reading(records, experiment, runs_dir) as (place, refused):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ablate.cli.computation import Computation, computation
-from ablate.cli.options import takes
+from ablate.cli.options import CLAIMS_ONLY, takes
 
 if TYPE_CHECKING:
     from ablate.analysis.sequential import Budget
@@ -43,9 +43,7 @@ def run(
         Optional[float],
         typer.Option(metavar="HOURS", min=0, help="Save and stop then, with a report of what is computed."),
     ] = None,
-    claims_only: Annotated[
-        bool, typer.Option("--claims-only", help="Leave out the rows that no claim of the file compares.")
-    ] = False,
+    claims_only: CLAIMS_ONLY = False,
 ) -> None:
     """Compute the missing cells of an experiment, then write its report."""
     from ablate.analysis import sequential

@@ -15,6 +15,8 @@ Comparisons of tuned rows are with their tuned base. "Best of k" is the expected
 2019): where it still falls in the last column, more trials would help. A trial that was pruned, diverged or failed
 counts there as the highest FID that the row's trials have. Trials have their own seeds and budget, so their FIDs do not
 compare with those of the rows."""
+HARMED = """What was best in their trials is not the best of the whole run, so a comparison of these rows is one of the
+values found, not of the best ones. Trials with more of the images, or on more seeds, choose better."""
 OVER_BUDGETS = """ One study tunes a row for all budgets: its trials have the share of the profile's images that stands
 above, so its values may not be the best at another number of images."""
 
@@ -45,23 +47,19 @@ def part(results: Results) -> list[str]:
         "## Tuned rows",
         head,
         body,
-        harmed(results),
+        f"{warned} {HARMED}" if (warned := harmed(results)) else "",
         marked,
         READING + OVER_BUDGETS * bool(results.experiment.budgets),
     ]
 
 
 def harmed(results: Results) -> str:
-    """A warning where tuned values raised FID: the trials chose values that do not suit the whole run."""
+    """Which rows have a higher FID with their tuned values than without; empty where none has."""
     names = worse(results)
     if not names:
         return ""
     rows = f"{len(names)} tuned row{'s have' if len(names) > 1 else ' has'}"
-    return (
-        f"**{rows} a higher mean FID than the same row without tuning**: {escape(', '.join(names))}. "
-        "For these, what was best in the trials is not the best of the whole run, so a comparison of tuned rows is one "
-        "of these values, not of the best ones. Trials with more of the images or on more seeds choose better."
-    )
+    return f"**{rows} a higher mean FID than the same row without tuning**: {escape(', '.join(names))}."
 
 
 def _lines(row: Tuned, results: Results, shares: list[int]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -138,6 +139,18 @@ def test_check_claims_shows_in_the_exit_code(made, tmp_path, monkeypatch):
     done = call("report", "made.yaml", "--check-claims", "--json", cwd=tmp_path)
     assert done.returncode == 1
     assert json.loads(done.stdout)["claims"][0]["state"] == "not run"
+
+
+def test_a_report_of_the_rows_that_claims_compare(tmp_path, monkeypatch):
+    monkeypatch.setattr(figure, "figures", list)
+    made = Made(tmp_path, LADDER + CLAIMS)
+    for i in range(len(made.experiment.rows)):
+        made.put(i, 100.0 + i, 110.0 + i)
+    done = call("report", "made.yaml", "--claims-only", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("note: --claims-only: 14 of 16 rows are left out\n")
+    with open(tmp_path / "reports/made/table.csv") as table:
+        assert {line["row"] for line in csv.DictReader(table)} == {"ct", "ict"}
 
 
 def test_sweeps_are_drawn_from_four_values_on(tmp_path):

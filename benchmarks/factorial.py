@@ -16,7 +16,7 @@ import numpy as np
 from support.command import parser
 
 from ablate.statistics import designs, factorial
-from ablate.statistics.ways import estimated_ways, ways
+from ablate.statistics.shapley import estimated_ways, ways
 
 AXES, TABLES, SEED, CELL = "abcdefg", 500, 0.2, 0.123
 DESIGNS = {  # name -> axes, runs, seeds, lost recipes, recipes with the first seed only

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 FEWEST = 3  # rows that are worth a mean over rows
 
 
-def scores_of(row: int, versus: Versus, table: Table, nfe: int = 1) -> tuple[Scores, Scores] | None:
-    """A row's and its base's FIDs that were measured the same way."""
-    mine, other = table.get((row, nfe), {}), table.get((versus.base, nfe), {})
+def scores_of(row: int, versus: Versus, table: Table) -> tuple[Scores, Scores] | None:
+    """A row's and its base's one-step FIDs that were measured the same way."""
+    mine, other = table.get((row, 1), {}), table.get((versus.base, 1), {})
     shared = sorted(set(mine) & set(other))
     return (mine[shared[0]], other[shared[0]]) if shared else None
 

@@ -17,7 +17,7 @@ from ablate.analysis import frame, verdicts
 from ablate.core.formats import count
 from ablate.planning.cells import bases, times
 from ablate.statistics import scaling
-from ablate.statistics.effect import SMALLEST, Scores, Table
+from ablate.statistics.effect import SMALLEST, Scores, Table, floor
 from ablate.statistics.scaling import Effects, Law, Point
 
 if TYPE_CHECKING:
@@ -37,22 +37,22 @@ class Track:
     rows: tuple[int, ...]
     bases: tuple[int | None, ...]
     images: tuple[int, ...]
+    totals: tuple[int, ...]  # images with those of the cells that the row's cells read
     scores: tuple[Scores, ...]  # one-step FIDs by seed at each budget; infinite where training diverged
-    points: tuple[
-        Point, ...
-    ]  # log FIDs of the row and of its base, at budgets where both have some and none diverged
+    # log FIDs of the row and of its base, at budgets where both have some and none diverged
+    points: tuple[Point, ...]
 
     @cached_property
     def law(self) -> Law | None:
-        """FID over images; None where a run diverged, or of fewer than two budgets."""
+        """FID over `totals`; None where a run diverged, or of fewer than two budgets."""
         pairs = [
-            (n, fid) for n, scores in zip(self.images, self.scores, strict=True) for fid in scores.values()
+            (n, fid) for n, scores in zip(self.totals, self.scores, strict=True) for fid in scores.values()
         ]
         return scaling.law([n for n, _ in pairs], [max(fid, SMALLEST) for _, fid in pairs])
 
     @cached_property
     def effects(self) -> Effects | None:
-        """The effect over images; None without two budgets or without repeated seeds."""
+        """The effect over images; None without two budgets."""
         return scaling.effects(self.points)
 
 
@@ -64,13 +64,17 @@ def tracks(experiment: Experiment, table: Table) -> list[Track]:
     images = tuple(experiment.profile_of(rows[column[0]]).images for column in columns if column)
     measured = sorted({how for (_, nfe), hows in table.items() if nfe == 1 for how in hows})
     how = max(measured, key=lambda how: sum(how in hows for hows in table.values()), default="")
+    floors = [
+        floor(verdicts.of_budget(experiment, table, budget), ((1, 1.0),), how)
+        for budget in experiment.budgets
+    ]
     found: dict[tuple[Any, ...], Track] = {}
     for places in zip(*columns, strict=True):
         own = [table.get((i, 1), {}).get(how, {}) for i in places]
         below = [of[i] for i in places]
         other = [{} if j is None else table.get((j, 1), {}).get(how, {}) for j in below]
-        sides = zip(images, map(_logs, own), map(_logs, other), strict=True)
-        points = tuple(Point(n, a, b) for n, a, b in sides if a and b)
+        sides = zip(images, map(_logs, own), map(_logs, other), floors, strict=True)
+        points = tuple(Point(n, a, b, least) for n, a, b, least in sides if a and b)
         first, base = rows[places[0]], below[0]
         track = Track(
             first.label,
@@ -78,6 +82,7 @@ def tracks(experiment: Experiment, table: Table) -> list[Track]:
             places,
             tuple(below),
             images,
+            tuple(experiment.cells[rows[i].keys[0]].images_in_all for i in places),
             tuple(own),
             points,
         )

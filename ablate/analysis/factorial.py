@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ablate.planning.cells import bases
 from ablate.planning.factorial import factorials
 from ablate.statistics import factorial as statistics
 from ablate.statistics.effect import Sample, Table, compare
 from ablate.statistics.factorial import Cells, Fit
 from ablate.statistics.importance import shapley
-from ablate.statistics.ways import Way, estimated_ways, ways
+from ablate.statistics.shapley import Way, estimated_ways, ways
 
 if TYPE_CHECKING:
     from ablate.planning.cells import Row
 
-MOST_AXES = 8  # of the shares of the variance, which look at every subset of the axes
-
 
 @dataclass(frozen=True)
 class Factorial:
-    """A factorial with its results. `rows` are those of the experiment, `steps` the ladder of the same experiment."""
+    """A factorial with its results. `rows` are those of the experiment, `steps` the ladder of the same experiment.
+
+    whole: how many times as high FID is at `to` as at `from`, where both were measured; else NaN.
+    """
 
     rows: Sequence[Row]
     cells: Cells
     steps: dict[str, float]
+    whole: float = math.nan
 
     @cached_property
     def fit(self) -> Fit | None:
@@ -43,7 +46,7 @@ class Factorial:
     @cached_property
     def variance_shares(self) -> dict[str, float]:
         """Shapley effects: the share of each axis in the variance between rows; empty unless full and complete."""
-        if len(self.cells.axes) > MOST_AXES or not self.cells.complete:
+        if not self.cells.complete:
             return {}
         points = [(row, log) for row, by_seed in self.cells.logs.items() for log in by_seed.values()]
         factors = [dict(zip(self.cells.axes, self.cells.levels[row], strict=True)) for row, _ in points]
@@ -70,8 +73,19 @@ class Factorial:
 
 def found(rows: Sequence[Row], table: Table) -> list[Factorial]:
     """The factorials of some rows, by their one-step FID."""
-    steps = _ladder(rows, table)
-    return [Factorial(rows, statistics.collect(levels, table), steps) for levels in factorials(rows)]
+    steps, of = _ladder(rows, table), bases(rows, [row.recipe.flat() for row in rows])
+    return [
+        Factorial(rows, statistics.collect(levels, table), steps, _whole(levels, of, table))
+        for levels in factorials(rows)
+    ]
+
+
+def _whole(levels: Mapping[int, Mapping[str, int]], of: Sequence[int | None], table: Table) -> float:
+    """The change of the last row against its base, as in the table of results; a fraction may lack one of the two."""
+    last = next((row for row, by in levels.items() if min(by.values()) > 0), None)
+    base = None if last is None else of[last]
+    pair = None if last is None or base is None else compare([(Sample(last, 1), Sample(base, 1))], table)
+    return pair.ratio if pair and not pair.lost else math.nan
 
 
 def _ladder(rows: Sequence[Row], table: Table) -> dict[str, float]:

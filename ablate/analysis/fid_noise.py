@@ -54,10 +54,10 @@ def noise(experiment: Experiment, records: Records) -> Noise | None:
     )
 
 
-def halves(record: dict[str, Any] | None, nfe: int = 1) -> Halves | None:
-    """FID of all samples and of either half; None where a record has none."""
+def halves(record: dict[str, Any] | None) -> Halves | None:
+    """One-step FID of all samples and of either half; None where a record has none."""
     for entry in (record or {}).get("fid") or []:
-        if entry["nfe"] == nfe and len(entry.get("halves") or []) == 2:
+        if entry["nfe"] == 1 and len(entry.get("halves") or []) == 2:
             return entry["value"], *entry["halves"]
     return None
 

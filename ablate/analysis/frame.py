@@ -22,24 +22,25 @@ CELL = ("index", "row", "section", "seed", "key", "state", "reason", "images", "
 class Column:
     """Values that were measured in the same way.
 
-    unlike: the facts that set it apart from other columns of as many evaluations, '' if there are none.
+    measured_differently: the facts that set it apart from other columns of as many evaluations, '' if there are none.
     by: extractor and number of samples, '' before anything is measured.
     """
 
     nfe: int
-    unlike: str = ""
+    measured_differently: str = ""
     by: str = ""
 
     def named(self, metric: str, tail: str = "") -> str:
         """The column's name in a CSV: `fid_1step_std`, `fid_1step (n=500)`."""
-        return f"{metric}_{self.nfe}step{tail}" + (f" ({self.unlike})" if self.unlike else "")
+        more = f" ({self.measured_differently})" if self.measured_differently else ""
+        return f"{metric}_{self.nfe}step{tail}{more}"
 
     @property
     def heading(self) -> str:
         """The column's name in a page: `FID 1 step (classifier-1a2b3c4d, n=1000)`."""
         more = [
             part
-            for part in self.unlike.split("; ")
+            for part in self.measured_differently.split("; ")
             if part and part not in self.by and "extractor=" not in part
         ]
         facts = ", ".join([*([self.by] if self.by else []), *more])
@@ -95,7 +96,7 @@ def frame(experiment: Experiment, known: Records) -> pd.DataFrame:
     ]
     table = pd.DataFrame(lines, columns=[*CELL, "nfe", *FACTS, *METRICS])
     table = table.astype({"nfe": "Int64", "n": "Int64", **dict.fromkeys(METRICS, "float64")})
-    return table.assign(unlike=_unlike(table))
+    return table.assign(measured_differently=_differing(table))
 
 
 def _cell(start: dict[str, Any], key: str, record: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
@@ -120,7 +121,7 @@ def _plain(value: Any) -> Any:
     return ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else value
 
 
-def _unlike(table: pd.DataFrame) -> list[str]:
+def _differing(table: pd.DataFrame) -> list[str]:
     """For each line, the facts in which the lines of its nfe differ."""
     measured = table.dropna(subset="nfe")
     differing = {
@@ -135,15 +136,15 @@ def columns(table: pd.DataFrame, planned: tuple[int, ...] = (1, 2)) -> list[Colu
     """The columns of a frame; those of `planned` evaluations are included before anything is measured."""
     found = [_column(*facts) for facts in _distinct(table)]
     empty = [Column(nfe) for nfe in planned if nfe not in {c.nfe for c in found}]
-    return sorted([*found, *empty], key=lambda c: (c.nfe, c.unlike))
+    return sorted([*found, *empty], key=lambda c: (c.nfe, c.measured_differently))
 
 
 def _distinct(table: pd.DataFrame) -> list[tuple[Any, ...]]:
-    facts = table.dropna(subset="nfe")[["nfe", "unlike", "extractor", "n"]].drop_duplicates(["nfe", "unlike"])
+    key = ["nfe", "measured_differently"]
+    facts = table.dropna(subset="nfe")[[*key, "extractor", "n"]].drop_duplicates(key)
     return list(facts.astype(object).where(facts.notna(), None).itertuples(index=False, name=None))
 
 
-def _column(nfe: int, unlike: str, extractor: str | None, n: int | None) -> Column:
-    return Column(
-        int(nfe), unlike, ", ".join([*([extractor] if extractor else []), *([f"n={n}"] if n else [])])
-    )
+def _column(nfe: int, how: str, extractor: str | None, n: int | None) -> Column:
+    by = ", ".join([*([extractor] if extractor else []), *([f"n={n}"] if n else [])])
+    return Column(int(nfe), how, by)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ablate.analysis.frame import Column
+from ablate.core.formats import number
 from ablate.evaluation.metrics import METRICS
 from ablate.planning.cells import times
 from ablate.statistics.effect import Table, floor, not_significant
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PAIRED = ("ladder", "leave_one_out", "factorial")  # sections between two recipes
 SWEEP = 4  # fewest values of a sweep
 WORDS = {"list": "Recipes", "grid": "Every combination", "zip": "Values together"}
+LOST = {"diverged": "diverged", "failed": "failed", "missing": "not run"}  # states without results, in words
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class Stat:
     n: int
     by_seed: Mapping[int, float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """`20.26 ± 1.31`."""
+        return number(self.mean) + self.plus_minus
+
+    @property
+    def plus_minus(self) -> str:
+        """` ± 1.31`, empty for a single seed."""
+        return f" ± {number(self.std)}" if self.n > 1 else ""
+
 
 @dataclass
 class Line:
@@ -42,11 +53,12 @@ class Line:
     states: Counter[str] = field(default_factory=Counter)
     reasons: list[tuple[str, str]] = field(default_factory=list)  # (state, reason)
     wall_s: float = 0.0
-    stats: dict[tuple[str, int, str], Stat] = field(default_factory=dict)  # (metric, nfe, unlike)
+    # (metric, nfe, measured_differently)
+    stats: dict[tuple[str, int, str], Stat] = field(default_factory=dict)
 
     def stat(self, metric: str, column: Column) -> Stat | None:
         """The metric over the row's seeds; None where a column does not have it."""
-        return self.stats.get((metric, column.nfe, column.unlike))
+        return self.stats.get((metric, column.nfe, column.measured_differently))
 
     @property
     def n(self) -> int:
@@ -63,6 +75,17 @@ class Line:
         """Whether no seed was lost: the mean of the seeds that survived would flatter the row."""
         return not (self.states["diverged"] or self.states["failed"])
 
+    @property
+    def lost(self) -> str:
+        """How many seeds entered no mean, and why: `1 diverged, 2 not run`."""
+        return counted(Counter({**self.states, "finished": 0}))
+
+
+def counted(states: Counter[str], finished: str = "finished") -> str:
+    """Numbers of cells by state, in words: `5 finished, 1 not run`."""
+    words = {"finished": finished} | LOST
+    return ", ".join(f"{states[state]:,} {word}" for state, word in words.items() if states[state])
+
 
 def lines(experiment: Experiment, table: pd.DataFrame) -> list[Line]:
     """One line per row of the experiment, in its order."""
@@ -76,18 +99,18 @@ def lines(experiment: Experiment, table: pd.DataFrame) -> list[Line]:
         if isinstance(reason, str):
             line.reasons.append((state, reason))
     for metric in METRICS:
-        for (index, nfe, unlike), stat in _stats(table, metric).items():
-            result[index].stats[metric, nfe, unlike] = stat
+        for (index, nfe, how), stat in _stats(table, metric).items():
+            result[index].stats[metric, nfe, how] = stat
     return result
 
 
 def _stats(table: pd.DataFrame, metric: str) -> dict[tuple[int, int, str], Stat]:
     values: dict[tuple[int, int, str], dict[int, float]] = defaultdict(dict)
     measured = table.dropna(subset=["nfe", metric])
-    plain = measured[["index", "nfe", "unlike", "seed", metric]]
-    for index, nfe, unlike, seed, value in plain.itertuples(index=False, name=None):
-        values[index, int(nfe), unlike][seed] = value
-    by = measured.groupby(["index", "nfe", "unlike"])[metric].agg(["mean", "std", "count"])
+    plain = measured[["index", "nfe", "measured_differently", "seed", metric]]
+    for index, nfe, how, seed, value in plain.itertuples(index=False, name=None):
+        values[index, int(nfe), how][seed] = value
+    by = measured.groupby(["index", "nfe", "measured_differently"])[metric].agg(["mean", "std", "count"])
     return {key: Stat(mean, std, count, values[key]) for key, mean, std, count in by.itertuples(name=None)}
 
 
@@ -101,7 +124,7 @@ def best(lines: Sequence[Line], column: Column, table: Table) -> tuple[set[int],
         return set(), set()
     first = min(measured, key=lambda i: measured[i].mean)
     lowest = measured[first].by_seed
-    least = floor(table, [(column.nfe, 1.0)], column.unlike)
+    least = floor(table, [(column.nfe, 1.0)], column.measured_differently)
     others = {i: stat.by_seed for i, stat in measured.items() if stat.by_seed != lowest}
     return measured.keys() - others.keys(), {
         i for i, by_seed in others.items() if not_significant(by_seed, lowest, least)

@@ -23,8 +23,9 @@ Positive = Annotated[float, Field(gt=0)]
 class Published(Section):
     """One printed FID.
 
-    recipe: the shipped recipe of the row that it belongs beside; set: what this row changes in the recipe; but: axes,
-    or fields of their options, of which the published run had something else, a value or words.
+    params_m: the network's parameters, in millions. recipe: the shipped recipe of the row that it belongs beside; set:
+    what this row changes in the recipe; but: axes, or fields of their options, of which the published run had something
+    else, a value or words.
     """
 
     method: str
@@ -84,10 +85,8 @@ def dataset(profile: Profile) -> str:
 
 
 Numbers = dict[int, Published]  # what a method's paper prints for a row, by number of evaluations
-SETS = (
-    "CIFAR-10",
-    "ImageNet-64",
-)  # of which a profile is shown one; tables of other sets are shown with any profile
+# of which a profile is shown one; tables of other sets are shown with any profile
+SETS = ("CIFAR-10", "ImageNet-64")
 
 
 class Methods:

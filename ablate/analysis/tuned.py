@@ -19,11 +19,13 @@ class Tuned:
     """What a study tunes. found: the study, None before the first trial.
 
     lines: a row as the file has it and tuned, None before the end of its trials; a pair for each budget.
+    without_own: there are trials, but none with the values that the row has in the file.
     """
 
     lines: list[tuple[Line, Line | None]]
     found: Found | None
     trials: int
+    without_own: bool = False
 
     @property
     def label(self) -> str:
@@ -66,8 +68,19 @@ def tuned(results: Results) -> list[Tuned]:
     for name, rows in tuning.tuned_by(experiment).items():
         distinct = {row.keys: row.named for row in reversed(rows)}.values()  # of equal rows the first
         lines = [(before[named], after.get(named)) for named in reversed(distinct)]
-        found.append(Tuned(lines, settings.found.get(name), tuning.most(settings.tune, rows[0])))
+        study = settings.found.get(name)
+        found.append(Tuned(lines, study, tuning.most(settings.tune, rows[0]), _without_own(results, name)))
     return found
+
+
+def _without_own(results: Results, name: str) -> bool:
+    """Whether a study has trials, but none with its row's own recipe: the search lacks one of the row's values."""
+    experiment, settings = results.experiment, results.experiment.tuning
+    if not settings or not (study := settings.found.get(name)) or not study.tried:
+        return False
+    row, kept = tuning.studies(experiment)[name], tuning.kept(experiment)
+    made = (tuning.tuned_recipe(row, trial.params, settings.shape, kept) for trial in study.tried)
+    return all(recipe != row.recipe for recipe in made)
 
 
 def worse(results: Results) -> list[str]:

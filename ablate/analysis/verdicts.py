@@ -111,16 +111,15 @@ def scores(table: pd.DataFrame) -> Table:
     """FID of every row, number of evaluations and seed; infinite where training diverged."""
     found: dict[tuple[int, int], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     measured = table.dropna(subset=["nfe", "fid"])
-    steps = sorted(
-        {(int(nfe), unlike) for nfe, unlike in zip(measured["nfe"], measured["unlike"], strict=True)}
-    )
-    named = measured[["index", "nfe", "unlike", "seed", "fid"]]
-    for index, nfe, unlike, seed, fid in named.itertuples(index=False, name=None):
-        found[index, int(nfe)][unlike][seed] = float(fid)
+    hows = measured["measured_differently"]
+    steps = sorted({(int(nfe), how) for nfe, how in zip(measured["nfe"], hows, strict=True)})
+    named = measured[["index", "nfe", "measured_differently", "seed", "fid"]]
+    for index, nfe, how, seed, fid in named.itertuples(index=False, name=None):
+        found[index, int(nfe)][how][seed] = float(fid)
     lost = table[table["state"] == "diverged"][["index", "seed"]].drop_duplicates()
     for index, seed in lost.itertuples(index=False, name=None):
-        for nfe, unlike in steps or [(1, "")]:
-            found[index, nfe][unlike][seed] = math.inf
+        for nfe, how in steps or [(1, "")]:
+            found[index, nfe][how][seed] = math.inf
     return found
 
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.core.formats import count, number
+from ablate.core.formats import count
 
 if TYPE_CHECKING:
     from ablate.analysis.frame import Column
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ablate.runs.store import Store
 
 MOST = 40  # rows; the page has all
-WORDS = {"diverged": "diverged", "failed": "failed", "missing": "not run"}
 
 
 def of(experiment: Experiment, store: Store, folder: Path) -> str:
@@ -54,8 +53,9 @@ def table(results: Results, width: int | None = None) -> str:
     made.add_column("change, 1 step", justify="right", overflow="fold", no_wrap=True)
     made.add_column("seeds", justify="right", overflow="fold")
     for line in shown:
-        fids = [_fid(line, column) for column in columns]
-        made.add_row(Text(line.row.named), *fids, _change(line, results), _seeds(line))
+        fids = [str(line.stat("fid", column) or "-") for column in columns]
+        seeds = f"{line.n} ({line.lost})" if line.lost else str(line.n)
+        made.add_row(Text(line.row.named), *fids, _change(line, results), seeds)
     console = Console(
         file=io.StringIO(), width=width or shutil.get_terminal_size((100, 24)).columns, color_system=None
     )
@@ -82,14 +82,7 @@ def verdicts(results: Results) -> str:
 
 def _heading(column: Column) -> str:
     steps = "2 steps" if column.nfe == 2 else "1 step"
-    return f"FID {steps}" + (f" ({column.unlike})" if column.unlike else "")
-
-
-def _fid(line: Line, column: Column) -> str:
-    stat = line.stat("fid", column)
-    if stat is None:
-        return "-"
-    return f"{number(stat.mean)} ± {number(stat.std)}" if stat.n > 1 else number(stat.mean)
+    return f"FID {steps}" + (f" ({column.measured_differently})" if column.measured_differently else "")
 
 
 def _change(line: Line, results: Results) -> str:
@@ -99,8 +92,3 @@ def _change(line: Line, results: Results) -> str:
     if not versus or math.isnan(versus.effect.ratio):
         return "-"
     return change(versus.effect)
-
-
-def _seeds(line: Line) -> str:
-    lost = [f"{line.states[state]} {word}" for state, word in WORDS.items() if line.states[state]]
-    return f"{line.n} ({', '.join(lost)})" if lost else str(line.n)

@@ -27,6 +27,7 @@ def status(
     """Show the progress of every cell, live while any runs; never trains, never writes."""
     from rich.console import Console
     from rich.live import Live
+    from rich.table import Table
 
     from ablate.planning import trials, tuning
     from ablate.runs import status
@@ -36,16 +37,20 @@ def status(
     for note in experiment.notes:
         print(f"note: {note}", file=sys.stderr)
     cells, console = status.cells(experiment, runs_dir), Console()
+
+    def table() -> Table:
+        return status.table(experiment.name, cells, console.width, trials.overview(planned))
+
     if as_json:
-        print(json.dumps({"cells": cells, **status.totals(cells)}, indent=1))
+        plain = {"cells": cells, **status.totals(cells), **trials.listing(planned)}
+        print(json.dumps(plain, indent=1))
         return
     if once or not console.is_terminal:
-        console.print(status.table(experiment.name, cells, console.width))
+        console.print(table())
         return
-    with Live(
-        status.table(experiment.name, cells, console.width), console=console, auto_refresh=False
-    ) as live:
+    with Live(table(), console=console, auto_refresh=False) as live:
         while any(c["state"] == "running" for c in cells):
             time.sleep(EVERY_S)
-            cells = status.cells(trials.with_trials(tuning.known(planned, runs_dir)), runs_dir)
-            live.update(status.table(experiment.name, cells, console.width), refresh=True)
+            planned = tuning.known(planned, runs_dir)
+            cells = status.cells(trials.with_trials(planned), runs_dir)
+            live.update(table(), refresh=True)

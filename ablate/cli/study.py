@@ -95,15 +95,16 @@ def importance(
 def _shares(found: dict[str, dict[str, float]]) -> str:
     """Factors by lines, evaluators by columns, the largest first."""
     from ablate.report.markdown import table
-    from ablate.statistics.importance import TRUST
+    from ablate.statistics.importance import MOST, trust
 
     first = next(iter(found.values()))
     rows = [
         [name, *(f"{100 * shares[name]:.0f} %" for shares in found.values())]
         for name in sorted(first, key=lambda n: -first[n])
     ]
-    missing = "" if "Shapley" in found else "\nShapley is missing: it needs every combination, equally often."
-    return f"{table(['share of the spread of log FID', *found], rows)}\n{missing}\n{' '.join(TRUST.split())}"
+    needs = f"every combination of at most {MOST} factors, equally often"
+    missing = "" if "Shapley" in found else f"\nShapley is missing: it needs {needs}."
+    return f"{table(['share of the spread of log FID', *found], rows)}\n{missing}\n{trust(found)}"
 
 
 def _show(plan: Plan, live: Live, store: Store, row: Row, cells: list[Cell]) -> None:

@@ -141,9 +141,9 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None, beside: Pat
     try:
         profile = read(Profile, data, str(file), as_json=True)
     except SpecError as error:  # names the option where that has the value
-        typed = tuple(f"{file}.{key}{end}" for key in overrides or {} for end in ":.")
+        typed = tuple(f"{file}: {key}{end}" for key in overrides or {} for end in ":.")
         lines = [
-            f"--set: profile.{p.removeprefix(f'{file}.')}" if p.startswith(typed) else p
+            f"--set: profile.{p.removeprefix(f'{file}: ')}" if p.startswith(typed) else p
             for p in error.problems
         ]
         raise SpecError(*lines) from None

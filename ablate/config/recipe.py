@@ -157,12 +157,12 @@ def rebuild(specs: Mapping[str, Any]) -> Recipe:
 
 def agree(recipe: Recipe) -> None:
     """Require the same sigma_min of levels and parameterization, for the boundary condition, as many levels from the
-    pairing as the network takes, and a network that can be differentiated as the pairing does."""
-    for field, holders in {"sigma_min": ("levels", "parameterization")}.items():
-        used = {axis: getattr(getattr(recipe, axis), field, None) for axis in holders}
-        if len({v for v in used.values() if v is not None}) > 1:
-            seen = ", ".join(f"{axis}.{field}={value}" for axis, value in used.items())
-            raise SpecError(f"{' and '.join(f'{a}.{field}' for a in holders)} must be equal, but got {seen}")
+    pairing as the network takes, a network that can be differentiated as the pairing does, and noise that a mean over
+    images may take as independent of them."""
+    low, boundary = (getattr(part, "sigma_min", None) for part in (recipe.levels, recipe.parameterization))
+    if None not in (low, boundary) and low != boundary:
+        seen = f"levels.sigma_min={low}, parameterization.sigma_min={boundary}"
+        raise SpecError(f"levels.sigma_min and parameterization.sigma_min must be equal, but got {seen}")
     pairing, network = recipe.pairing, recipe.network
     takes = network.second_level is not None
     if pairing.two_levels and not takes:
@@ -172,6 +172,9 @@ def agree(recipe: Recipe) -> None:
     if takes and pairing.two_levels is False:
         law = f"pairing {pairing.name} never varies the second level; leave it unset, or choose such as mean_flow"
         raise SpecError(f"network.second_level: {network.second_level!r}: {law}")
+    if recipe.direction.averages and not getattr(recipe.coupling, "independent", False):
+        law = "takes image and noise as independent, which this coupling makes dependent; set coupling to independent"
+        raise SpecError(f"coupling: {recipe.coupling.name}: direction {recipe.direction.name} {law}")
     if pairing.derives and getattr(network, "checkpointing", False):
         law = f"pairing {pairing.name} differentiates the network forwards, which checkpointing cannot; set it to false"
         raise SpecError(f"network.checkpointing: true: {law}")

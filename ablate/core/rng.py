@@ -1,4 +1,4 @@
-"""Streams of random numbers that depend on (seed, purpose, step, index) only.
+"""Streams of random numbers that depend on (seed, purpose, step, index) and the type of device only.
 
 Two cells with the same seed draw the same numbers for the same purpose, whatever else differs between them. A resumed
 run draws what an uninterrupted one would have drawn, and so does every rank of a distributed run.

@@ -68,9 +68,11 @@ def explain(error: ValidationError, path: str, model: type[BaseModel], given: An
 
 def _line(details: Any, path: str, model: type[BaseModel], given: Any) -> str:
     steps, section = _walked(details["loc"], model)
-    if given is not None and details["type"] != "missing":  # pydantic also names the types of a union
-        steps = [*map(str, at(given, details["loc"])[0])] or steps
-    where = ".".join([path, *steps])
+    missing = [details["loc"][-1]] if details["type"] == "missing" else []
+    if given is not None:  # pydantic also names the types of a union
+        steps = [*map(str, [*at(given, details["loc"])[0], *missing])] or steps
+    keys = ".".join(steps)
+    where = f"{path}{': ' if path.endswith(('.yaml', '.yml')) else '.'}{keys}" if keys else path
     if details["type"] == "extra_forbidden":
         return f"{where}: unknown key; {nearest(details['loc'][-1], section.model_fields)}"
     if details["type"] == "missing":

@@ -53,6 +53,8 @@ def shown(value: Any) -> str:
 
 def reason(details: Any) -> str:
     """What one of pydantic's errors says."""
+    if details["type"] in ("dict_type", "model_type"):
+        return "input should be keys with values"
     return "needs true or false" if details["type"] == "bool_type" else str(details["msg"]).lower()
 
 

@@ -234,4 +234,6 @@ def locate(kind: str, name: Any, path: str, beside: Path | None = None) -> Path:
     for candidate in (given, beside.parent / given if beside else given):
         if candidate.suffix in (".yaml", ".yml") and candidate.is_file():
             return candidate
+    if given.suffix in (".yaml", ".yml"):
+        raise SpecError(f"{path}: {name!r}: there is no such file")
     raise SpecError(f"{path}: no {kind[:-1]} {name!r}; {nearest(name, known)}")

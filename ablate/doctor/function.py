@@ -77,7 +77,8 @@ def _furthest(ratios: Tensor) -> float:
 
 @torch.no_grad()
 def inputs(bench: Bench) -> Iterator[Finding]:
-    """3: the network's input has the variance that it should have, about 1 at every level."""
+    """3: the network's input has the variance that it should have, about 1 at every level, for images of the assumed
+    standard deviation, which is one for all axes."""
     N = bench.recipe.curriculum(bench.K - 1, bench.K)
     sigma = bench.recipe.levels(N)
     sigma = sigma[torch.linspace(0, N - 1, min(N, 24)).round().long()]
@@ -93,6 +94,11 @@ def inputs(bench: Bench) -> Iterator[Finding]:
     worst = _furthest(std)
     least = bench.recipe.input_precond.least_std
     yield within("3 input std furthest from 1", worst, least, 1.1, defect, detail=_at(std, sigma, worst))
+    flat = bench.recipe.flat()
+    assumed = {field.split(".")[0]: flat[field] for field in flat if field.endswith(".sigma_data")}
+    equal = len({*assumed.values()}) < 2
+    value = ", ".join(map("{0[0]} {0[1]}".format, assumed.items())) if assumed and not equal else "equal"
+    yield Finding("3 sigma_data of all axes", value, "equal", equal, advice=True)
 
 
 def _standard(x: Tensor) -> Tensor:

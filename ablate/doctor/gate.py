@@ -23,10 +23,10 @@ from ablate.data import datasets
 from ablate.doctor.findings import Finding, format_finding, with_verdicts
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
-from ablate.planning.unreached import unreached
+from ablate.planning.too_short import unreached
 from ablate.runs.store import Store, describe, restore
 
-FORMAT = 2  # of the cached findings; increase it to examine all recipes again
+FORMAT = 3  # of the cached findings; increase it to examine all recipes again
 STOPS = ("failed", "error")
 BUILT = "problems.json"
 
@@ -206,6 +206,8 @@ def _examine(cells: str, device: str) -> None:
 
 def _build(rows: str, place: str) -> None:
     """Build the network of each row; the problems go into a file in `place`."""
+    from ablate.networks.foreign import adopt
+
     use(1)
     problems = list[str]()
     for label, config in json.loads(rows).items():
@@ -213,7 +215,7 @@ def _build(rows: str, place: str) -> None:
         data = cell.profile.data
         try:
             with crashes.exits_raise():
-                cell.recipe.network(datasets.shape(data), datasets.classes(data))
+                adopt(cell.recipe.network(datasets.shape(data), datasets.classes(data)))
         except SpecError as error:
             problems += error.under(f"row {label!r}").problems
         except (Exception, SystemExit) as error:  # of your constructor

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,20 +15,32 @@ from ablate.doctor.bench import Bench
 from ablate.doctor.findings import Finding
 from ablate.doctor.function import noise
 from ablate.doctor.variants import rebuilt
-from ablate.networks import Dropout, compile_blocks, draw_masks
+from ablate.networks import Dropout, compile_blocks, draw_masks, teacher_copy
+from ablate.networks.flat import trained
 from ablate.training.loss import consistency, noisy
 from ablate.training.trainer import Trainer
 
-KINDS = (Dropout, nn.Dropout, nn.Dropout2d)
+ROUNDING = 1e-4  # largest relative gap of two equal passes
 
 
 def masks(bench: Bench) -> Iterator[Finding]:
-    """4: teacher and student drop the same activations."""
-    rate = bench.recipe.network.dropout
-    if not rate:
-        yield Finding("4 dropout masks that agree", "no dropout", "1", True)
+    """4: teacher and student drop the same activations, and no other random numbers enter a pass."""
+    trainer = bench.trainer(bench.heavy, bench.device)
+    calls, gap = _twice(trainer, bench.shape)
+    # not a number is no random number: check 6 finds it
+    law, repeated = f"at most {ROUNDING:g}", not gap > ROUNDING
+    if bench.recipe.network.foreign or not repeated:
+        check = "4 equal passes in training, relative gap"
+        cause = "it draws random numbers of its own; use nn.Dropout, whose masks are shared and seeded"
+        yield Finding(check, gap, law, repeated, detail="" if repeated else cause)
+    several = ", ".join(name for name, n in calls.items() if n > 1)
+    if several:
+        cause = "a mask for each nn.Dropout: its calls drop the same activations"
+        yield Finding("4 dropouts called twice in a pass", several, "none", False, advice=True, detail=cause)
+    if not calls:
+        yield Finding("4 dropout masks that agree", "no dropout" if repeated else "no nn.Dropout", "1", True)
         return
-    share = _shared(bench.trainer(bench.heavy, bench.device))
+    share = _shared(trainer, calls)
     if share is None:
         yield Finding("4 dropout masks that agree", "no teacher's pass", "1", True)
         return
@@ -42,26 +55,45 @@ def masks(bench: Bench) -> Iterator[Finding]:
         yield _compiled(bench)
 
 
-def _shared(trainer: Trainer) -> float | None:
+@torch.no_grad()
+def _twice(trainer: Trainer, shape: tuple[int, int, int]) -> tuple[Counter[str], float]:
+    """How often a training pass calls each dropout, and the relative gap to a pass of a copy with the same masks."""
+    network, calls = trainer.network, Counter[str]()
+    twin = teacher_copy(network)  # not the network again, whose buffers the first pass may change
+    hooks = [m.register_forward_hook(lambda *_, n=n: calls.update([n])) for n, m in _dropouts([network])]
+    x = noise(4, *shape).to(trainer.device)
+    sigma = torch.tensor([0.1, 0.5, 2.0, 10.0], dtype=torch.float64, device=trainer.device)
+    first = trainer.f(x, sigma)
+    for hook in hooks:
+        hook.remove()
+    second = trainer.f.with_network(twin)(x, sigma)
+    return calls, float((second - first).abs().max() / first.abs().max())
+
+
+def _dropouts(networks: Iterable[nn.Module]) -> Iterator[tuple[str, Dropout]]:
+    """The names and dropouts of networks that may share them, each once, without those that drop nothing."""
+    found = {id(m): (name, m) for network in networks for name, m in network.named_modules()}
+    return ((name, m) for name, m in found.values() if isinstance(m, Dropout) and m.p)
+
+
+def _shared(trainer: Trainer, calls: Counter[str]) -> float | None:
     """The share of activations that the two passes of a step both keep or both drop; None if there is only one."""
     passes: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    networks = {id(f.network): f.network for f in (trainer.f, trainer.teacher)}.values()
-    dropouts = {
-        id(m): (name, m) for net in networks for name, m in net.named_modules() if isinstance(m, KINDS)
-    }
 
     def keep(name: str) -> Any:
         return lambda module, given, out: passes.setdefault(name, []).append((given[0] != 0, out != 0))
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in dropouts.values()]
+    dropouts = _dropouts([trainer.network, trainer.teacher.network])
+    hooks = [module.register_forward_hook(keep(name)) for name, module in dropouts]
     trainer.step()
     for hook in hooks:
         hook.remove()
-    if any(len(seen) < 2 for seen in passes.values()):
+    if any(len(seen) < 2 * calls[name] for name, seen in passes.items()):
         return None
     equal = total = 0
-    for (had, kept), *others in passes.values():
-        for had_too, kept_too in others:
+    for name, seen in passes.items():
+        for i, (had_too, kept_too) in enumerate(seen[calls[name] :]):
+            had, kept = seen[i % calls[name]]
             both = had & had_too  # a zero input shows no difference between kept and dropped
             equal += int(((kept == kept_too) & both).sum())
             total += int(both.sum())
@@ -77,7 +109,7 @@ def _compiled(bench: Bench) -> Finding:
     with torch.no_grad():
         first = network(x, c_noise, None)
     gap = float((network(x, c_noise, None).detach() - first).abs().max() / first.abs().max())
-    return Finding("4 compiled passes, relative gap", gap, "at most 1e-4", gap <= 1e-4, "D4")
+    return Finding("4 compiled passes, relative gap", gap, f"at most {ROUNDING:g}", gap <= ROUNDING, "D4")
 
 
 def finite(bench: Bench) -> Iterator[Finding]:
@@ -86,9 +118,7 @@ def finite(bench: Bench) -> Iterator[Finding]:
     ends = torch.tensor([1e-6, 1e-3, 0.999, 1 - 1e-6], dtype=torch.float64, device=bench.device)
     for k in (0, bench.K - 1):
         draws = dataclasses.replace(trainer.draws(k), u=ends)
-        step = (bench.heavy, trainer.f, trainer.teacher, draws, k, bench.K)
-        others = trainer.balance, trainer.denoiser, trainer.average
-        terms = consistency(*step, lambda: None, None, *others)
+        terms = consistency(bench.heavy, trainer.functions, draws, k, bench.K)
         trainer.network.zero_grad(set_to_none=True)
         terms.loss.backward()  # type: ignore[no-untyped-call]
         images = noisy(draws.x, terms.sigma_student, draws.z, bench.recipe.precision.inputs)
@@ -98,14 +128,17 @@ def finite(bench: Bench) -> Iterator[Finding]:
             f"{n} at k={k}" for n, tensors in named.items() if not all(t.isfinite().all() for t in tensors)
         ]
     detail = "a small network of this kind" if bench.shrunk else ""
-    overflow = "D7" if any(b.startswith("image") for b in bad) else None  # half precision ends at 65504
+    # half precision ends at 65504
+    overflow = "D7" if any(b.startswith("image") for b in bad) else None
     yield Finding("6 not finite", ", ".join(bad) or "none", "none", not bad, overflow, detail=detail)
 
 
 def averages(bench: Bench) -> Iterator[Finding]:
-    """8: one step moves the sampled average toward the model; only the student's pass has a gradient."""
+    """8: one step moves the sampled average toward the model, running means too; only the student's pass has a
+    gradient."""
     trainer = bench.trainer(bench.heavy, bench.device)
-    before, graded = _flat(trainer.average.network), dict[str, list[bool]](student=[], teacher=[])
+    before, graded = _flat(trainer, trainer.average.network), dict[str, list[bool]](student=[], teacher=[])
+    buffers = {name: buffer.clone() for name, buffer in trainer.network.named_buffers()}
     hooks = [
         f.network.register_forward_hook(lambda m, i, out, name=name: graded[name].append(out.requires_grad))
         for name, f in (("student", trainer.f), ("teacher", trainer.teacher))
@@ -114,7 +147,7 @@ def averages(bench: Bench) -> Iterator[Finding]:
     trainer.step()
     for hook in hooks:
         hook.remove()
-    after, model = (_flat(f.network) for f in (trainer.average, trainer.f))
+    after, model = (_flat(trainer, f.network) for f in (trainer.average, trainer.f))
     gap = model - before
     moved = float((after - before) @ gap / (gap @ gap).clamp_min(1e-300))
     first, last = bench.recipe.averaging(0), bench.recipe.averaging(bench.K - 1)
@@ -130,10 +163,24 @@ def averages(bench: Bench) -> Iterator[Finding]:
     )
     passes = f"{through} with a gradient" + (", kept by the teacher" if held else "")
     yield Finding("8 passes of a step", passes, "1 with a gradient", through == 1 and not held)
+    left = ", ".join(_left(trainer, buffers))
+    yield Finding("8 buffers that the average or a checkpoint lacks", left or "none", "none", not left)
 
 
-def _flat(network: nn.Module) -> Tensor:
-    return torch.cat([p.detach().double().cpu().flatten() for p in network.parameters()])
+def _flat(trainer: Trainer, network: nn.Module) -> Tensor:
+    parameters = trained(network, trainer.network)
+    return torch.cat([p.detach().double().cpu().flatten() for p in parameters])
+
+
+def _left(trainer: Trainer, before: dict[str, Tensor]) -> Iterator[str]:
+    """The buffers that a step has changed, but not in the averages, or that no file keeps; NaN is equal to itself."""
+    saved, model = trainer.network.state_dict(), dict(trainer.network.named_buffers())
+    averages = [dict(f.network.named_buffers()) for f in (trainer.average, trainer.teacher)]
+    for name, value in model.items():
+        follows = all(name in a and torch.allclose(a[name], value, 0, 0, equal_nan=True) for a in averages)
+        changed = name not in before or not torch.equal(before[name], value)
+        if not follows or (changed and name not in saved):
+            yield name
 
 
 def ranks(bench: Bench) -> Iterator[Finding]:

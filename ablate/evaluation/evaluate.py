@@ -215,18 +215,26 @@ def _readable(file: Path) -> bool:
 
 @contextlib.contextmanager
 def _preserved(device: torch.device) -> Iterator[None]:
-    """Restore the random states of torch, numpy and Python, because evaluation must not change training."""
+    """Restore the random states of torch, numpy and Python, because evaluation must not change training.
+
+    Features are computed with unrounded float32 products, whatever the precision of the recipe: those of a reference
+    are shared by all of them.
+    """
     import numpy as np
 
     drawn, python = np.random.get_state(), random.getstate()
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    rounded = matmul.allow_tf32, convolution.allow_tf32
     chosen = (
         [torch.cuda.current_device() if device.index is None else device.index]
         if device.type == "cuda"
         else []
     )
     try:
+        matmul.allow_tf32 = convolution.allow_tf32 = False
         with torch.random.fork_rng(devices=chosen), torch.cuda.device(chosen[0] if chosen else -1):
             yield
     finally:
         np.random.set_state(drawn)
         random.setstate(python)
+        matmul.allow_tf32, convolution.allow_tf32 = rounded

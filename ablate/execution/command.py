@@ -15,7 +15,7 @@ from typing import Any
 from ablate.core import search_path
 from ablate.runs.record import INTERRUPTED
 
-POLL_S = 0.1
+POLL_S = 0.1  # between two looks at what runs
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 # by a scheduler; by ray's cancel; by submitit, some time before a time limit
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.core.files import read_json, write_json
+from ablate.execution.command import POLL_S
 from ablate.execution.progress import Progress
-from ablate.execution.scheduler import POLL_S, TIME_IS_UP, CellEnd, Follow, Scheduler
+from ablate.execution.scheduler import TIME_IS_UP, CellEnd, Follow, Scheduler
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs.store import NAMED, Folder, Store

@@ -19,7 +19,6 @@ from ablate.runs import heartbeat
 from ablate.runs.record import BUSY, INTERRUPTED, NO_DISK, UNAVAILABLE
 from ablate.runs.store import Folder, Store
 
-POLL_S = 0.1  # between two calls of `poll`
 ELSEWHERE_S = 1.0  # between two checks of a cell that another run computes
 KILL_S = 30.0  # for a worker that was asked to stop
 TIME_IS_UP = "time is up; the same command continues"

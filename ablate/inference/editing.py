@@ -13,6 +13,7 @@ from ablate.core.errors import SpecError
 from ablate.training.denoiser import Denoiser
 from ablate.training.sampling import noise
 
+STEPS, RATE = 300, 0.1  # of Adam, which looks for the noise of an image
 GRAY = (0.2989, 0.5870, 0.1140)  # luma weights of ITU-R BT.601
 
 Map = Callable[[Tensor], Tensor]
@@ -149,7 +150,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     return mixed.to(a)
 
 
-def latent(f: Denoiser, x: Tensor, seed: int = 0, steps: int = 300, rate: float = 0.1) -> Tensor:
+def latent(f: Denoiser, x: Tensor, seed: int = 0) -> Tensor:
     """Noise z (B, C, H, W) whose one-step sample f(sigma_max z, sigma_max) is close to images x (B, C, H, W).
 
     A consistency model has no inverse, so Adam minimizes the squared distance, starting from the seed's noise. z
@@ -160,8 +161,8 @@ def latent(f: Denoiser, x: Tensor, seed: int = 0, steps: int = 300, rate: float 
     level = torch.full((len(x),), top, dtype=torch.float64, device=x.device)
     z = noise(seed, x.shape[1:], len(x), 0, str(x.device)).requires_grad_()
     best, least = z.detach().clone(), torch.full((len(x),), math.inf, device=x.device)
-    optimizer = torch.optim.Adam([z], rate)
-    for _ in range(steps):
+    optimizer = torch.optim.Adam([z], RATE)
+    for _ in range(STEPS):
         unit = z * (d**0.5 / z.flatten(1).norm(dim=1))[:, None, None, None]
         distance = (f(top * unit, level) - x).square().sum((1, 2, 3))
         closer = distance.detach() < least

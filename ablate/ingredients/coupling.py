@@ -1,7 +1,8 @@
 """coupling: x, z (B, C, H, W), step -> x, z, the images and the noise that a pair is made of.
 
 It can permute z over the batch or replace images. Where a batch is computed in parts, it is called on the whole batch
-with the step None first, then on each part with the part's `CouplingStep`.
+with the step None first, then on each part with the part's `CouplingStep`. One whose noise says nothing of the image
+says so with `independent: ClassVar[bool] = True`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class CouplingStep:
 @dataclass(frozen=True)
 class Independent:
     """The noise as drawn. Source: CM algorithm 3."""
+
+    independent: ClassVar[bool] = True
 
     def __call__(self, x: torch.Tensor, z: torch.Tensor, step: CouplingStep | None = None) -> Coupled:
         return x, z

@@ -46,6 +46,8 @@ class Direction(Option):
     """A direction may compare with further images, and may need a network with weights of its own."""
 
     more: int = 0  # further images of the data that a point has besides those of the step
+    # over the images that x_hi may be of: needs noise that knows none of them
+    averages: ClassVar[bool] = False
 
     def untrained(self) -> Any:
         """The option with random weights in place of those of a cell, for checks and timings."""
@@ -75,12 +77,14 @@ class Reference:
 
     z is one sample of the direction whose mean given x_hi this is, so it has less variance. The images are those of the
     step; with labels, those of the same class, or all for an image without one. With the pairing `denoising` it gives
-    the stable targets of arXiv 2302.00670. Source: Stable Consistency Tuning (arXiv 2410.18958).
+    the stable targets of arXiv 2302.00670. The weights assume that image and noise are independent, so it needs the
+    coupling `independent`. Source: Stable Consistency Tuning (arXiv 2410.18958).
 
     Args:
         more: further images of the data, those of the next steps, none twice.
     """
 
+    averages: ClassVar[bool] = True
     more: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     def __call__(self, point: Point) -> torch.Tensor:

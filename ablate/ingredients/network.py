@@ -288,7 +288,12 @@ class Module:
             )
 
     def __call__(self, shape: Shape, classes: int = 0) -> nn.Module:
-        """Your network; SpecError if there is no such class or it refuses its arguments."""
+        """Your network, with dropout that student and teacher share.
+
+        SpecError if there is no such class, it refuses its arguments, or training does not suit it.
+        """
+        from ablate.networks.foreign import adopt
+
         module_class: Any = self.module_class()
         try:
             made: nn.Module = module_class(
@@ -296,6 +301,7 @@ class Module:
             )
         except (TypeError, ValueError) as error:
             raise SpecError(f"arguments: {self.path}: {' '.join(str(error).split())}") from error
+        adopt(made, f"network.path: {self.path}")
         return made
 
     def module_class(self) -> type[nn.Module]:

@@ -22,11 +22,18 @@ class Precision:
     scales_loss: ClassVar[bool] = False
 
     @property
+    def rounds_products(self) -> bool:
+        """Whether a GPU may round the factors of float32 products; PyTorch's own default does in convolutions."""
+        return False
+
+    @property
     def replays(self) -> tuple[str, ...]:
         """The defect, if it is switched on."""
         return () if self.inputs == "float32" else ("D7",)
 
     def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:
+        # for the whole process, because the backward pass runs after the context
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.rounds_products
         if self.compute == "float32":
             return contextlib.nullcontext()
         return torch.autocast(device, dtype=getattr(torch, self.compute))
@@ -42,10 +49,10 @@ class Fp32(Precision):
 
     tf32: bool = False
 
-    def __call__(self, device: str) -> contextlib.AbstractContextManager[Any]:
-        # for the whole process, because the backward pass runs after the context
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
-        return contextlib.nullcontext()
+    @property
+    def rounds_products(self) -> bool:
+        """As chosen."""
+        return self.tf32
 
 
 @precision("bf16")

@@ -16,9 +16,8 @@ from ablate.networks.layers import Conv, Init, Linear, Norm, Resample
 
 Pair = tuple[Tensor, Tensor]
 UNIT_EPS = 1e-4
-NEARLY_ZERO = (
-    1e-5  # gain of last convolutions: a block starts as its skip connection, but all parameters get gradients
-)
+# gain of last convolutions: a block starts as its skip connection, but all parameters get gradients
+NEARLY_ZERO = 1e-5
 
 
 @dataclass(frozen=True)

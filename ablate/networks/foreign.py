@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
+from ablate.core.errors import SpecError
 from ablate.networks.dropout import Dropout
 from ablate.networks.layers import Encoding
 
@@ -41,7 +43,7 @@ class DiffusersUNet(nn.Module):
         self.model.time_proj = Encoding(embedding)
         inner = 4 * arguments["block_out_channels"][0]
         self.model.time_embedding = layers.TimestepEmbedding(embedding.channels, inner)
-        share_dropout(self.model)
+        adopt(self.model)
 
     def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
         """The network's output, which the denoiser scales."""
@@ -59,9 +61,17 @@ class DiffusersUNet(nn.Module):
         return torch.where(label.any(dim=1), label.argmax(dim=1), self.classes)
 
 
-def share_dropout(network: nn.Module) -> None:
-    """Replace every `nn.Dropout` of `network` by a `Dropout` of the same rate."""
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Dropout):
-                setattr(parent, name, Dropout(child.p))
+def adopt(network: nn.Module, path: str = "network") -> None:
+    """Prepare a network of other code for training: a `Dropout` in each place of an `nn.Dropout`, of the same rate.
+
+    Raises:
+        SpecError: another dropout of torch, which cannot keep its mask, or no parameter to train; under `path`.
+    """
+    for name, module in [*network.named_modules(remove_duplicate=False)]:
+        if type(module) is nn.Dropout and module.p < 1:
+            network.set_submodule(name, Dropout(module.p))
+        elif isinstance(module, _DropoutNd) and module.p:
+            law = "student and teacher cannot share its masks; use nn.Dropout with p < 1"
+            raise SpecError(f"{path}: {name}: {module}: {law}")
+    if not any(p.requires_grad for p in network.parameters()):
+        raise SpecError(f"{path}: must have a parameter with requires_grad=True, but has none")

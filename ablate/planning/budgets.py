@@ -44,7 +44,10 @@ def checked(given: object, profile: Profile, where: str) -> tuple[float, ...]:
                 f"{profile.batch}; needs at least {profile.batch / profile.images:.2g}"
             )
         elif steps in seen:
-            problems.add(f"{where}budgets: {budget:g}: has {steps} steps, as {seen[steps]:g} has")
+            same = (
+                "is listed twice" if budget == seen[steps] else f"has {steps} steps, as {seen[steps]:g} has"
+            )
+            problems.add(f"{where}budgets: {budget:g}: {same}")
         seen.setdefault(steps, budget)
     problems.check()
     return tuple(typed)

@@ -47,6 +47,11 @@ class Cell:
         held = {axis: cls.of(n.recipe, given[axis], *shared, n.needs) for axis, n in (needs or {}).items()}
         return cls("", recipe, own, *shared, held).at(seed)
 
+    @property
+    def images_in_all(self) -> int:
+        """The images that it is trained on, with those of the cells that it reads."""
+        return sum(cell.profile.steps * cell.profile.batch for cell in [self, *read_by([self]).values()])
+
     def at(self, seed: int) -> Cell:
         """This cell with another seed, or as the code and the files are now."""
         needs = {axis: cell.at(seed) for axis, cell in self.needs.items()}
@@ -80,9 +85,8 @@ class Row:
     levels: Mapping[str, int] = field(default_factory=dict)  # of a factorial: axis -> -1 (from) or 1 (to)
     budget: float = 1.0  # times the profile's images
     needs: Mapping[str, Needed] = field(default_factory=dict)  # axis -> the recipe that its option needs
-    own: Row | None = (
-        None  # with `tune` at another budget: this row with the profile's own images, which is searched
-    )
+    # with `tune` at another budget: this row with the profile's own images, which is searched
+    own: Row | None = None
 
     @property
     def named(self) -> str:

@@ -44,15 +44,13 @@ class Experiment:
     notes: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     base: Mapping[str, Any] = field(default_factory=dict)  # the base recipe's flat fields
-    analyses: int = (
-        1  # interim analyses and the final one; each tests all claims, so each can give a false positive
-    )
+    # interim analyses and the final one; each tests all claims, so each can give a false positive
+    analyses: int = 1
     more_seeds: tuple[int, ...] = ()  # may be added until the claims are decided
     origin: Origin = field(default_factory=Origin)
     left_out: tuple[Row, ...] = ()  # rows of the file that this command does not compute
-    budgets: tuple[
-        float, ...
-    ] = ()  # times the profile's images, smallest first; empty: only the profile's own
+    # times the profile's images, smallest first; empty: only the profile's own
+    budgets: tuple[float, ...] = ()
     tuning: Tuning | None = None
 
     @property

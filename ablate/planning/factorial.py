@@ -10,7 +10,7 @@ from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
 from ablate.core.typed import shown
 from ablate.planning.cells import Row
-from ablate.planning.drafts import Draft, Planner, ends
+from ablate.planning.unbuilt_rows import Draft, Planner, ends
 from ablate.statistics import designs
 
 KIND = "factorial"
@@ -60,9 +60,8 @@ def _axes(
             problems.add(f"{path}.axes[{i}]: {axis!r} is listed twice")
     if len(named) < 2:
         problems.add(f"{path}.axes: needs two axes at least, not {len(named)}; {_differ(differing)}")
-    return [
-        *dict.fromkeys(axis for axis in named if isinstance(axis, str))
-    ]  # wrong ones count for the design
+    # wrong ones count for the design
+    return [*dict.fromkeys(axis for axis in named if isinstance(axis, str))]
 
 
 def _differ(axes: Sequence[str]) -> str:
@@ -72,7 +71,8 @@ def _differ(axes: Sequence[str]) -> str:
 def _design(value: Mapping[str, Any], axes: int, path: str, problems: Problems) -> Any:
     """The levels of every run, an array (runs, axes); None with a problem."""
     if ("resolution" in value) == ("runs" in value):
-        problems.add(f"{path}: needs either `resolution` ({', '.join(SIZES)}) or `runs`")
+        both = ", and has both; leave one out" if "runs" in value else ""
+        problems.add(f"{path}: needs either `resolution` ({', '.join(SIZES)}) or `runs`{both}")
         return None
     try:
         return _by_runs(value["runs"], axes, path) if "runs" in value else _by_resolution(value, axes, path)
@@ -105,7 +105,7 @@ def _by_resolution(value: Mapping[str, Any], axes: int, path: str) -> Any:
 
 def _by_runs(size: Any, axes: int, path: str) -> Any:
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise SpecError(f"{path}.runs: needs a whole number, not {shown(size)}")
+        raise SpecError(f"{path}.runs: needs a whole number from 1, not {shown(size)}")
     if axes < 2:
         return None
     there = [*designs.runs(axes), *([2**axes] if axes <= MOST_AXES else [])]

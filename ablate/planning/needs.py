@@ -11,7 +11,7 @@ from ablate.config.profile import Profile
 from ablate.config.recipe import Recipe, Specs
 from ablate.core.errors import SpecError
 from ablate.core.registry import Need, connect
-from ablate.planning import budgets, differentiable, domain
+from ablate.planning import budgets, differentiable, trainable
 
 # what makes a consistency function of weights: a needed cell has these axes of the recipe that needs it
 SHARED = "levels", "noise_precond", "input_precond", "parameterization", "embedding", "network"
@@ -94,7 +94,7 @@ def resolve(
             own = budgets.scaled(profile, need.share or 1)
             if own.steps < 1:
                 raise SpecError(f"share {need.share:g} of {profile.images} images is less than a batch")
-            domain.check(made, own)
+            trainable.check(made, own)
             held = resolve(made, own, specs_of, shape, (*above, need.recipe))
         except SpecError as error:
             raise error.under(place) from None
@@ -102,8 +102,7 @@ def resolve(
     if own_share(found) < 1:
         left = parts(profile, found)[0]
         if left.images < left.batch:
-            raise SpecError(
-                f"{', '.join(found)}: no images are left of {profile.images} after the needed cells"
-            )
-        domain.check(recipe, left)
+            shares = ", ".join(f"{axis}.share={need.share}" for axis, need in found.items())
+            raise SpecError(f"{shares}: no images are left of {profile.images} after the needed cells")
+        trainable.check(recipe, left)
     return found

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ablate.core import yaml_files
-from ablate.core.errors import SpecError, is_one_line, nearest, yaml_hint
+from ablate.core.errors import Problems, SpecError, is_one_line, nearest, yaml_hint
 from ablate.core.registry import AXES
 from ablate.core.typed import text_of
 from ablate.planning import factorial
-from ablate.planning.drafts import Draft, Planner, ends, format_change, format_overrides
+from ablate.planning.unbuilt_rows import Draft, Planner, ends, format_change, format_overrides, label_of
 
 MOST_ROWS = 100_000
 
@@ -34,7 +34,12 @@ def _list(planner: Planner, value: Any, path: str) -> list[Draft]:
                 )
             overrides = yaml_files.mapping(row.get("set", {}), f"{path}[{i}].set")
             base = row.get("base", planner.default_base)
-            label = _label(row.get("label"), f"{path}[{i}].label") or format_overrides(overrides) or str(base)
+            planner.recipe_specs(base, f"{path}[{i}].base" if "base" in row else "base")
+            label = (
+                _label(row.get("label"), f"{path}[{i}].label")
+                or format_overrides(overrides)
+                or label_of(base)
+            )
             drafts.append(_draft(planner, label, "list", base, overrides, f"{path}[{i}].set"))
     return drafts
 
@@ -55,7 +60,7 @@ def _draft(
 ) -> Draft:
     specs = planner.resolved(base, overrides, path)
     against = planner.resolved(base, {}, path)
-    return Draft(label, section, specs, str(base), against, named=tuple(overrides))
+    return Draft(label, section, specs, label_of(base), against, named=tuple(overrides))
 
 
 def _columns(value: Any, path: str) -> dict[str, list[Any]]:
@@ -96,6 +101,7 @@ def _zip(planner: Planner, value: Any, path: str) -> list[Draft]:
 def _combined(
     planner: Planner, kind: str, columns: dict[str, list[Any]], rows: Any, path: str
 ) -> list[Draft]:
+    planner.recipe_specs(planner.default_base, "base")
     drafts = []
     for row in rows:
         overrides = dict(zip(columns, row, strict=True))
@@ -112,13 +118,16 @@ def _ladder(planner: Planner, value: Any, path: str) -> list[Draft]:
     order = value.get("order", [])
     if not isinstance(order, list):
         raise SpecError(f"{path}.order: needs a list of axes, not {order!r}")
-    unknown = [
-        f"{path}.order[{i}]: {a!r} is not an axis; {nearest(a, AXES)}"
-        for i, a in enumerate(order)
-        if a not in AXES
-    ]
-    if unknown:
-        raise SpecError(*unknown)
+    raw = [planner.recipe_specs(value[side], path) for side in ("from", "to")]
+    problems = Problems()
+    for i, axis in enumerate(order):
+        if axis not in AXES:
+            problems.add(f"{path}.order[{i}]: {axis!r} is not an axis; {nearest(axis, AXES)}")
+        elif axis in order[:i]:
+            problems.add(f"{path}.order[{i}]: {axis!r} is listed twice")
+        elif raw[0][axis] == raw[1][axis]:
+            problems.add(f"{path}.order[{i}]: {low} and {high} have the same {axis}")
+    problems.check()
     axes = [a for a in dict.fromkeys([*order, *AXES]) if start[a] != end[a]]
     drafts, specs = [Draft(low, "ladder", start, low, start)], start
     for axis in axes:

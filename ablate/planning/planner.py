@@ -16,16 +16,16 @@ from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.data import datasets
 from ablate.evaluation import evaluate
-from ablate.planning import budgets, claims, tuning, unreached
+from ablate.planning import budgets, claims, too_short, tuning
 from ablate.planning.budgets import OWN
 from ablate.planning.cells import Row
-from ablate.planning.drafts import Draft
 from ablate.planning.experiment import Experiment, Origin, answering
 from ablate.planning.file import File, Seeds, seed_problems, validated
 from ablate.planning.plan_kinds import KINDS
 from ablate.planning.recorded import Recorded, recorded_images
 from ablate.planning.rows import Rows, adapted
 from ablate.planning.tune import with_options
+from ablate.planning.unbuilt_rows import Draft
 
 
 def load(
@@ -144,13 +144,15 @@ class Planner(Rows):
             new = [problem for problem in found.found if problem not in self.problems.found]
             self.problems.add(*(budgets.too_short(new, budget) if planned.budgets else new))
         self.problems.add(*_tell_apart(planned.rows))
+        whole = not self.problems.found  # then no claim lacks its rows because of another mistake
         if c.tune:
             planned.tuning = tuning.plan(c.tune, planned, self.shape, self.problems)
+        if whole:
+            self._check_claims(planned)
         self.problems.check()
         planned.cells = {key: planned.cells[key] for row in planned.rows for key in row.keys}
         for part in planned.by_budget():
-            planned.notes += [n for n in unreached.notes(part.rows, part.profile) if n not in planned.notes]
-        self._check_claims(planned)
+            planned.notes += [n for n in too_short.notes(part.rows, part.profile) if n not in planned.notes]
         return planned
 
     def _own(self, draft: Draft, fingerprint: str) -> Row | None:
@@ -169,21 +171,41 @@ class Planner(Rows):
                 yield claims.read(entry, f"claims[{i}]")
 
     def _check_claims(self, planned: Experiment) -> None:
-        """Check that every claim has rows; if --set or --profile changed the rows, add a note instead of an error."""
+        """Check that every claim has rows, and note a number of steps that is not measured.
+
+        Where --set or --profile changed the rows, a claim that has rows in the file as written has a note only.
+        """
         with contextlib.suppress(SpecError):  # a base that no row uses may not fit these images
             planned.base = self._recipe(self.resolved(self.content.base, {}, "base"), "base").flat()
         for i, claim in enumerate(planned.claims):
             try:
                 planned.places(partial(answering, claim))
-                if claim.tuned and not planned.tuning:
+                if claim.tuned and not self.content.tune:
                     raise SpecError("tuned: the file has no `tune`")
             except SpecError as error:
-                if not self.recipe_overrides and self.original_profile:
-                    self.problems.add(*(f"claims[{i}] ({claim.id}): {p}" for p in error.problems))
+                place = f"claims[{i}] ({claim.id}): "
+                changed = self.recipe_overrides or not self.original_profile
+                if not changed or self._wrong_as_written(place):
+                    self.problems.add(*(place + p for p in error.problems))
                 planned.notes.append(f"claim {claim.id} has no rows: {error.problems[0]}")
+            planned.notes += self._unmeasured(claim)
         twice = [c.id for i, c in enumerate(planned.claims) if c.id in {d.id for d in planned.claims[:i]}]
         self.problems.add(*(f"claims: the id {name!r} is used twice" for name in dict.fromkeys(twice)))
-        self.problems.check()
+
+    def _wrong_as_written(self, place: str) -> bool:
+        """Whether the file has a problem at this place without --set and --profile."""
+        try:
+            Planner(self.file, self.content, None, {}, self.seeds).experiment()
+        except SpecError as error:
+            return any(problem.startswith(place) for problem in error.problems)
+        return False
+
+    def _unmeasured(self, claim: claims.Claim) -> Iterator[str]:
+        steps = len(self.profile.evaluation.sigma_mid) + 1
+        for n in sorted(claim.evaluations - {1, steps}):
+            measured = "one step" if steps == 1 else f"one and {steps} steps"
+            way = f"add levels to profile.evaluation.sigma_mid, or measure {n} steps with `ablate evaluate --sigmas`"
+            yield f"claim {claim.id} needs FID of {n} steps, but cells are measured in {measured}: {way}"
 
     def _entry(self, entry: dict[str, Any], path: str) -> list[Draft]:
         with self.problems:

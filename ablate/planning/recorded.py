@@ -69,9 +69,8 @@ def images(data: Data, source: Path) -> list[Known]:
     """
     wanted, found = _portable(data), dict[str, Known]()
     for config in _configs(source):
-        with suppress(
-            LookupError, TypeError, ValueError
-        ):  # no config: the command that reads the cells says so
+        # no config: the command that reads the cells says so
+        with suppress(LookupError, TypeError, ValueError):
             had, mark = Data.model_validate(config["profile"]["data"]), config["fingerprint"]
             size = had.resolution or 0
             # older versions did not write it

@@ -15,10 +15,10 @@ from ablate.config.recipe import Recipe, Specs
 from ablate.core import yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
-from ablate.planning import budgets, domain, needs
+from ablate.planning import budgets, needs, trainable
 from ablate.planning.cells import Cell, Row
-from ablate.planning.drafts import Draft
 from ablate.planning.experiment import Experiment, Origin
+from ablate.planning.unbuilt_rows import Draft
 
 
 class Rows(ABC):
@@ -103,7 +103,7 @@ class Rows(ABC):
     def _recipe(self, specs: Specs, label: str, profile: Profile | None = None) -> Recipe:
         try:
             recipe = self._built(specs)
-            domain.check(recipe, profile or self.profile)
+            trainable.check(recipe, profile or self.profile)
             return recipe
         except SpecError as error:
             raise error.under(f"row {label!r}") from None
@@ -113,7 +113,7 @@ class Rows(ABC):
         name = json.dumps(specs, sort_keys=True, default=repr)
         if name not in self.built:
             recipe = recipes.build(specs).for_images(self.shape)
-            domain.require(recipe, self.profile if self.here else None, self.shape)
+            trainable.require(recipe, self.profile if self.here else None, self.shape)
             self.built[name] = recipe
         return self.built[name]
 

@@ -17,7 +17,7 @@ from ablate.config.recipe import Recipe
 from ablate.core.errors import Problems, SpecError
 from ablate.core.files import read_json, write_json
 from ablate.core.registry import AXES
-from ablate.planning import domain, needs, points
+from ablate.planning import needs, points, trainable
 from ablate.planning.budgets import scaled
 from ablate.planning.cells import Cell, Row, bases
 from ablate.planning.claims import Claim, Evidence
@@ -67,7 +67,7 @@ def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, in
         return
     try:
         for recipe, part in [(row.recipe, profile), *((given[axis].recipe, read[axis]) for axis in given)]:
-            domain.check(recipe, part)
+            trainable.check(recipe, part)
     except SpecError as error:
         yield from (f"images: {tune.images}: {problem}" for problem in error.problems)
         return
@@ -81,7 +81,7 @@ def _problems(tune: Tune, row: Row, experiment: Experiment, shape: tuple[int, in
             for at, length in lengths.items():
                 try:
                     recipes.overlay(row.recipe.specs(), {name: value})  # there is such an option or field
-                    domain.check(tuned_recipe(row, {name: value}, shape, kept(experiment)), length)
+                    trainable.check(tuned_recipe(row, {name: value}, shape, kept(experiment)), length)
                 except SpecError as error:
                     for problem in error.problems:
                         own = problem.startswith(f"{name}: ")

@@ -12,16 +12,17 @@ from ablate.report.markdown import escape, prose, table
 from ablate.statistics import scaling
 from ablate.statistics.effect import Scores
 from ablate.statistics.significance import holm
-from ablate.statistics.wording import UNBOUNDED, probability, ratios
+from ablate.statistics.wording import UNBOUNDED, change, probability, ratios
 
-READING = f"""An effect is the ratio of the geometric means of a row and its base at the same number of images, with its
-95 % interval; its variance is pooled over budgets. The trend is the factor by which this ratio changes at every
-doubling of the images; p is from its t-test, with Holm's correction over the rows of this table. With a significant
-trend, an effect *grows* away from no effect, *shrinks* or *vanishes* towards it (its last interval includes no effect),
-or *turns* (two intervals lie on both sides). It *stays* if the trend is not significant and the interval of the change
-from the first to the last budget is within {scaling.STEADY:.0%} of the mean effect. Everything else is *open*. The law
-is fitted to all runs of a row: a power of the images, with the exponent's 95 % interval, plus a floor where that fits
-significantly better."""
+READING = f"""An effect is the ratio of the geometric means of a row and its base at the same budget, with the 95 %
+interval of the tables above. The trend is the factor by which this ratio changes at every doubling of the images, the
+slope of a straight line through all effects; p is from the same test, with Holm's correction over the rows of this
+table. With a significant trend, an effect *grows* away from no effect, *shrinks* or *vanishes* towards it (its last
+interval includes no effect), or *turns* (two intervals lie on both sides). It *stays* if the trend is not significant
+and the interval of the change from the first to the last budget is within {scaling.STEADY:.0%} of the mean effect.
+Everything else is *open*, and so is a row with a single seed at one of the budgets. The law is fitted to all runs of a
+row: a power of the images, those of the cells that it reads included, with the exponent's 95 % interval, plus a floor
+where that fits significantly better."""
 CLAIMED = """The largest budget decides a claim: its verdicts are those above. Those of a smaller budget are corrected
 over the claims at that budget alone, so each column has a false verdict in at most 5 % of cases, all columns together
 in more."""
@@ -37,11 +38,26 @@ def part(results: Results) -> list[str]:
         return []
     images = [f"{n:,} images" for n in tracks[0].images]
     laws = [[escape(t.label), *map(_fid, t.scores), _law(t)] for t in tracks]
-    parts = ["## Effects over budget", table(["FID 1 step", *images, "law"], laws)]
+    parts = ["## Effects over budget", _unequal(tracks), table(["FID 1 step", *images, "law"], laws)]
     if compared := [track for track in tracks if track.base and track.points]:
         heading = ["change", "against", *images, "trend per doubling", "p (Holm)", "with more images"]
         parts += [table(heading, _effects(compared), left=2), READING]
     return [*parts, *_claims(results, images), *_predictions(results.predictions)]
+
+
+def _unequal(tracks: list[Track]) -> str:
+    """Which rows are trained on other numbers of images than the columns say, with the cells that they read."""
+    names = [
+        f"{escape(t.label)} ({' or '.join(f'{n:,}' for n in t.totals)})"
+        for t in tracks
+        if any(total > images for total, images in zip(t.totals, t.images, strict=True))
+    ]
+    if not names:
+        return ""
+    return (
+        f"With the cells that they read, some rows are trained on more images than the heading of a column says: "
+        f"{', '.join(names)}. Their effects are those of more images too; n in a law counts all."
+    )
 
 
 def _fid(scores: Scores) -> str:
@@ -64,31 +80,17 @@ def _law(track: Track) -> str:
 
 def _effects(tracks: list[Track]) -> list[list[str]]:
     trends = [track.effects for track in tracks]
-    corrected = iter(holm([trend.p for trend in trends if trend]))
+    corrected = iter(holm([trend.trend.p for trend in trends if trend and trend.trend.n > 1]))
     rows = []
     for track, trend in zip(tracks, trends, strict=True):
         values = dict.fromkeys(track.images, "-")
-        for point in track.points:  # also of a single budget, or of single seeds
-            values[int(point.images)] = _ratio(
-                sum(point.row) / len(point.row) - sum(point.base) / len(point.base)
-            )
+        values |= {int(point.images): change(scaling.at_budget(point)) for point in track.points}
         end = ["-", "-", scaling.OPEN]
-        if trend:
-            for at, n in enumerate(trend.images):
-                values[int(n)] = _ratio(trend.values[at], *trend.interval(at))
+        if trend and trend.trend.n > 1:
             p = next(corrected)
-            reach = trend.reach
-            end = [
-                _ratio(trend.slope, trend.slope - reach, trend.slope + reach),
-                probability(p),
-                trend.word(p),
-            ]
+            end = [change(trend.trend), probability(p), trend.word(p)]
         rows.append([escape(track.label), escape(track.base), *values.values(), *end])
     return rows
-
-
-def _ratio(*logs: float) -> str:
-    return _change(*(math.exp(min(log, 700)) for log in logs))
 
 
 def _change(*values: float) -> str:
@@ -117,8 +119,7 @@ def _answer(verdict: verdicts.Verdict) -> str:
     pair = verdict.evidence.effect
     if not pair or not math.isfinite(pair.ratio):
         return verdict.state
-    values = [pair.ratio] if math.isnan(pair.low) else [pair.ratio, pair.low, pair.high]
-    return f"{verdict.state}: {_change(*values)}"
+    return f"{verdict.state}: {change(pair)}"
 
 
 def _predictions(predictions: list[Seen]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.core.formats import count, number
 from ablate.report.markdown import escape, table
-from ablate.statistics.importance import TRUST
+from ablate.statistics.importance import ERRORS, trust
 from ablate.statistics.significance import ALPHA
 from ablate.statistics.wording import probability
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from ablate.analysis.factorial import Factorial
     from ablate.analysis.results import Results
     from ablate.statistics.factorial import Cells, Effect, Fit, Interval
-    from ablate.statistics.ways import Way
+    from ablate.statistics.shapley import Way
 
 FILE = "effects.csv"
 MOST = 12  # interactions that the page lists
+ALWAYS = 5  # columns of the ways that stand there even without a value
 READING = """An effect is a ratio of geometric means of one-step FID with its 95 % interval: of all recipes with the
 axis at `to` over all with it at `from`. An interaction is that of the recipes in which both axes are changed, or
 neither, over those in which only one is: below 1 the two help each other, above 1 they overlap. The Shapley value of
@@ -50,7 +51,7 @@ def _part(factorial: Factorial) -> Iterator[str]:
     yield _best(factorial, fit)
     yield READING
     if factorial.variance_shares:
-        yield TRUST
+        yield trust(ERRORS)
 
 
 def _lost(factorial: Factorial) -> str:
@@ -76,6 +77,11 @@ def _fitted(cells: Cells, fit: Fit) -> str:
     """What is in the fit, and where its intervals come from."""
     main = sum(len(effect.term) == 1 for effect in fit.effects)
     explained = f" Effects explain {100 * fit.explained:.3g} % of the variance between recipes."
+    if fit.saturated:
+        explained = (
+            " With the constant, there are as many effects as recipes, so the fit repeats the recipes' means: it "
+            "cannot show how well they describe the recipes."
+        )
     return (
         f"Least squares of the recipes' mean log FID on {count(main, 'main effect')} and "
         f"{count(len(fit.effects) - main, 'two-way interaction')}: {count(fit.cells, 'cell')} of "
@@ -139,11 +145,18 @@ def _contributions(factorial: Factorial, start: str, end: str) -> str:
     how = (
         "The Shapley values are exact, with intervals over seeds; the one ladder changes the axes in this order."
         if exact
-        else "Not every combination has results, so the Shapley values are those of the fit, its main effects; the one "
-        "ladder is that of this page."
+        else "Not every combination has results, so the Shapley values are those of the fit, its main effects"
+        + ("." if all(math.isnan(way.ladder) for way in ways) else "; the one ladder is that of this page.")
     )
-    whole = math.exp(math.fsum(way.shapley[0] for way in ways))
-    return f"{table(headings, rows)}\n\nFrom {start} to {end}, FID changes to {_ratio(whole)}. {how}"
+    fitted = _ratio(math.exp(math.fsum(way.shapley[0] for way in ways)))
+    seen = _ratio(factorial.whole)
+    by_fit = (
+        "" if fitted == seen else f"{fitted} {'over the seeds of all recipes' if exact else 'by the fit'}"
+    )
+    both = by_fit if math.isnan(factorial.whole) else f"{seen}{by_fit and f', {by_fit}'}"
+    kept = [i for i in range(len(headings)) if i < ALWAYS or any(row[i] != "-" for row in rows)]
+    body = table([headings[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    return f"{body}\n\nFrom {start} to {end}, FID changes to {both}. {how}"
 
 
 def _interactions(cells: Cells, fit: Fit) -> str:
@@ -185,11 +198,12 @@ def _best(factorial: Factorial, fit: Fit) -> str:
     interval = (
         ""
         if math.isnan(low)
-        else f" [{number(low)}, {number(high)}] for a cell of a new seed, what the fit leaves unexplained included"
+        else f" [{number(low)}, {number(high)}] for a cell of a new seed, "
+        + ("if no three axes interact" if fit.saturated else "what the fit leaves unexplained included")
     )
     there = next((row for row, levels in factorial.cells.levels.items() if levels == fit.best), None)
     own = (
-        f"it measured {number(measured[there])}"
+        f"it measured {number(measured[there])}" + (", which this fit repeats" if fit.saturated else "")
         if there in measured
         else "it was not run"
         if there is None

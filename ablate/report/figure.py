@@ -26,9 +26,8 @@ class Figure(ABC):
     CAPTION: ClassVar[str]
     MOST: ClassVar[int] = 10**9  # rows that are shown; the caption says so where there are more
 
-    shown: int | None = (
-        None  # rows that `draw` found something of, where that needs files besides the records
-    )
+    # rows that `draw` found something of, where that needs files besides the records
+    shown: int | None = None
 
     @abstractmethod
     def draw(self, results: Results, path: Path) -> bool:

@@ -75,9 +75,8 @@ def render(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
 
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     reader.use(footnote_plugin).use(anchors_plugin, max_level=2)
-    reader.add_render_rule(
-        "footnote_caption", lambda _, tokens, i, *__: f"[{tokens[i].meta['id'] + 1}]"
-    )  # never [2:1]
+    # never [2:1]
+    reader.add_render_rule("footnote_caption", lambda _, tokens, i, *__: f"[{tokens[i].meta['id'] + 1}]")
     tokens = reader.parse(markdown)
     for image in (t for token in tokens for t in token.children or [] if t.type == "image"):
         image.attrSet("src", _inside(folder, str(image.attrGet("src"))))

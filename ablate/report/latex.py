@@ -53,7 +53,7 @@ def _table(results: Results, group: Sequence[int], at: int) -> str:
 def _heading(column: Column, shown: Sequence[Column]) -> str:
     plain = f"FID, {column.nfe} step{'s' if column.nfe > 1 else ''}"
     alone = sum(c.nfe == column.nfe for c in shown) == 1
-    return plain if alone else f"{plain} ({escape(column.unlike)})"
+    return plain if alone else f"{plain} ({escape(column.measured_differently)})"
 
 
 def _fid(line: Line, column: Column, lowest: set[int], alike: set[int]) -> str:

@@ -31,7 +31,21 @@ def listing(results: Results) -> str:
         ]
         for line in results.lines
     ]
-    return table(headings, rows, left=len(headings))
+    return table(headings, [*rows, *_read(results)], left=len(headings))
+
+
+def _read(results: Results) -> list[list[str]]:
+    """A line for the cells that those of a row read."""
+    labels, found = results.experiment.labels(), dict[str, list[str]]()
+    for key in results.experiment.needed:
+        found.setdefault(labels[key], []).append(key)
+    lines = []
+    for label, keys in found.items():
+        records = (results.store.record(key) or {} for key in keys)
+        seconds = [record["wall_s"] for record in records if record.get("wall_s")]
+        taken = duration(sum(seconds) / len(seconds)) if seconds else "-"
+        lines.append([escape(label), "-", "-", "-", taken, " ".join(keys)])
+    return lines
 
 
 def _differs(changed: Any) -> str:

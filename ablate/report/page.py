@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ablate.analysis import choices, fid_noise
 from ablate.analysis.frame import Records, columns, real_fid
-from ablate.analysis.lines import distinct, groups
+from ablate.analysis.lines import counted, distinct, groups
 from ablate.analysis.reference import Methods, load
 from ablate.analysis.results import Results
 from ablate.analysis.seeds_needed import seeds_needed
@@ -18,9 +19,9 @@ from ablate.core.formats import count, duration, number
 from ablate.planning.experiment import Experiment
 from ablate.report import budgets, factorial, tuned
 from ablate.report.figure import Figure, figures
-from ablate.report.lead import sentence
 from ablate.report.listing import listing, together
 from ablate.report.markdown import Footnotes, escape, paragraph, prose, table
+from ablate.report.opening import sentence
 from ablate.report.sections import Sections
 from ablate.statistics.effect import removed_by_pairing
 from ablate.statistics.wording import probability
@@ -52,16 +53,17 @@ def page(
         rows: how many rows those show that need files of cells, as far as it is known.
     """
     experiment, records = results.experiment, results.records
+    read = {key: results.store.record(key) for key in experiment.needed}
     notes, reference = Footnotes(), load()
     methods = Methods(reference, experiment.profile) if reference else None
     planned = dict.fromkeys((1, len(experiment.profile.evaluation.sigma_mid) + 1))
     sections = Sections(results, columns(results.frame, tuple(planned)), methods, notes)
-    counted = rows or {}
+    known = rows or {}
     shown = {
-        f.FILE: _figure(f, results, f.FILE in kept, counted.get(f.FILE)) for f in figures() if f.FILE in drawn
+        f.FILE: _figure(f, results, f.FILE in kept, known.get(f.FILE)) for f in figures() if f.FILE in drawn
     }
     parts = [f"# {escape(experiment.name)}", sentence(results), *shown.pop(PICTURE, [])]
-    parts += [experiment.summary, _budget(experiment, records), *_claims(results)]
+    parts += [experiment.summary, _budget(experiment, records, read), *_claims(results)]
     for group in groups(experiment.rows):
         parts += [*sections.section(group), together(results, group), _real(records)]
     parts += tuned.part(results) + factorial.part(results)
@@ -75,15 +77,14 @@ def page(
         READING + _pairing(results),
         _noise(fid_noise.noise(experiment, records)),
     ]
-    parts += ["## Cost", _cost(records), "## Provenance", *_provenance(records)]
+    every = {**records, **read}
+    parts += ["## Cost", _cost(every, len(read)), "## Provenance", *_provenance(every)]
     parts += [_noted(experiment.notes), "## Rows and keys", listing(results), str(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _budget(experiment: Experiment, known: Records) -> str:
-    profile, states = experiment.profile, Counter((r or {}).get("state", "missing") for r in known.values())
-    words = {"finished": "finished", "diverged": "diverged", "failed": "failed", "missing": "not run"}
-    ended = ", ".join(f"{states[state]:,} {word}" for state, word in words.items() if states[state])
+def _budget(experiment: Experiment, known: Records, read: Records) -> str:
+    profile = experiment.profile
     seeds = ", ".join(map(str, experiment.seeds))
     grown = len({len(row.keys) for row in experiment.rows}) > 1
     seeds += " (the later ones only where a claim was undecided)" if grown else ""
@@ -93,7 +94,33 @@ def _budget(experiment: Experiment, known: Records) -> str:
     return (
         f"Profile {escape(profile.name)} (data {profile.data.name}), seed{plural} {seeds}, "
         f"{images} images per cell in batches of {profile.batch:,} ({steps} steps); "
-        f"{count(len(known), 'cell')}: {ended}.{_set(experiment)}"
+        f"{_states(known)}{f'; {_states(read)}, which others read' if read else ''}."
+        f"{_images(experiment)}{_set(experiment)}"
+    )
+
+
+def _states(known: Records) -> str:
+    states = Counter((record or {}).get("state", "missing") for record in known.values())
+    return f"{count(len(known), 'cell')}: {counted(states)}"
+
+
+def _images(experiment: Experiment) -> str:
+    """The images of rows whose cells read others, which are trained for them."""
+    found = dict[tuple[tuple[str, ...], str, str], list[str]]()
+    labels = dict.fromkeys(row.label for row in experiment.rows if row.needs)
+    for label in labels:
+        rows = [row for row in experiment.rows if row.label == label]
+        cells = [experiment.cells[row.keys[0]] for row in rows]
+        needs = {getattr(cell.recipe, axis).needs().recipe: None for cell in cells for axis in cell.needs}
+        own = " or ".join(f"{cell.profile.steps * cell.profile.batch:,}" for cell in cells)
+        total = " or ".join(f"{cell.images_in_all:,}" for cell in cells)
+        found.setdefault((tuple(needs), own, total), []).append(escape(label))
+    texts = [
+        f"{', '.join(rows)} ({own} images of its own, {total} with those of {escape(' and '.join(needs))})"
+        for (needs, own, total), rows in found.items()
+    ]
+    return (
+        f" A cell of these rows reads another, which is trained for it: {'; '.join(texts)}." if texts else ""
     )
 
 
@@ -113,14 +140,22 @@ def _figure(figure: Figure, results: Results, kept: bool, shown: int | None) -> 
     more = [figure.CAPTION]
     if shown is not None and shown < (rows := len(distinct(results.lines))):
         lowest = ", those with the lowest FID" if rows > figure.MOST else ""
-        others = "" if rows > figure.MOST else "; of the others, there were no files"
-        more.append(f"{shown} of the {rows:,} rows are shown{lowest}{others}.")
+        more.append(f"{shown} of the {rows:,} rows are shown{lowest or _not_shown(results, rows - shown)}.")
     elif shown is None and rows > figure.MOST:
         more.append(f"Of the {rows:,} rows, at most {figure.MOST}, those with the lowest FID, are shown.")
     if kept:
         of = "" if shown is not None else ", of the rows whose files were here then"
         more.append(f"Drawn when these cells were computed{of}.")
     return [f"![{figure.TITLE}]({figure.FILE})", " ".join(more)]
+
+
+def _not_shown(results: Results, n: int) -> str:
+    """Why a figure shows `n` rows less than there are."""
+    open_ = [x for x in distinct(results.lines) if x.states.keys() <= {"missing"}]
+    if len(open_) > n:  # cells that run now have some files
+        open_ = []
+    names = f"; not run: {', '.join(escape(line.row.named) for line in open_)}" if open_ else ""
+    return names + ("; of the others, there were no files" if len(open_) < n else "")
 
 
 def _choices(experiment: Experiment) -> list[str]:
@@ -166,9 +201,8 @@ def _pairing(results: Results) -> str:
         key=lambda how: sum(how in h for h in one_step),
         default="",
     )
-    columns = {
-        tuple(sorted(hows[alike].items())) for hows in one_step if alike in hows
-    }  # equal rows count once
+    # equal rows count once
+    columns = {tuple(sorted(hows[alike].items())) for hows in one_step if alike in hows}
     share = removed_by_pairing(map(dict, columns))
     if share is None:
         return ""
@@ -199,7 +233,7 @@ def _noise(noise: fid_noise.Noise | None) -> str:
     )
 
 
-def _cost(known: Records) -> str:
+def _cost(known: Records, read: int) -> str:
     done = [r for r in known.values() if r and r.get("wall_s")]
     if not done:
         return "Nothing has been computed yet."
@@ -210,10 +244,10 @@ def _cost(known: Records) -> str:
         if sizes
         else ""
     )
-    middle, total = seconds[len(seconds) // 2], duration(sum(seconds))
     spread = f", between {duration(seconds[0])} and {duration(seconds[-1])}" if len(seconds) > 1 else ""
-    whole = f"{count(len(done), 'cell')} took {total} of worker time in all"
-    return f"A cell took {duration(middle)}{spread}; {whole}.{size}"
+    those = ", with those that others read," if read else ""
+    whole = f"{count(len(done), 'cell')}{those} took {duration(sum(seconds))} of worker time in all"
+    return f"A cell took {duration(statistics.median(seconds))}{spread}; {whole}.{size}"
 
 
 def _provenance(known: Records) -> list[str]:

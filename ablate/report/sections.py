@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ablate.analysis.choices import format_value
 from ablate.analysis.frame import Column
-from ablate.analysis.lines import Line, best, lowest_first, title
+from ablate.analysis.lines import LOST, Line, best, lowest_first, title
 from ablate.analysis.reference import Methods, Numbers, Published
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import Versus, of_budget
@@ -136,7 +136,7 @@ class Sections:
             return self._absent(line)
         mean = f"**{number(stat.mean)}**" if line.index in lowest else number(stat.mean)
         mean = f"≈ {mean}" if line.index in alike else mean
-        return f"{mean} ± {number(stat.std)}" if stat.n > 1 else mean
+        return mean + stat.plus_minus
 
     def _absent(self, line: Line) -> str:
         """Why a row has no number in a column."""
@@ -153,13 +153,11 @@ class Sections:
             )
         if line.states["failed"]:
             return "failed" + (self.notes(paragraph(reasons["failed"])) if "failed" in reasons else "")
-        return "not run" if line.states["missing"] else "-"
+        return LOST["missing"] if line.states["missing"] else "-"
 
     def _seeds(self, line: Line) -> str:
         """How many seeds entered the means, and how the others ended."""
-        words = {"diverged": "diverged", "failed": "failed", "missing": "not run"}
-        lost = [f"{line.states[state]} {word}" for state, word in words.items() if line.states[state]]
-        return f"{line.n} ({', '.join(lost)})" if line.n and lost else str(line.n)
+        return f"{line.n} ({line.lost})" if line.n and line.lost else str(line.n)
 
     def _paper(self, i: int) -> str:
         found = (
@@ -176,9 +174,8 @@ class Sections:
             for k, v in first.but.items()
             if flat.get(k) != v
         )
-        text = (
-            f"{first.method} on {first.dataset} as published: FID {_fids(numbers)}, {steps} ({first.source})."
-        )
+        size = f" with {first.params_m:g} million parameters" if first.params_m else ""
+        text = f"{first.method} on {first.dataset}{size} as published: FID {_fids(numbers)}, {steps} ({first.source})."
         differing = "; ".join(
             [*self._otherwise(first, self.lines[i].row), *([f"the published run has {but}"] if but else [])]
         )

@@ -49,8 +49,20 @@ def part(results: Results) -> list[str]:
         body,
         f"{warned} {HARMED}" if (warned := harmed(results)) else "",
         marked,
+        _drawn(rows),
         READING + OVER_BUDGETS * bool(results.experiment.budgets),
     ]
+
+
+def _drawn(rows: list[Tuned]) -> str:
+    """Which rows have no trial with the values that the file gives them; empty where all have."""
+    names = [escape(row.label) for row in rows if row.without_own]
+    if not names:
+        return ""
+    return (
+        f"The first trial of a row has the row's own values. The search does not have those of {', '.join(names)}, so "
+        "all trials there are the sampler's: tuning can end above the row as it is."
+    )
 
 
 def harmed(results: Results) -> str:
@@ -74,10 +86,7 @@ def _compared(line: Line, tuned: Line | None, results: Results) -> list[str]:
     """A row's FID as the file has it and tuned, and their ratio."""
     before, after = one_step(line, results), one_step(tuned, results)
     ratio = f"{after.mean / before.mean:.2f}" if before and after and before.mean > 0 else "-"
-    fids = [
-        number(s.mean) + (f" ± {number(s.std)}" if s.n > 1 else "") if s else "-" for s in (before, after)
-    ]
-    return [escape(line.row.named), *fids, ratio]
+    return [escape(line.row.named), str(before or "-"), str(after or "-"), ratio]
 
 
 def _values(row: Tuned) -> str:

@@ -168,9 +168,8 @@ def _mark(results: Results) -> str:
     rows = [[r.named, r.section, dict(r.changed), list(r.keys), r.base, [*r.levels]] for r in e.rows]
     claims = [c.model_dump() for c in e.claims]
     plan = [e.name, e.summary, e.profile.model_dump(mode="json"), list(e.seeds), rows, e.notes, claims]
-    curves = [
-        key for key in records if results.store.folder(key).metrics.exists()
-    ]  # not all records have some
+    # not all records have some
+    curves = [key for key in records if results.store.folder(key).metrics.exists()]
     if e.tuning:
         plan += [e.tuning.tune.model_dump(), [found.plain() for found in e.tuning.found.values()]]
     predicted = [seen.line for seen in results.predictions]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -21,7 +21,9 @@ from ablate.evaluation.metrics import METRICS, Entry
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
-RESULTS = "finished", "diverged"  # states of a record that has a result
+State = Literal["finished", "diverged", "failed"]
+ENDED: tuple[State, ...] = get_args(State)
+RESULTS = "finished", "diverged"  # states of a record that has a result; what failed may succeed elsewhere
 
 # exit codes of a worker without a record: another process has the cell; it was asked to stop; nothing can be written;
 # this machine lacks something that the cell needs
@@ -66,7 +68,7 @@ class _Record(BaseModel):
 
     model_config = STRICT
     key: str
-    state: Literal["finished", "diverged", "failed"]
+    state: State
     reason: str | None = None
     profile: str = ""
     seed: int
@@ -98,12 +100,8 @@ def blank(config: Mapping[str, Any], state: str, reason: str | None = None) -> d
     }
 
 
-HOOK = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-)  # by them, git's hooks name a repository
+# by them, git's hooks name a repository
+HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")
 CODE = "ablate", "experiments"  # folders whose changes a record mentions
 ROOT = Path(__file__).parents[2]  # of this package's repository, if it is not installed
 

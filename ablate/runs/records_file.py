@@ -69,9 +69,8 @@ def _line(experiment: Experiment, store: Store, key: str) -> str:
     if ruler.named((by := profile["evaluation"])["extractor"]):
         config["profile"]["evaluation"] = {**by, "extractor": Path(by["extractor"]).name}
     parts = {"config": config, "record": record}
-    lean = {
-        n: {k: v for k, v in p.items() if k != "recipe"} for n, p in parts.items()
-    }  # older versions wrote it
+    # older versions wrote it
+    lean = {n: {k: v for k, v in p.items() if k != "recipe"} for n, p in parts.items()}
     return json.dumps(lean, separators=(",", ":"), allow_nan=False)
 
 

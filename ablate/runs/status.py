@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from ablate.evaluation.metrics import of_training
 from ablate.planning.cells import Cell
 from ablate.planning.experiment import Experiment
 from ablate.runs import heartbeat
+from ablate.runs.record import ENDED
 from ablate.runs.store import Folder
 
 COLOURS = {"finished": "green", "running": "cyan", "diverged": "yellow", "open": "dim", "stopped": "dim"}
-ENDED = ("finished", "diverged", "failed")
 MOST_ROWS = 40  # of a terminal's table: ended and open cells are left out first
 WIDE = 110  # columns of a terminal that has room for the device and the speed
 STARTING, DATA, TRAINING, MEASURING = "starting", "data", "training", "measuring"  # phases of a running cell
@@ -81,14 +82,15 @@ def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"states": dict(counted), "eta_s": eta}
 
 
-def table(name: str, rows: list[dict[str, Any]], width: int = 80) -> Table:
-    """A table for a terminal of so many columns, running and failed cells first."""
+def table(name: str, rows: list[dict[str, Any]], width: int = 80, more: Sequence[str] = ()) -> Table:
+    """A table for a terminal of so many columns, running and failed cells first, and `more` lines below."""
     shown = sorted(rows, key=lambda c: (c["state"] == "open", c["state"] in ENDED))[:MOST_ROWS]
     total = totals(rows)
     counted = ", ".join(f"{n} {state}" for state, n in total["states"].items())
     left = f"; about {duration(total['eta_s'])} left" if total["eta_s"] is not None else ""
-    more = f"; {len(rows) - len(shown)} cells are not shown" if len(shown) < len(rows) else ""
-    made = Table(title=Text(name), caption=Text(f"{counted}{left}{more}"), box=SIMPLE, padding=(0, 1, 0, 0))
+    hidden = f"; {len(rows) - len(shown)} cells are not shown" if len(shown) < len(rows) else ""
+    caption = Text("\n".join([f"{counted}{left}{hidden}", *more]))
+    made = Table(title=Text(name), caption=caption, box=SIMPLE, padding=(0, 1, 0, 0))
     made.title_justify = made.caption_justify = "left"
     made.add_column("row", overflow="fold", min_width=8)
     wide = ("images/s", "device") if width >= WIDE else ()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pickle
 import shutil
 import tempfile
 import time
@@ -22,6 +23,7 @@ from ablate.core.errors import SpecError
 from ablate.core.files import atomic_write, checksum, read_json, write_json
 from ablate.core.lazy import torch
 from ablate.planning.cells import Cell
+from ablate.runs import failures
 
 FORMAT = 1
 REAL = "real.png"  # of a cell's samples: images that it was trained on
@@ -109,11 +111,19 @@ class Folder:
                 os.replace(newest, previous)
 
     def load(self, device: str) -> dict[str, Any] | None:
-        """The newest readable checkpoint, or None."""
+        """The newest readable checkpoint, or None; says which one another version has written.
+
+        Raises:
+            Exception: the machine failed. To start anew would replace checkpoints that are good.
+        """
         known = read_json(self.checksums) or []
         for path in (p for p in self.checkpoints if p.exists() and checksum(p) in known):
-            with contextlib.suppress(Exception):  # written by another version: try the previous one
+            try:
                 return dict(torch.load(path, map_location=device, weights_only=True))
+            except Exception as error:
+                if failures.of_machine(error) and not isinstance(error, pickle.UnpicklingError):
+                    raise
+                print(f"{path}: not used: {failures.line(error)}", flush=True)
         return None
 
     def clear(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ablate.statistics.significance import ALPHA, mean, ranks, variance
+from ablate.statistics.significance import ALPHA, mean, ranks, reach, variance
 
 SMALLEST, LARGEST = 1e-6, 1e150  # of a finite FID that is compared; the smallest under a logarithm
 SAME = 1e-9  # a sum of weights that is zero but for rounding
@@ -137,9 +137,8 @@ def floor(table: Table, weights: Sequence[tuple[int, float]], measured: str = ""
     rows = sorted({row for row, _ in table})
     scores = [{nfe: table.get((row, nfe), {}).get(measured, {}) for nfe, _ in weights} for row in rows]
     parts = (_part(dict(weights), by_nfe) for by_nfe in scores)
-    columns = {
-        tuple(part.by_seed.items()): part.finite for part in parts
-    }  # rows that repeat cells count once
+    # rows that repeat cells count once
+    columns = {tuple(part.by_seed.items()): part.finite for part in parts}
     known = [variance(values) for values in columns.values() if len(values) > 1]
     return SHARE * float(np.quantile(known, QUARTILE)) if known else 0.0
 
@@ -152,7 +151,7 @@ def effect(parts: Sequence[Part], floors: Sequence[float], margin: float = 1.0) 
     Raises:
         ValueError: a part has no value, or margin is not above 0 and finite.
     """
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     if not 0 < margin < math.inf:
         raise ValueError(f"margin: above 0 and finite must hold, but got {margin}")
@@ -160,7 +159,7 @@ def effect(parts: Sequence[Part], floors: Sequence[float], margin: float = 1.0) 
     if not n:
         raise ValueError("parts: one has no value")
     center, error, df, raised = _welch([part.finite for part in parts], floors)
-    reach = float(stdtrit(df, 1 - ALPHA / 2)) * error if df > 0 else math.nan
+    half = reach(error, df)
     if n < 2:
         less, greater = 1.0, 1.0
     elif lost:
@@ -168,7 +167,7 @@ def effect(parts: Sequence[Part], floors: Sequence[float], margin: float = 1.0) 
     else:
         moved = _over(center + math.log(margin), error)
         less, greater = float(stdtr(df, moved)), float(stdtr(df, -moved))
-    bounds = _exp(center), _exp(center - reach), _exp(center + reach)
+    bounds = _exp(center), _exp(center - half), _exp(center + half)
     t = _over(center, error)
     return Effect(n, *bounds, less, greater, t, df, error * math.sqrt(n), raised, lost)
 

@@ -17,11 +17,10 @@ from ablate.statistics import designs
 from ablate.statistics.designs import Term
 from ablate.statistics.effect import LARGEST, SMALLEST, Table
 from ablate.statistics.over_seeds import OverSeeds, Variance, pooled, total
-from ablate.statistics.significance import ALPHA, holm
+from ablate.statistics.significance import holm, reach
 
-Interval = tuple[
-    float, float, float
-]  # value, lower and upper end of its 95 % interval; NaN ends where unknown
+# value, lower and upper end of its 95 % interval; NaN ends where unknown
+Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -156,6 +155,11 @@ class Fit:
     best: tuple[int, ...]
     predicted: Interval
 
+    @property
+    def saturated(self) -> bool:
+        """Whether there are as many effects as recipes, so that the fit repeats whatever was measured."""
+        return not self.rest
+
     def of(self, term: Term) -> Effect | None:
         """The effect of a term, also if it stands among the aliases of another."""
         return next((e for e in self.effects if term == e.term or term in e.aliases), None)
@@ -203,9 +207,8 @@ def fit(cells: Cells) -> Fit | None:
     # the level of a seed, which no effect has, is in what the rows alone leave over
     seed = OverSeeds(of_seed, y, of_row).variance(best @ weights, np.ones(len(y))).times(1 + n)
     new = total(seed, within.times(1 - 1 / n), *_known(between, 1 + best @ bias @ best))
-    confounded = any(
-        len(terms) > 1 for terms in sets
-    )  # a sum may belong to another effect than the prediction takes
+    # a sum may belong to another effect than the prediction takes
+    confounded = any(len(terms) > 1 for terms in sets)
     spread = float(means.var() * len(rows))
     value, low, high = map(math.exp, _interval(float(best @ found.params), Variance() if confounded else new))
     return Fit(
@@ -269,12 +272,8 @@ def _effects(sets: Sequence[Sequence[Term]], values: Any, errors: Sequence[Varia
 
 
 def _interval(value: float, variance: Variance) -> Interval:
-    from scipy.special import stdtrit
-
-    reach = (
-        float(stdtrit(variance.df, 1 - ALPHA / 2)) * math.sqrt(variance.value) if variance.df else math.nan
-    )
-    return value, value - reach, value + reach
+    half = reach(math.sqrt(variance.value), variance.df)
+    return value, value - half, value + half
 
 
 def contrasts(cells: Cells) -> list[tuple[Term, float]]:

@@ -1,8 +1,9 @@
 """What becomes of FIDs and of effects with more images: laws, trends, and predictions for the next budget.
 
-An effect is the log ratio of a row's FID to its base's, as in `effect`. Its variance at a budget is that of the two
-means, from the variances of log FID over seeds, pooled over budgets for each side: two or three seeds of one budget say
-little about their spread. The x axis counts doublings of the number of images.
+An effect is the log ratio of a row's FID to its base's, with the error that it has in a table of results (`effect`). A
+trend is the slope of the straight line through the effects, a weighted sum of the same means, so its error comes from
+the same test. A prediction has few seeds for what is not seen yet: it pools the variances over budgets for each side.
+The x axis counts doublings of the number of images.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate.statistics.bootstrap import Estimate
-from ablate.statistics.significance import ALPHA, mean, variance
+from ablate.statistics.effect import Effect, Part, effect
+from ablate.statistics.significance import ALPHA, mean, reach, variance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +27,15 @@ STEADY = 0.5  # an effect stays if it changes by less than this share of itself
 
 
 class Point(NamedTuple):
-    """The log FIDs of a row and of its base at one number of images, a value per seed, all finite."""
+    """The log FIDs of a row and of its base at one number of images, a value per seed, all finite.
+
+    floor: the least variance of each, from all rows at this number of images.
+    """
 
     images: float
     row: Sequence[float]
     base: Sequence[float]
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,8 @@ class Law:
 
     def interval(self) -> tuple[float, float]:
         """The exponent's 95 % interval."""
-        reach = _quantile(self.df) * math.sqrt(self.covariance[-1, -1]) if self.df else math.nan
-        return self.exponent - reach, self.exponent + reach
+        half = reach(math.sqrt(self.covariance[-1, -1]), self.df) if self.df else math.nan
+        return self.exponent - half, self.exponent + half
 
     def at(self, images: float) -> Estimate:
         """FID at a number of images, with the 95 % interval of its geometric mean (delta method)."""
@@ -61,8 +67,8 @@ class Law:
         slopes = [*([1 - share] if self.floor else []), share, -share * doubling]
         if not self.df:
             return value, math.nan, math.nan
-        reach = _quantile(self.df) * math.sqrt(slopes @ self.covariance @ slopes)
-        return value, value * math.exp(-reach), value * math.exp(reach)
+        half = reach(math.sqrt(slopes @ self.covariance @ slopes), self.df)
+        return value, value * math.exp(-half), value * math.exp(half)
 
 
 def law(images: Sequence[float], fids: Sequence[float]) -> Law | None:
@@ -111,27 +117,14 @@ def _floored(x: Any, y: Any, unit: float, plain: float) -> Law | None:
 class Effects:
     """A row's effect at every budget, smallest first, and its trend.
 
-    values: log ratios. variances: of these. df: degrees of freedom of all the variances. slope: of the weighted least
-    squares line, in log ratio per doubling; p: two-sided, from its t-test.
+    values: the effects, as a table of results has them. trend: the least squares line's change in a doubling; middle:
+    the mean over budgets. A budget with a single seed leaves its own effect, the trend and the mean without interval.
     """
 
     images: tuple[float, ...]
-    values: tuple[float, ...]
-    variances: tuple[float, ...]
-    df: float
-    slope: float
-    error: float
-    p: float
-
-    def interval(self, at: int) -> tuple[float, float]:
-        """The 95 % interval of the effect at a budget."""
-        reach = _quantile(self.df) * math.sqrt(self.variances[at])
-        return self.values[at] - reach, self.values[at] + reach
-
-    @property
-    def reach(self) -> float:
-        """Half the width of the slope's 95 % interval."""
-        return _quantile(self.df) * self.error
+    values: tuple[Effect, ...]
+    trend: Effect
+    middle: Effect
 
     def word(self, p: float) -> str:
         """What becomes of the effect with more images.
@@ -143,14 +136,14 @@ class Effects:
             `grows`: the trend is significant and leads away from no effect, which the last interval excludes.
             `vanishes`: it is significant and leads towards no effect, which the first interval excludes and the last
             does not. `shrinks`: the last excludes it too. `stays`: it is not significant, the mean effect is, and the
-            interval of the change from the first to the last budget is within half of that mean. `open`: none of these.
+            interval of the change from the first to the last budget is within half of that mean. `open`: none of these,
+            or a budget has a single seed.
         """
-        sides = [
-            1 if low > 0 else -1 if high < 0 else 0
-            for low, high in map(self.interval, range(len(self.values)))
-        ]
-        up = 1 if self.slope > 0 else -1
+        if self.trend.n < 2:
+            return OPEN
+        sides = [*map(_side, self.values)]
         if p <= ALPHA:
+            up = 1 if self.trend.ratio > 1 else -1
             if {1, -1} <= set(sides):
                 return TURNS
             if sides[-1] == up:
@@ -158,32 +151,50 @@ class Effects:
             if sides[0] == -up:
                 return SHRINKS if sides[-1] else VANISHES
             return OPEN
-        weights = [1 / v for v in self.variances]
-        middle = sum(w * e for w, e in zip(weights, self.values, strict=True)) / sum(weights)
-        quantile, span = _quantile(self.df), math.log2(self.images[-1] / self.images[0])
-        known = abs(middle) > quantile / math.sqrt(sum(weights))
-        change = span * (abs(self.slope) + self.reach)
-        return STAYS if known and change <= STEADY * abs(middle) else OPEN
+        span = math.log2(self.images[-1] / self.images[0])
+        change = span * max(-_log(self.trend.low), _log(self.trend.high))
+        return STAYS if _side(self.middle) and change <= STEADY * abs(_log(self.middle.ratio)) else OPEN
 
 
 def effects(points: Sequence[Point]) -> Effects | None:
-    """The effects and their trend; None of fewer than two budgets, or where each side has one seed at every budget."""
-    import numpy as np
-    from scipy.special import stdtr
-
+    """The effects and their trend; None of fewer than two budgets."""
     points = sorted(points, key=lambda point: point.images)
-    spread = _spread(points)
-    if len(points) < 2 or spread is None:
+    if len(points) < 2:
         return None
-    values, variances, df = spread
-    x = np.log2([point.images for point in points])
-    weights = 1 / np.asarray(variances)
-    centered = x - (weights * x).sum() / weights.sum()
-    information = float((weights * centered**2).sum())
-    slope, error = float((weights * centered * values).sum()) / information, 1 / math.sqrt(information)
-    p = 2 * float(stdtr(df, -abs(slope) / error))
-    images = tuple(point.images for point in points)
-    return Effects(images, tuple(values), tuple(variances), df, slope, error, p)
+    x = [math.log2(point.images) for point in points]
+    away = [v - mean(x) for v in x]
+    square = math.fsum(v**2 for v in away)
+    return Effects(
+        tuple(point.images for point in points),
+        tuple(map(at_budget, points)),
+        _sum(points, [v / square for v in away]),
+        _sum(points, [1 / len(points)] * len(points)),
+    )
+
+
+def at_budget(point: Point) -> Effect:
+    """The effect at one number of images."""
+    return _sum([point], [1.0])
+
+
+def _sum(points: Sequence[Point], weights: Sequence[float]) -> Effect:
+    """The weighted sum of the log ratios."""
+    sides = [
+        (sign * weight, values, point.floor)
+        for point, weight in zip(points, weights, strict=True)
+        for sign, values in ((1, point.row), (-1, point.base))
+    ]
+    parts = [Part(((1, w),), {i: w * v for i, v in enumerate(values)}) for w, values, _ in sides]
+    return effect(parts, [w**2 * floor for w, _, floor in sides])
+
+
+def _side(of: Effect) -> int:
+    """1 if the interval is above no effect, -1 if it is below, 0 if it includes it or is not known."""
+    return 1 if of.low > 1 else -1 if of.high < 1 else 0
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else -math.inf
 
 
 def _spread(points: Sequence[Point]) -> tuple[list[float], list[float], float] | None:
@@ -253,16 +264,9 @@ def predict(points: Sequence[Point], images: float, seeds: int, bent: float = BE
     used = mean([len(point.row) for point in points])
     later = mean(variances) * used / max(seeds, 1)
 
-    def reach(noise: float) -> float:
+    def half(noise: float) -> float:
         total = noise + bend
-        return _quantile(df * (total / noise) ** 2) * math.sqrt(total)
+        return reach(math.sqrt(total), df * (total / noise) ** 2)
 
-    true, seen = reach(noise), reach(noise + later)
+    true, seen = half(noise), half(noise + later)
     return Prediction(value, value - true, value + true, value - seen, value + seen)
-
-
-def _quantile(df: float) -> float:
-    """Of Student's t, for a two-sided 95 % interval."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 1 - ALPHA / 2))

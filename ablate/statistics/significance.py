@@ -51,6 +51,17 @@ def variance(values: Sequence[float]) -> float:
     return sum((v - center) ** 2 for v in values) / (len(values) - 1)
 
 
+def reach(error: float, df: float) -> float:
+    """Half the width of the 95 % t-interval; NaN without degrees of freedom.
+
+    Args:
+        error: the standard error.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, 1 - ALPHA / 2)) * error if df > 0 else math.nan
+
+
 def trend(table: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Page's test: p that values do not fall, do not rise from left to right. A row is a seed; one row gives (1, 1).
 

@@ -20,15 +20,15 @@ from ablate.core import hint, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.section import FileName, Section, read
 from ablate.core.typed import shown
-from ablate.planning import unreached
+from ablate.planning import too_short
 from ablate.planning.cells import Cell, Row
-from ablate.planning.drafts import Draft
 from ablate.planning.experiment import Experiment
 from ablate.planning.file import File
 from ablate.planning.parameters import fitting
 from ablate.planning.planner import Planner
 from ablate.planning.points import name_of
 from ablate.planning.rows import Rows
+from ablate.planning.unbuilt_rows import Draft, label_of
 from ablate.study import optunas, space
 from ablate.study.exhaustive import Exhaustive
 
@@ -49,9 +49,8 @@ class StudyFile(Section):
     seeds: list[int] = [0]
     objective: str | list[str] = "fid_1step"
     trials: Count = 40
-    rungs: Annotated[int, Field(ge=1, le=100)] = (
-        4  # equal parts of training; a trial may be pruned after each
-    )
+    # equal parts of training; a trial may be pruned after each
+    rungs: Annotated[int, Field(ge=1, le=100)] = 4
     sampler: str | dict[str, Any] = "TPESampler"
     pruner: str | dict[str, Any] = "NopPruner"
 
@@ -159,7 +158,7 @@ class Plan:
         self, into: Experiment, section: str, label: str, params: Mapping[str, Any]
     ) -> tuple[Row, list[Cell]]:
         base, chosen = self.content.base, fitting(params, self._specs({}))
-        draft = Draft(label, section, self._specs(chosen), str(base), self._specs({}))
+        draft = Draft(label, section, self._specs(chosen), label_of(base), self._specs({}))
         self.planner.add_row(draft, into, self.fingerprint)
         row = into.rows[-1]
         return row, [into.cells[key] for key in row.keys]
@@ -248,7 +247,7 @@ def _planned(
 
 
 def completed(plan: Plan) -> Plan:
-    """A plan whose trials are evaluated at the rungs, if they may be pruned.
+    """A plan whose trials are evaluated `rungs` times, if they may be pruned.
 
     Raises:
         SpecError: Optuna refuses it, or a recipe at an end of a range is invalid.
@@ -262,15 +261,16 @@ def completed(plan: Plan) -> Plan:
         steps, batch = planner.profile.steps, planner.profile.batch
         if content.rungs > steps:
             raise SpecError(
-                f"rungs: {content.rungs}: training has {steps} steps of {batch} images, so at most {steps} rungs"
+                f"rungs: {content.rungs}: training has {steps} steps of {batch} images, "
+                f"so at most {steps} evaluation points"
             )
-        every = steps * batch // content.rungs  # so the last rung but one lies before the last step
+        every = steps * batch // content.rungs  # so the last evaluation but one lies before the last step
         evaluation = planner.profile.evaluation.model_copy(update={"every": every})
         planner.profile = planner.profile.model_copy(update={"evaluation": evaluation})
         plan = replace(plan)  # its experiment has the planner's profile
     pruning = content.pruner if plan.prunes else None
     optunas.rehearse(content.sampler, pruning, plan.space, len(objective), content.rungs)
-    plan.experiment.notes += unreached.notes([plan.base], planner.profile)
+    plan.experiment.notes += too_short.notes([plan.base], planner.profile)
     plan.ends()
     return plan
 

@@ -18,6 +18,7 @@ from ablate.core.files import atomic_write
 from ablate.core.formats import count
 from ablate.planning.parameters import fitting
 from ablate.planning.points import name_of
+from ablate.planning.unbuilt_rows import label_of
 from ablate.report import html, place, style
 from ablate.report.markdown import escape
 from ablate.report.markdown import table as written
@@ -195,7 +196,7 @@ def _lead(plan: Plan, trials: list[FrozenTrial], best: dict[str, FrozenTrial]) -
 
 def _against_base(plan: Plan, trials: list[FrozenTrial], best: FrozenTrial, i: int) -> str:
     """A sentence that compares the best trial with the base recipe; single trials show no significance."""
-    own, base = plan.at_base(), escape(str(plan.content.base))
+    own, base = plan.at_base(), escape(label_of(plan.content.base))
     same = [t for t in trials if t.state == TrialState.COMPLETE and own and t.params == own]
     if not same:
         return f"The values of {base} are not among the complete trials."
@@ -296,8 +297,7 @@ def _draw(draw: Callable[[], Any], path: Path) -> None:
         figure.set_size_inches(
             4 * max(2, round(len(axes) ** 0.5)) + 1, 4 * max(1, round(len(axes) ** 0.5)) + 1
         )
-    figure.set_layout_engine(
-        "none"
-    )  # Optuna's tight layout warns if it does not fit; bbox_inches fits everything
+    # Optuna's tight layout warns if it does not fit; bbox_inches fits everything
+    figure.set_layout_engine("none")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")

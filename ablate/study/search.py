@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ablate.core import hint
 from ablate.core.errors import SpecError
+from ablate.execution.command import POLL_S
 from ablate.execution.progress import Progress
 from ablate.execution.runner import terminated
-from ablate.execution.scheduler import POLL_S, Follow, Scheduler
+from ablate.execution.scheduler import Follow, Scheduler
 from ablate.planning.cells import Cell, Row
 from ablate.runs.store import Folder, Store
 from ablate.study import optunas, process, space
@@ -114,7 +115,7 @@ def _place(plan: Plan, runs: Path, url: str | None) -> str:
 
 
 def _check_goes_on(plan: Plan, study: optuna.Study) -> None:
-    """Raise SpecError unless Optuna can continue with the trials in the space and at the rungs of the file now."""
+    """Raise SpecError unless Optuna can continue with the trials in the space and with the `rungs` of the file now."""
     trials, changed = study.get_trials(deepcopy=False), False
     advice = (
         f"choose another `name` (finished cells are used again), or change it back; study {plan.content.name}"
@@ -129,7 +130,7 @@ def _check_goes_on(plan: Plan, study: optuna.Study) -> None:
                 raise SpecError(f"search.{name}: {is_now}: {advice} has trials with {was}") from None
     before = study.user_attrs.get(RUNGS, plan.content.rungs)
     if plan.prunes and before != plan.content.rungs and any(t.intermediate_values for t in trials):
-        raise SpecError(f"rungs: {plan.content.rungs}: {advice} has values at {before} rungs")
+        raise SpecError(f"rungs: {plan.content.rungs}: {advice} has values at {before} evaluation points")
     if changed or any(t.distributions and t.distributions.keys() != plan.space.keys() for t in trials):
         optunas.ask_again(plan.content.sampler, plan.space, trials, len(plan.objective))
 
@@ -162,8 +163,13 @@ def run_together(
     make_scheduler: Callable[[Store, Follow, int], Scheduler],
     on_trial: Callable[[Search, Row, list[Cell]], None],
     follow: Follow = lambda folder, running: None,
+    on_end: Callable[[Search], object] = lambda search: None,
 ) -> str:
-    """Run the missing trials of several studies on the same workers; see `run`."""
+    """Run the missing trials of several studies on the same workers; see `run`.
+
+    Args:
+        on_end: called when a study has the result of one more trial.
+    """
     with optunas.quiet(), terminated():
         try:
             cells = 0
@@ -174,7 +180,7 @@ def run_together(
             if not cells:
                 return ""
             with Progress(cells) as progress:
-                broken = _consume(searches, store, make_scheduler, on_trial, follow, progress, cells)
+                broken = _consume(searches, store, make_scheduler, on_trial, follow, on_end, progress, cells)
             failed = list[str]()
             for plan, study in searches:
                 numbers = ", ".join(str(t.number) for t in without_record(study, store))
@@ -193,6 +199,7 @@ def _consume(
     make_scheduler: Callable[[Store, Follow, int], Scheduler],
     on_trial: Callable[[Search, Row, list[Cell]], None],
     follow: Follow,
+    on_end: Callable[[Search], object],
     progress: Progress,
     cells: int,
 ) -> str:
@@ -226,7 +233,10 @@ def _consume(
         progress.update()
 
     scheduler, shared = make_scheduler(store, show, cells), set[str]()
-    studies = [Trials(*search, store, scheduler, partial(begin, search), shared) for search in searches]
+    studies = [
+        Trials(*search, store, scheduler, partial(begin, search), partial(on_end, search), shared)
+        for search in searches
+    ]
     try:
         while True:
             while scheduler.has_capacity and (wanting := [t for t in studies if t.needs_more()]):

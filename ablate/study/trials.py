@@ -45,6 +45,7 @@ class Trials:
 
     Args:
         on_trial: called with each trial's row and cells before they run.
+        on_end: called when the study knows how one more trial ended.
         cells: keys of the cells that the scheduler has, to share it with the trials of other studies.
     """
 
@@ -54,13 +55,14 @@ class Trials:
         study: optuna.Study,
         store: Store,
         scheduler: Scheduler,
-        on_trial: Callable[[Row, list[Cell]], None] = lambda row, cells: None,
-        cells: set[str] | None = None,
+        on_trial: Callable[[Row, list[Cell]], None],
+        on_end: Callable[[], object],
+        cells: set[str],
     ):
         self.plan, self.study, self.store = plan, study, store
-        self.scheduler, self.on_trial = scheduler, on_trial
+        self.scheduler, self.on_trial, self.on_end = scheduler, on_trial, on_end
         self.open: dict[int, OpenTrial] = {}
-        self.cells = set[str]() if cells is None else cells
+        self.cells = cells
         self.reported = 0.0
 
     def needs_more(self) -> bool:
@@ -103,9 +105,8 @@ class Trials:
             elif end.state == "stopped":  # for another trial; this one still needs it
                 self._continue(one)
             else:
-                if (
-                    end.state == "open"
-                ):  # no result of these parameters, and the next trials may need the same
+                # no result of these parameters, and the next trials may need the same
+                if end.state == "open":
                     self.scheduler.broken = end.reason
                 self._fail(one, f"{end.state}: {end.reason}", lost=bool(self.scheduler.broken))
 
@@ -128,9 +129,8 @@ class Trials:
         profile = self.plan.experiment.profile
         values = [_by_images(self.store, c.key, self.plan.objective[0]) for c in one.cells]
         for point in range(one.point + 1, self.plan.content.rungs):
-            first = math.ceil(
-                point * (profile.evaluation.every or 1) / profile.batch
-            )  # step that passes the point
+            # step that passes the point
+            first = math.ceil(point * (profile.evaluation.every or 1) / profile.batch)
             there = [by_images.get(first * profile.batch) for by_images in values]
             known = [value for value in there if value is not None]
             if len(known) == len(there):  # else not measured yet, or never: the cell has other points
@@ -178,6 +178,7 @@ class Trials:
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             # another machine took this process for dead and restarted the trial, whose cells are finished by now
             self.study.tell(one.trial, values, state, skip_if_finished=True)
+        self.on_end()
 
     def release(self) -> None:
         """Queue open trials again when this process ends early; the next one resumes from their checkpoints."""

@@ -102,9 +102,12 @@ def run(
     searches = [(plan, studies.open_study(plan, store.path)) for _, plan in names.values()]
     labels = dict[str, str]()
 
+    def write(search: Search) -> bool:
+        return _write(names[search[0].id][0], search, store)
+
     def begin(search: Search, row: Row, cells: list[Cell]) -> None:
         labels.update(dict.fromkeys(row.keys, row.label))
-        _write(names[search[0].id][0], search, store)
+        write(search)
         on_trial(row, cells)
 
     def show(folder: Folder, running: bool) -> None:
@@ -113,8 +116,8 @@ def run(
                 write_json(folder.path / NAMED, {"experiment": experiment.name, "row": labels[folder.key]})
         follow(folder, running)
 
-    broken = studies.run_together(searches, store, make_scheduler, begin, show) if searches else ""
-    left = [s[0].of for s in searches if not _write(names[s[0].id][0], s, store)]
+    broken = studies.run_together(searches, store, make_scheduler, begin, show, write) if searches else ""
+    left = [search[0].of for search in searches if not write(search)]
     return broken or (
         f"trials of {', '.join(left)} have not ended: another command computes them" if left else ""
     )

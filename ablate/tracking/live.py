@@ -13,6 +13,7 @@ from types import TracebackType
 from ablate.analysis.results import Results
 from ablate.planning.experiment import Experiment
 from ablate.runs import heartbeat
+from ablate.runs.record import ENDED
 from ablate.runs.store import Folder, Store
 from ablate.tracking import summary
 from ablate.tracking.tracker import Tracker
@@ -44,10 +45,7 @@ class Live:
     def add(self, folder: Folder, tags: dict[str, str]) -> None:
         """Add a cell that the experiment did not have at the start."""
         self.tags.setdefault(folder.key, tags)
-        self.ended = {
-            **self.ended,
-            folder.key: folder,
-        }  # a new dict: the thread may be iterating over the old one
+        self.ended = {**self.ended, folder.key: folder}  # a new dict: the thread may iterate over the old one
 
     def follow(self, folder: Folder, running: bool) -> None:
         """Note that a cell started (running=True) or ended."""
@@ -134,7 +132,7 @@ def sync(results: Results, uri: str | None, report: Path, models: bool = False) 
         if tracker.problem:  # each export takes seconds, and could not be sent
             return len(folders), [*problems, tracker.problem]
     records = [r for r in map(store.record, experiment.cells) if r]
-    counted = {s: float(sum(r["state"] == s for r in records)) for s in ("finished", "diverged", "failed")}
+    counted = {s: float(sum(r["state"] == s for r in records)) for s in ENDED}
     complete = len(records) == len(experiment.cells) and not counted["failed"]
     if folders:
         files, state = [report] if report.is_dir() else [], "finished" if complete else "failed"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.config import recipe as recipes
-from ablate.tracking import notes
-from ablate.tracking.notes import Sent
+from ablate.tracking import unsent
+from ablate.tracking.unsent import Sent
 
 MOST = {"metrics": 1000, "params": 100, "tags": 100}  # per call of MLflow
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "killed": "KILLED"}  # every other state: FAILED
@@ -56,14 +56,14 @@ class Mirror:
     def follow(self, config: Mapping[str, Any], tags: Mapping[str, str], running: bool) -> None:
         """Send what is new in a cell's folder."""
         # Read the state before the lines: a worker that wrote its record appends no more lines.
-        state = notes.state(self.folder, running)
-        content = notes.content(self.folder)
+        state = unsent.state(self.folder, running)
+        content = unsent.content(self.folder)
         if not self.sent.described:
             self.describe(config)
         self.tags(tags)
         self.lines()
         self.samples(ended=state != "running")
-        if content != self.sent.content and (record := notes.read(self.folder / "record.json")):
+        if content != self.sent.content and (record := unsent.read(self.folder / "record.json")):
             self.finish(record)
         self.set_state(state, self.sent.time or None)
         self.sent.content = content
@@ -72,7 +72,7 @@ class Mirror:
     def describe(self, config: Mapping[str, Any]) -> None:
         """Log parameters under their own names, and the data set by name and fingerprint."""
         own = {k: config[k] for k in ("seed", "parameters") if k in config}
-        self.params({**recipes.flat(config["specs"]), **notes.flat(config["profile"], "profile"), **own})
+        self.params({**recipes.flat(config["specs"]), **unsent.flat(config["profile"], "profile"), **own})
         data, kinds = config["profile"]["data"], self.mlflow.entities
         digest = str(config.get("fingerprint", "unknown"))[:36]  # the longest that MLflow accepts
         dataset = kinds.Dataset(data["name"], digest, "local", json.dumps(data))
@@ -82,15 +82,15 @@ class Mirror:
 
     def lines(self) -> None:
         """Log new points of metrics.jsonl over images, and of usage.jsonl, which MLflow plots over time."""
-        text, self.sent.offset = notes.lines(self.folder, self.sent.offset)
-        used, self.sent.usage = notes.lines(self.folder, self.sent.usage, notes.USAGE[0])
-        points = list(notes.points(text, self.sent.last))
-        self.metrics([*points, *notes.points(used, self.sent.last, notes.USAGE[1])])
+        text, self.sent.offset = unsent.lines(self.folder, self.sent.offset)
+        used, self.sent.usage = unsent.lines(self.folder, self.sent.usage, unsent.USAGE[0])
+        points = list(unsent.points(text, self.sent.last))
+        self.metrics([*points, *unsent.points(used, self.sent.last, unsent.USAGE[1])])
         self.sent.time = max([self.sent.time, *(when for _, _, when, _ in points)])
 
     def samples(self, ended: bool) -> None:
         """Log new sample grids as artifacts, and as images over the number of training images."""
-        for name in notes.samples(self.folder):
+        for name in unsent.samples(self.folder):
             if name not in self.sent.samples and (self.image(name) or ended):
                 self.artifacts([self.folder / "samples" / name], "samples")
                 self.sent.samples = sorted([*self.sent.samples, name])
@@ -112,20 +112,20 @@ class Mirror:
     def finish(self, record: Mapping[str, Any]) -> None:
         """Log the record's results, provenance and files."""
         last, images = self.sent.last, int(record.get("images", 0))
-        new = {k: v for k, v in notes.results(record).items() if last.get(k) != [images, v]}
+        new = {k: v for k, v in unsent.results(record).items() if last.get(k) != [images, v]}
         when = self.sent.time or int(time.time() * 1000)
         self.metrics((name, value, when, images) for name, value in new.items())
         origin = record.get("provenance") or {}
-        tags = {name: notes.text(value) for name, value in notes.flat(origin, "provenance").items()}
-        self.tags({**tags, "mlflow.source.git.commit": notes.text(origin.get("commit"))})
+        tags = {name: unsent.text(value) for name, value in unsent.flat(origin, "provenance").items()}
+        self.tags({**tags, "mlflow.source.git.commit": unsent.text(origin.get("commit"))})
         # `retrieval` rebuilds the cell from these
-        self.artifacts([self.folder / name for name in notes.FILES if (self.folder / name).exists()])
-        if levels := notes.levels(self.folder):
-            self.client.log_text(self.sent.run, levels, notes.LEVELS)
+        self.artifacts([self.folder / name for name in unsent.FILES if (self.folder / name).exists()])
+        if levels := unsent.levels(self.folder):
+            self.client.log_text(self.sent.run, levels, unsent.LEVELS)
 
     def model(self, experiment: str, saved: Path) -> None:
         """Log the weights as a file, which `retrieval` needs, and the MLflow model in folder `saved`."""
-        self.artifacts([self.folder / notes.MODEL])
+        self.artifacts([self.folder / unsent.MODEL])
         model = self.client.create_logged_model(experiment, name="model", source_run_id=self.sent.run)
         self.client.log_model_artifacts(model.model_id, str(saved))
         self.client.finalize_logged_model(model.model_id, "READY")
@@ -152,7 +152,7 @@ class Mirror:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log values under their own names."""
-        self.log("params", [self.mlflow.entities.Param(k, notes.text(v)) for k, v in values.items()])
+        self.log("params", [self.mlflow.entities.Param(k, unsent.text(v)) for k, v in values.items()])
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set the tags that differ."""

@@ -12,14 +12,14 @@ from PIL import Image
 
 from ablate.core.errors import SpecError
 from ablate.evaluation import ruler
+from ablate.runs.record import ENDED
 from ablate.runs.records_file import KEY, Offer
-from ablate.tracking import notes
+from ablate.tracking import unsent
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import GRID
 from ablate.tracking.tracker import load_mlflow, reported
 
-FILES = (*notes.FILES, notes.MODEL)  # the model only if it was logged
-ENDED = ("finished", "diverged", "failed")
+FILES = (*unsent.FILES, unsent.MODEL)  # the model only if it was logged
 PAGE = 1000  # results per request
 
 

@@ -13,11 +13,9 @@ from ablate.evaluation import ruler
 from ablate.planning.cells import read_by
 from ablate.planning.experiment import Experiment
 from ablate.runs import records_file
+from ablate.runs.record import ENDED, RESULTS
 from ablate.runs.records_file import Offer
 from ablate.runs.store import Folder, Store
-
-RESULTS = ("finished", "diverged")  # not failed: such a cell may succeed here
-ENDS = (*RESULTS, "failed")  # what a report shows
 
 
 @dataclass
@@ -101,7 +99,7 @@ def reading(
         return
     with tempfile.TemporaryDirectory() as place:
         experiments = [experiment, *more]
-        fetched = fetch(source, Store(place), {key for e in experiments for key in possible(e)}, ENDS)
+        fetched = fetch(source, Store(place), {key for e in experiments for key in possible(e)}, ENDED)
         if not fetched.keys:
             names = " or ".join(e.name for e in experiments)
             raise SpecError(f"{source}: it has no cell of {names}", *fetched.problems)

@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ablate.core.formats import count, number
+from ablate.core.formats import count
 from ablate.report.markdown import one_line
 from ablate.tracking.view import OVER_SEEDS
 
 if TYPE_CHECKING:
-    from ablate.analysis.frame import Column
     from ablate.analysis.lines import Line
     from ablate.analysis.results import Results
 
@@ -22,7 +21,8 @@ def description(results: Results) -> str:
     """The FIDs of all rows and the verdicts, in Markdown; rows that do not fit are counted."""
     columns, verdicts = results.measured, results.verdicts
     rows = [
-        [literal(line.row.named), *(_mean(line, c) for c in columns), _seeds(line)] for line in results.lines
+        [literal(line.row.named), *(str(line.stat("fid", c) or "-") for c in columns), _seeds(line)]
+        for line in results.lines
     ]
     head = ["row", *(c.heading for c in columns), "seeds"]
     found = "\n".join(f"- {literal(v.claim.says)}: **{v.state}** ({literal(v.because)})" for v in verdicts)
@@ -54,25 +54,16 @@ def over_seeds(results: Results) -> dict[str, dict[str, str]]:
     tags: dict[str, dict[str, str]] = {}
     for line in results.lines:
         means = {
-            f"fid_{c.nfe}step{OVER_SEEDS}": f"{_mean(line, c)} (n={_seeds(line)})"
-            for c in reversed(
-                results.measured
-            )  # of two ways to measure one number of steps, the first is shown
-            if line.stat("fid", c)
+            f"fid_{c.nfe}step{OVER_SEEDS}": f"{stat} (n={_seeds(line)})"
+            # of two ways to measure one number of steps, the first is shown
+            for c in reversed(results.measured)
+            if (stat := line.stat("fid", c))
         }
         for key in line.row.keys:
             tags.setdefault(key, means)
     return tags
 
 
-def _mean(line: Line, column: Column) -> str:
-    stat = line.stat("fid", column)
-    if stat is None:
-        return "-"
-    return f"{number(stat.mean)} ± {number(stat.std)}" if stat.n > 1 else number(stat.mean)
-
-
 def _seeds(line: Line) -> str:
     """How many seeds the means are of, and what became of the others."""
-    lost = [f"{n} {state}" for state in ("diverged", "failed", "missing") if (n := line.states[state])]
-    return f"{line.n}{', ' if lost else ''}{', '.join(lost)}"
+    return f"{line.n}, {line.lost}" if line.lost else str(line.n)

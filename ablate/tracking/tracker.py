@@ -20,10 +20,10 @@ from typing import Any
 
 from ablate.core import hint
 from ablate.core.errors import SpecError
-from ablate.tracking import names, notes, view
+from ablate.tracking import names, unsent, view
 from ablate.tracking.backend import Backend
 from ablate.tracking.mirror import Mirror
-from ablate.tracking.notes import MODEL, Sent
+from ablate.tracking.unsent import MODEL, Sent
 
 LOOPBACK = "http://127.0.0.1:5000"  # where `ablate ui` serves by default
 NOTE, OWN = "mlflow.note.content", "ablate.note"  # a description, and the checksum of the one set here
@@ -100,7 +100,7 @@ class Tracker:
 
     def is_current(self, folder: Path, tags: Mapping[str, str] | None = None, running: bool = False) -> bool:
         """Whether the view has everything of a cell; it reads only the folder and imports no mlflow."""
-        if notes.read(folder / "config.json") is None:
+        if unsent.read(folder / "config.json") is None:
             return True
         sent = Sent.load(folder, self._view)
         if sent.store != self.backend.identity() or (self.check and sent.run not in self._known):
@@ -156,12 +156,12 @@ class Tracker:
         if self.is_current(folder, tags, running):
             return
         with self.backend.lock():
-            parent, config = self._opened(), notes.read(folder / "config.json")
+            parent, config = self._opened(), unsent.read(folder / "config.json")
             run = Mirror(load_mlflow(), parent.client, folder, self._view, Sent.load(folder, self._view))
             tags = self._named(config, tags)
             if run.sent.run not in self._known and not run.exists():
                 self._discard(parent.client, config["key"])
-                run.create(self._place, tags, notes.began(folder))
+                run.create(self._place, tags, unsent.began(folder))
             self._known.add(run.sent.run)
             run.sent.store = parent.sent.store
             run.follow(config, tags, running)
@@ -230,7 +230,7 @@ class Tracker:
     ) -> None:
         # with the view, so that stores of older versions get it
         numbers = sorted(metrics.items()), sorted(self._tags.items()), state, description, view.TAG
-        content = notes.checksum([*self._files, *files], numbers)
+        content = unsent.checksum([*self._files, *files], numbers)
         sent = Sent.load(self.runs, self._view)
         current = (sent.store, sent.content, sent.state) == (self.backend.identity(), content, state)
         if current and not self._parent and not self.check:

@@ -1,7 +1,8 @@
 """Training one cell on several devices: its processes and their communication.
 
 Every rank draws the whole batch and processes its share of it, so N(k), noise and levels depend on the step only. All
-gradients are one vector, summed once per step: no network is wrapped, so a state dict keeps its keys.
+gradients are one vector, summed once per step: no network is wrapped, so a state dict keeps its keys. Buffers such as
+running means are those of each rank's own images; rank 0's are saved, as with torch's DistributedDataParallel.
 """
 
 from __future__ import annotations
@@ -97,9 +98,8 @@ class Ranks:
         if self.size == 1:
             return terms
         mine = {name: value for name, value in vars(terms).items() if value is not None}
-        packed = torch.stack(
-            [value.double() for value in mine.values()]
-        )  # the conversion is exact for float32
+        # the conversion is exact for float32
+        packed = torch.stack([value.double() for value in mine.values()])
         shares = [torch.empty_like(packed) for _ in range(self.size)]
         with _collective():
             torch.distributed.all_gather(shares, packed)

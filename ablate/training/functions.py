@@ -11,6 +11,7 @@ from ablate.config.recipe import Recipe
 from ablate.core.lazy import torch
 from ablate.networks import compile_blocks, teacher_copy
 from ablate.networks.dropout import Dropout
+from ablate.networks.foreign import adopt
 from ablate.training.denoiser import Denoiser
 from ablate.training.truncated import Truncated
 
@@ -20,7 +21,8 @@ class Functions:
     """Each is a `Denoiser`; the teacher is the student itself where no average of it teaches.
 
     average: in evaluation mode. denoiser: what the direction asks for. frozen: the teacher below its level. The weights
-    of these two are other cells', so no checkpoint has them.
+    of these two are other cells', so no checkpoint has them. balance: sigma (B,) -> the logarithm (B,) of the trained
+    factor of the weight, if there is one.
     """
 
     student: Denoiser
@@ -28,6 +30,7 @@ class Functions:
     average: Denoiser
     denoiser: Denoiser | None = None
     frozen: Denoiser | None = None
+    balance: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @staticmethod
     def of(recipe: Recipe, build: Callable[[Recipe], Any], classes: int, averaged: bool) -> Functions:
@@ -48,7 +51,8 @@ class Functions:
         if weights := recipe.direction.weights():
             denoiser = student.with_network(finished(weights).eval())
         if weights := recipe.teacher.weights():
-            below = teacher_copy(network).requires_grad_(False)  # with the student's dropout masks
+            # with the student's dropout masks
+            below = teacher_copy(network).requires_grad_(False)
             below.load_state_dict(finished(weights).state_dict())
             frozen = student.with_network(below)
             teacher = Truncated(teacher, frozen, recipe.teacher.level)
@@ -64,12 +68,16 @@ class Functions:
     @torch.no_grad()
     def know_masks(self, rows: int, shape: tuple[int, ...], device: str) -> None:
         """Pass blank images, so that all masks of the first step, too, are drawn together: also after a resume."""
-        if not any(isinstance(m, Dropout) and m.p for m in self.student.network.modules()):
-            return  # a pass may change a network of other code, such as running means
-        classes = self.student.classes
+        network, classes = self.student.network, self.student.classes
+        if not any(isinstance(m, Dropout) and m.p for m in network.modules()):
+            return
+        # the pass may change a network of other code, such as running means
+        before = [(buffer, buffer.clone()) for buffer in network.buffers()]
         label = torch.zeros(rows, classes, device=device) if classes else None
         level = torch.ones(rows, dtype=torch.float64, device=device)
         self.student(torch.zeros(rows, *shape, device=device), level, label)
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def build_network(
@@ -78,5 +86,6 @@ def build_network(
     """The recipe's network for images of `shape` (C, H, W), with initial weights."""
     with torch.random.fork_rng(devices=[]):
         network: torch.nn.Module = recipe.network(shape, classes)
+        adopt(network)
         recipe.init_from(network, seed)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

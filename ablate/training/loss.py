@@ -14,6 +14,7 @@ from ablate.training.denoiser import Denoiser, derivative
 
 if TYPE_CHECKING:
     from ablate.training.denoiser import Watch
+    from ablate.training.functions import Functions
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of a step's loss per image (B,): weight and distance, whose product it averages, and the two levels.
+    """The terms of a step's loss per image (B,): weight and distance, whose product it averages, and the level.
 
     gradient: norm of d(weight distance) / dF, F the network's output for the image; None before the backward pass.
     log_weight: logarithm of the trained factor of the weight, which the loss subtracts; None without one.
@@ -50,7 +51,6 @@ class Terms:
 
     weight: torch.Tensor
     distance: torch.Tensor
-    sigma_teacher: torch.Tensor
     sigma_student: torch.Tensor
     gradient: torch.Tensor | None = None
     log_weight: torch.Tensor | None = None
@@ -83,48 +83,42 @@ def noisy(x: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, dtype: str) -> 
 
 def consistency(
     recipe: Recipe,
-    student: Denoiser,
-    teacher: Denoiser,
+    functions: Functions,
     draws: Draws,
     k: int,
     K: int,
     between: Callable[[], Any] = lambda: None,
     watch: Watch | None = None,
-    balance: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    denoiser: Denoiser | None = None,
-    average: Denoiser | None = None,
 ) -> Terms:
     """The consistency training loss of iCT algorithm 1 (CM algorithm 3) at step k of K; the pairing states the target.
 
     Args:
         between: called between the teacher's and the student's pass, to draw new dropout masks if they are not shared.
         watch: called in the student's backward pass with the loss's gradient with respect to F (B, C, H, W).
-        balance: sigma (B,) -> the logarithm (B,) of the trained factor of the weight; None: there is none.
-        denoiser, average: the finished network that the direction asks for; the averaged one, for the coupling.
     """
     sigma_teacher, sigma_student = recipe.pairing(k, K, draws.u)
     until = recipe.pairing.until(sigma_student, draws.u, draws.v)
     among = draws.among or (draws.x, draws.label)
-    step = CouplingStep(sigma_teacher, draws.u, draws.label, average)
+    step = CouplingStep(sigma_teacher, draws.u, draws.label, functions.average)
     x, z = recipe.coupling(draws.x, draws.z, step)
     x_hi = noisy(x, sigma_student, z, recipe.precision.inputs)
     with torch.no_grad():
-        line = recipe.direction(Point(x, z, x_hi, sigma_student, draws.label, *among, denoiser))
+        line = recipe.direction(Point(x, z, x_hi, sigma_student, draws.label, *among, functions.denoiser))
         end = x if line is z else x + sigma_student.float()[:, None, None, None] * (z - line)
-        shown = Shown(recipe, teacher, replace(draws, x=end, z=line), k / K, until)
+        shown = Shown(recipe, functions.teacher, replace(draws, x=end, z=line), k / K, until)
         target = recipe.pairing.target(shown, sigma_teacher, sigma_student)
     between()
     y = recipe.pairing.estimate(
-        lambda end: student(x_hi, sigma_student, draws.label, watch, end), sigma_student, until
+        lambda end: functions.student(x_hi, sigma_student, draws.label, watch, end), sigma_student, until
     )
     weight = recipe.weighting(*recipe.pairing.weighed(sigma_teacher, sigma_student))
     weight = recipe.pairing.counted(weight, sigma_student).float()
     with torch.no_grad():
         image = target(y.detach())
-    log_weight = None if balance is None else balance(sigma_student)
+    log_weight = None if functions.balance is None else functions.balance(sigma_student)
     if log_weight is not None:
         weight = weight * log_weight.exp()
-    return Terms(weight, recipe.metric(y, image), sigma_teacher, sigma_student, log_weight=log_weight)
+    return Terms(weight, recipe.metric(y, image), sigma_student, log_weight=log_weight)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ablate.core.hardware import give_back, sent
 from ablate.core.rng import Purpose, stream
 from ablate.data.datasets import Images
 from ablate.networks import draw_masks
-from ablate.networks.flat import Flat
+from ablate.networks.flat import Flat, copy_state, trained
 from ablate.training.batches import Batches
 from ablate.training.denoiser import one_hot
 from ablate.training.distributed import ALONE, Ranks
@@ -62,15 +62,17 @@ class Trainer:
         def build(of: Recipe) -> torch.nn.Module:
             return self._built(of, images.shape, classes)
 
-        functions = Functions.of(recipe, build, classes, averaged)
-        self.f, self.teacher, self.average = functions.student, functions.teacher, functions.average
-        self.denoiser, self.network, self.micro_batch = functions.denoiser, self.f.network, (0, 1)
-        self.flat = Flat(self.network, gradients=True)
-        self.weights = self.flat.vector
-        self.averaged = Flat(self.average.network).vector
-        self.teacher_weights = Flat(self.teacher.network).vector if averaged else None
         balance = recipe.weighting.balance(images.shape)
         self.balance = balance if balance is None or device == "cpu" else balance.to(device)
+        functions = replace(Functions.of(recipe, build, classes, averaged), balance=self.balance)
+        self.functions, self.f, self.teacher = functions, functions.student, functions.teacher
+        self.average, self.network, self.micro_batch = functions.average, self.f.network, (0, 1)
+        self.flat = Flat(trained(self.network, self.network), gradients=True)
+        self.weights = self.flat.vector
+        self.averaged = Flat(trained(self.average.network, self.network)).vector
+        self.teacher_weights = Flat(trained(self.teacher.network, self.network)).vector if averaged else None
+        # the package's own networks keep only constants beside their weights
+        self.copies = (self.average.network, self.teacher.network) if recipe.network.foreign else ()
         self.balanced = [] if self.balance is None else [*self.balance.parameters()]
         groups = [{"params": [self.weights]}, {"params": self.balanced, "weight_decay": 0.0}]
         self.optimizer = recipe.optimizer(groups if self.balanced else [self.weights])
@@ -140,9 +142,7 @@ class Trainer:
         def watch(gradient: torch.Tensor) -> None:
             norms.append(gradient.flatten(1).norm(dim=1))
 
-        step = (self.f, self.teacher, draws, self.k, self.K, self._between, watch)
-        others = self.balance, self.denoiser, self.average
-        return consistency(self.recipe, *step, *others), norms
+        return consistency(self.recipe, self.functions, draws, self.k, self.K, self._between, watch), norms
 
     def draws(self, k: int) -> Draws:
         """The images, noise and level numbers of step k; they depend on the seed, not on the recipe."""
@@ -206,14 +206,18 @@ class Trainer:
         if bound is None and not logged:
             return None
         self.scaler.unscale_(self.optimizer)
-        return torch.nn.utils.clip_grad_norm_(self.weights, bound if bound is not None else float("inf"))
+        if bound is None:
+            return torch.nn.utils.get_total_norm([self.weights.grad])  # type: ignore[list-item]
+        return torch.nn.utils.clip_grad_norm_(self.weights, bound)
 
     @torch.no_grad()
     def _update_averages(self, N: int) -> None:
-        """Move the sampled weights and the teacher's towards the student's."""
+        """Move the sampled weights and the teacher's towards the student's; copy its state, such as running means."""
         self.recipe.averaging.update(self.averaged, self.weights, self.k)
         if self.teacher_weights is not None:
             self.teacher_weights.lerp_(self.weights, 1 - self.recipe.teacher(N))
+        for network in self.copies:
+            copy_state(self.network, network)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, as tensors and plain data."""

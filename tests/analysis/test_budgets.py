@@ -153,7 +153,7 @@ def test_a_report_made_from_its_records_has_all_budgets(run, tmp_path, no_figure
     folder = writer.write(run.experiment, run.store, run.reports)
     again = merged(run.experiment, Store(tmp_path / "nothing"), folder)
     assert [track.scores for track in again.tracks] == [track.scores for track in run.results.tracks]
-    assert all(math.isfinite(v) for v in again.tracks[1].effects.values)
+    assert all(math.isfinite(v.ratio) for v in again.tracks[1].effects.values)
     assert writer._lost(run.experiment.only(run.experiment.rows[:3]), {run.experiment.rows[-1].keys[0]: 0})
 
 

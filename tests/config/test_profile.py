@@ -19,11 +19,11 @@ evaluation: {samples: 64, sigma_mid: [%s]}
 @pytest.mark.parametrize(
     ("data", "levels", "typed", "blamed"),
     [
-        ("images: x", "1.0", {"data.image": "pixels"}, "mine.yaml.data.images: 'x'"),
+        ("images: x", "1.0", {"data.image": "pixels"}, "mine.yaml: data.images: 'x'"),
         ("images: x", "1.0", {"data.images": "y"}, "--set: profile.data.images: 'y'"),
-        ("test_path: [3]", "1.0", {"data.test": "z"}, "mine.yaml.data.test_path: "),
-        ("flip: 3", "1.0", {"data.f": 1}, "mine.yaml.data.flip: '3'"),
-        ("flip: false", "a", {"evaluation.sigma": 1}, "mine.yaml.evaluation.sigma_mid.0: 'a'"),
+        ("test_path: [3]", "1.0", {"data.test": "z"}, "mine.yaml: data.test_path: "),
+        ("flip: 3", "1.0", {"data.f": 1}, "mine.yaml: data.flip: '3'"),
+        ("flip: false", "a", {"evaluation.sigma": 1}, "mine.yaml: evaluation.sigma_mid.0: 'a'"),
         ("flip: false", "1.0", {"evaluation.sigma_mid": ["b"]}, "--set: profile.evaluation.sigma_mid.0: 'b'"),
         ("flip: false", "1.0", {"data": {"images": "c"}}, "--set: profile.data.images: 'c'"),
     ],

@@ -23,6 +23,7 @@ from ablate.doctor import gate
 from ablate.doctor.bench import LARGEST, Bench, parameters
 from ablate.doctor.examine import examine
 from ablate.doctor.findings import with_verdicts
+from ablate.doctor.function import inputs
 from ablate.doctor.liveness import axes, fields
 from ablate.doctor.training import averages, masks
 from ablate.ingredients import (
@@ -87,6 +88,25 @@ RECIPES = "ict", "ct", "edm", "ect", "ect_tuned", "sct", "sct_discrete", "cd", "
 @pytest.mark.parametrize("base", RECIPES)
 def test_the_recipes_are_clean(base):
     assert found(recipe(base)) == {}
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "seen"),
+    [
+        ("ict", {"input_precond.sigma_data": 0.6, "parameterization.sigma_data": 0.6}, "equal"),
+        ("ict", {"parameterization.sigma_data": 0.6}, "input_precond 0.5, parameterization 0.6"),
+        (
+            "sct",
+            {"noise_precond.sigma_data": 0.4},
+            "noise_precond 0.4, input_precond 0.5, parameterization 0.5",
+        ),
+        ("ict", {"weighting": {"name": "karras", "sigma_data": 1.0}}, "weighting 1.0, input_precond 0.5"),
+    ],
+)
+def test_axes_that_assume_other_standard_deviations_are_named(base, changes, seen):
+    finding = list(inputs(Bench(recipe(base, **changes), PROFILE, (1, 8, 8))))[1]
+    assert (finding.ok, finding.advice) == (seen == "equal", True)
+    assert set(seen.split(", ")) <= set(finding.value.split(", "))
 
 
 @pytest.mark.parametrize("defect", REPLAYS)

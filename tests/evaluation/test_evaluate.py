@@ -22,7 +22,7 @@ from ablate.core.errors import SpecError
 from ablate.evaluation import classifier, evaluate, extractors
 from ablate.evaluation.metrics import METRICS
 from ablate.report import tables
-from ablate.tracking import notes
+from ablate.tracking import unsent
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,23 @@ def test_no_random_state_is_touched(digits, ours, tmp_path):
     assert states() == before
 
 
+@pytest.mark.parametrize("rounded", [True, False])
+def test_features_are_of_unrounded_products_after_any_training(digits, ours, tmp_path, monkeypatch, rounded):
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    for place in (matmul, convolution):
+        monkeypatch.setattr(place, "allow_tf32", rounded)
+    seen, calculate = [], evaluate.calculate
+
+    def watched(request):
+        seen.append((matmul.allow_tf32, convolution.allow_tf32))
+        return calculate(request)
+
+    monkeypatch.setattr(evaluate, "calculate", watched)
+    evaluate.measure(digits.train[:16], evaluate.reference(digits, 16), ours, tmp_path)
+    assert seen == [(False, False)]
+    assert (matmul.allow_tf32, convolution.allow_tf32) == (rounded, rounded)
+
+
 def test_real_images_are_measured_once(digits, ours, tmp_path):
     found = evaluate.of_real_images(digits, 100, ours, tmp_path)
     with mock.patch.object(evaluate, "calculate", side_effect=AssertionError("computed again")):
@@ -172,7 +189,7 @@ def test_a_metric_in_one_file_is_measured_and_has_a_column(
         assert found["mean_distance"] == pytest.approx(float((means[0] - means[1]).norm()), rel=1e-4)
         made = Made(tmp_path, LIST).put(0, 300.0)
         assert "mean_distance_1step" in tables.csv(Results(made.experiment, made.store)).splitlines()[0]
-        assert notes.results({"mean_distance": [{"nfe": 1, "value": 2.0}]}) == {"mean_distance_1step": 2.0}
+        assert unsent.results({"mean_distance": [{"nfe": 1, "value": 2.0}]}) == {"mean_distance_1step": 2.0}
     finally:
         del METRICS["mean_distance"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 import ablate
+from helpers.small_networks import TwoLayers
 
 LOW = 1e-6  # sigma_min where a paper's path begins at the image
 SD = 0.5
@@ -15,16 +16,11 @@ def wide(values):
     return values[:, None, None, None]
 
 
-class Velocity(torch.nn.Module):
+class Velocity(TwoLayers):
     """u(z_t, t, t - r) of the linear path in float64."""
 
     def __init__(self):
-        super().__init__()
-        self.first, self.second = torch.nn.Linear(6, 16), torch.nn.Linear(16, 4)
-        with torch.no_grad():
-            for p in self.parameters():
-                p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.5)
-        self.double()
+        super().__init__(6)
 
     def forward(self, z_t, t, gap):
         features = torch.cat([z_t.flatten(1), t[:, None], gap[:, None]], 1)

@@ -36,7 +36,7 @@ def trained(ranks, stop, base, accumulate, device="cpu", coupling="independent")
         "N": [s.N for s in steps],
         "loss": [float(s.loss) for s in steps],
         "per_image": [(s.terms.weight * s.terms.distance).tolist() for s in steps],
-        "levels": [s.terms.sigma_teacher.tolist() for s in steps],
+        "levels": [s.terms.sigma_student.tolist() for s in steps],
         "keys": sorted(trainer.network.state_dict()),
         "weights": torch.cat([p.detach().flatten() for p in trainer.network.parameters()]).tolist(),
     }

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from helpers import untrained
+from helpers.small_networks import Zero
 
 import ablate
 from ablate.core.errors import SpecError
@@ -22,11 +23,6 @@ MEASUREMENTS = {
     "superres4": editing.superresolution(4),
 }
 each = pytest.mark.parametrize("m", MEASUREMENTS.values(), ids=MEASUREMENTS)
-
-
-class Zero(torch.nn.Module):
-    def forward(self, inputs, c_noise, label=None):
-        return torch.zeros_like(inputs)
 
 
 class Perfect:
@@ -134,8 +130,7 @@ def gray(tmp_path_factory):
 def test_a_row_is_given_results_original(gray, tmp_path, monkeypatch, task, columns):
     from PIL import Image
 
-    few = editing.latent
-    monkeypatch.setattr(editing, "latent", lambda f, x, seed: few(f, x, seed, steps=3))
+    monkeypatch.setattr(editing, "STEPS", 3)
     found = Image.open(tasks.write(gray, "cell", task, [], [], 0, tmp_path / "row.png"))
     assert found.size == (2 + 34 * columns, 2 + 34)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 
@@ -9,9 +10,11 @@ from helpers.tiny_training import PROFILE, images, losses, recipe, saved, traine
 
 import ablate
 from ablate.config.profile import Data
+from ablate.core.errors import SpecError
 from ablate.data.datasets import Images
 from ablate.ingredients.direction import Point
 from ablate.training.denoiser import Denoiser
+from ablate.training.functions import Functions
 from ablate.training.loss import Draws, consistency, derivative
 from ablate.training.trainer import Trainer
 
@@ -36,6 +39,21 @@ def posterior_mean(x_hi, sigma, among):
     return torch.einsum("bn,nchw->bchw", share, among.double())
 
 
+@pytest.mark.parametrize("coupling", ["minibatch_ot", "generator", "own"])
+def test_a_mean_over_images_needs_noise_that_knows_none_of_them(coupling):
+    with contextlib.ExitStack() as stack:
+        if coupling == "own":  # an option of yours says itself that it is independent
+            option = type("Own", (), {"__call__": lambda self, x, z, step=None: (x, z)})
+            ablate.AXES["coupling"]("own")(dataclasses.dataclass(frozen=True)(option))
+            stack.callback(ablate.AXES["coupling"].options.pop, "own")
+        with pytest.raises(
+            SpecError, match=f"coupling: {coupling}: direction reference takes image and noise as ind"
+        ):
+            recipe(direction="reference", coupling=coupling)
+        recipe(coupling=coupling)
+    recipe(direction="reference")
+
+
 class Smooth(torch.nn.Module):
     """F = tanh(w x + c_noise)."""
 
@@ -46,7 +64,7 @@ class Smooth(torch.nn.Module):
 def terms(draws=None, **changes):
     made = ablate.apply(ablate.load_recipe("ict"), changes)
     f = Denoiser(made, Smooth())
-    return consistency(made, f, f, draws or Draws(x, z, u), 3, 80)
+    return consistency(made, Functions(f, f, f), draws or Draws(x, z, u), 3, 80)
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
@@ -129,11 +147,11 @@ def test_the_teachers_image_is_an_euler_step_from_the_students():
             return super().forward(inputs, c_noise)
 
     f = Denoiser(made, Seeing())
-    t = consistency(made, f, f, Draws(x, z, u), 3, 80)
+    t = consistency(made, Functions(f, f, f), Draws(x, z, u), 3, 80)
     low, high = seen
     torch.testing.assert_close(high, x + t.sigma_student.float()[wide] * z)
     d = made.direction(Point(x, z, high, t.sigma_student, None, x, None))
-    step = (t.sigma_teacher - t.sigma_student).float()[wide] * d
+    step = (made.pairing(3, 80, u)[0] - t.sigma_student).float()[wide] * d
     torch.testing.assert_close(low, high + step, atol=1e-4, rtol=1e-5)
 
 
@@ -177,9 +195,9 @@ def test_a_finished_network_is_loaded_and_stays_as_it_is(tmp_path):
     saved(tmp_path, source)
     made = recipe(**NETWORK).given({"direction": tmp_path})
     a, b, c = (Trainer(made, PROFILE, images(), 0) for _ in range(3))
-    assert torch.equal(weights(a.denoiser.network), weights(source.network))
+    assert torch.equal(weights(a.functions.denoiser.network), weights(source.network))
     begun = losses(a, 4)
-    assert torch.equal(weights(a.denoiser.network), weights(source.network))
+    assert torch.equal(weights(a.functions.denoiser.network), weights(source.network))
     assert not any("denoiser" in name for name in a.state_dict())
     assert losses(c, 8)[:4] == begun
     b.load_state_dict(copy.deepcopy(a.state_dict()))
@@ -194,7 +212,7 @@ def test_a_finished_network_changes_training_by_its_weights_and_has_no_dropout(t
         made = recipe(**NETWORK).given({"direction": saved_in(tmp_path / str(seed), source)})
         t = Trainer(made, PROFILE, images(), 0)
         outcomes.append(losses(t, 4))
-        assert not t.denoiser.network.training
+        assert not t.functions.denoiser.network.training
         assert t.network.training
     assert outcomes[0] != outcomes[1]
 

@@ -11,6 +11,7 @@ from scipy.special import expit, logit, ndtri
 
 import ablate
 from ablate.training.denoiser import Denoiser
+from ablate.training.functions import Functions
 from ablate.training.loss import Draws, consistency
 
 SMALLEST = 1e-6  # sigma_min here, so that the path begins at the image
@@ -88,7 +89,7 @@ def test_alpha_flow_at_r_0_is_consistency_training(k, alpha):
     recipe, network = flow(), Velocity()
     alpha = alpha or recipe.pairing.alpha(k, 100)
     f = Denoiser(recipe, network)
-    ours = consistency(recipe, f, f, Draws(x, z, u), k, 100).loss
+    ours = consistency(recipe, Functions(f, f, f), Draws(x, z, u), k, 100).loss
     level = recipe.noise.quantile(u, recipe.levels)
     time = level / (1 + level)
     v, z_t = z - x, (1 - wide(time)) * x + wide(time) * z
@@ -171,7 +172,7 @@ def test_a_bounded_tangent_points_downhill_on_the_flow_too():
     def gradient(**changes):
         recipe = flow(**changes, **{"weighting": "uniform"})
         f = Denoiser(recipe, network)
-        loss = consistency(recipe, f, f, Draws(x, z, u), 3, 80).loss
+        loss = consistency(recipe, Functions(f, f, f), Draws(x, z, u), 3, 80).loss
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
 
     free, bounded = (

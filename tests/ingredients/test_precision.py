@@ -26,6 +26,15 @@ def test_half_precision_trains_nearly_as_full_precision_does(name):
     assert half == pytest.approx(full, rel=0.05)
 
 
+@pytest.mark.parametrize("spec", ["fp32", "bf16", "fp16", {"name": "fp32", "tf32": True}])
+@pytest.mark.parametrize("before", [True, False])
+def test_only_tf32_rounds_float32_products_of_a_gpu_whatever_was_set_before(spec, before):
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul.allow_tf32 = convolution.allow_tf32 = before
+    trainer(precision=spec).step()
+    assert (matmul.allow_tf32, convolution.allow_tf32) == (isinstance(spec, dict),) * 2
+
+
 def test_only_float16_scales_the_loss():
     options = ablate.AXES["precision"].options
     assert [name for name in options if ablate.build("precision", name).scales_loss] == ["fp16"]

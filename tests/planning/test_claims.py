@@ -129,20 +129,78 @@ def test_mistakes_are_one_line(planned, fields, words):
     assert all("\n" not in problem for problem in caught.value.problems)
 
 
-def written(tmp_path, *lines):
+def written(tmp_path, *lines, plan="[{grid: {teacher: [none]}}]"):
     file = tmp_path / "bad.yaml"
-    file.write_text("\n".join(["name: bad", "plan: [{grid: {teacher: [none]}}]", *lines]))
+    file.write_text("\n".join(["name: bad", f"plan: {plan}", *lines]))
     return file
 
 
-def test_claims_without_rows_are_a_mistake_of_the_file_but_not_of_set(tmp_path):
-    file = written(
-        tmp_path, "claims: [{id: P4, says: s, better: {teacher: none}, worse: {teacher: adaptve}}]"
-    )
+CHANGED = [
+    ("{teacher: adaptve}", "worse: no row has teacher=adaptve; did you mean 'adaptive'?"),
+    ("{row: teacher=adaptve}", "worse: no row 'teacher=adaptve'; did you mean 'teacher=adaptive'?"),
+    ("{teecher: adaptive}", "worse: no field 'teecher'; did you mean 'teacher'?"),
+]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"overrides": {"network.width": 16}},
+        {"overrides": {"teacher": "none"}},
+        {"profile": "cifar10-cpu"},
+    ],
+)
+@pytest.mark.parametrize(("worse", "words"), CHANGED)
+def test_claims_without_rows_are_a_mistake_whatever_is_set(tmp_path, worse, words, changed):
+    claim = f"{{id: P4, says: s, better: {{teacher: none}}, worse: {worse}}}"
+    file = written(tmp_path, f"claims: [{claim}]", plan="[{grid: {teacher: [none, adaptive]}}]")
     with pytest.raises(SpecError) as caught:
-        load(file)
-    assert "claims[0] (P4): worse: no row has teacher=adaptve" in str(caught.value)
-    assert load(file, overrides={"teacher": "none"}).notes
+        load(file, **changed)
+    if changed.get("overrides") == {"teacher": "none"}:  # which also takes the right word's row away
+        words = words.split(";")[0]
+    assert [p for p in caught.value.problems if words in p and "claims[0] (P4)" in p] == caught.value.problems
+
+
+def test_what_is_set_may_take_the_rows_of_a_claim_away(tmp_path):
+    claim = "{id: P4, says: s, better: {teacher: none}, worse: {teacher: adaptive}}"
+    file = written(tmp_path, f"claims: [{claim}]", plan="[{grid: {teacher: [none, adaptive]}}]")
+    assert not load(file).notes
+    assert load(file, overrides={"teacher": "none"}).notes == [
+        "claim P4 has no rows: worse: no row has teacher=adaptive; there are: none"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("of", "sigmas", "noted"),
+    [
+        ("metric: fid_3step, better: {teacher: none}, worse: {teacher: adaptive}", [0.8], [3]),
+        ("better: {teacher: none, nfe: 4}, worse: {teacher: adaptive, nfe: 2}", [0.8], [4]),
+        ("better: {teacher: none, nfe: 2}, worse: {teacher: none, nfe: 1}", [0.8], []),
+        ("better: {teacher: none, nfe: 2}, worse: {teacher: none, nfe: 3}", [], [2, 3]),
+        ("steadier: {teacher: none}, than: {teacher: adaptive}, metric: fid_2step", [0.8, 0.1], [2]),
+        ("steadier: {teacher: none}, than: {teacher: adaptive}, metric: fid_3step", [0.8, 0.1], []),
+    ],
+)
+def test_a_number_of_steps_that_is_not_measured_is_noted(tmp_path, of, sigmas, noted):
+    file = written(
+        tmp_path, f"claims: [{{id: x, says: s, {of}}}]", plan="[{grid: {teacher: [none, adaptive]}}]"
+    )
+    notes = load(file, overrides={"profile.evaluation.sigma_mid": sigmas}).notes
+    assert [int(note.split("FID of ")[1].split()[0]) for note in notes] == noted
+
+
+def test_claims_and_a_search_are_checked_together(tmp_path):
+    search = "tune: {search: {metric.cc: [0.1, 0.2]}, trials: 2, seeds: [9]}"
+    claim = "{id: a, says: s, better: {row: noen}, worse: {teacher: none}, tuned: true}"
+    with pytest.raises(SpecError) as caught:
+        load(written(tmp_path, search, f"claims: [{claim}]"))
+    assert [
+        "tune.search.metric.cc" in p or "claims[0] (a): better: no row" in p for p in caught.value.problems
+    ] == [
+        True,
+        True,
+    ]
 
 
 def test_all_claims_and_rows_are_checked_together(tmp_path):

@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from helpers.over_budgets import TEXT, Run
+from helpers.over_budgets import JITTER, TEXT, Run, fid
 
 from ablate.report import budgets, latex, tables
 from ablate.report.figures.budgets import Budgets
@@ -60,7 +60,7 @@ def test_before_anything_and_half_way(tmp_path):
     run.compute(0.5)
     text = "\n\n".join(budgets.part(run.results))
     assert rows(text, "change", "against", "5,600 images")["wide"][1:] == [
-        "+20.0%",
+        "+20.0% [+12.1%, +28.4%]",
         "-",
         "-",
         "-",
@@ -97,3 +97,35 @@ def test_labels_of_all_budgets_are_told_apart(run):
     assert len(results.row_means()) == 12
     assert "ict, 4 times the images" in results.row_means()
     assert len({name for name in results.metrics() if name.startswith("fid_1step_mean")}) == 12
+
+
+@pytest.mark.parametrize("budget", [0.5, 1, 4])
+@pytest.mark.parametrize("spread", [1.0, 0.01])  # without a floor, l2 would have a spread of its own
+def test_an_effect_has_one_interval_on_a_page(tmp_path, budget, spread):
+    def values(row, budget, seed):
+        return fid(row, budget, seed) * (JITTER[seed] ** (spread - 1) if row == "l2" else 1)
+
+    run = Run(tmp_path)
+    run.compute(fid=values)
+    at = {0.5: 0, 1: 1, 4: 3}[budget]
+    _, l2, _ = run.results.tracks
+    versus = run.results.versus[l2.rows[at]].effect
+    here = l2.effects.values[at]
+    assert (here.ratio, here.low, here.high) == pytest.approx((versus.ratio, versus.low, versus.high))
+    assert (here.raised > 0) == (spread < 1)
+    cell = rows("\n\n".join(budgets.part(run.results)), "change", "against", "5,600 images")["l2"][1 + at]
+    assert cell in page(run.results, []).split("## Effects over budget")[0]
+
+
+@pytest.mark.parametrize("lost", [0.5, 1, 4])
+def test_one_seed_at_a_budget_leaves_effect_without_interval_and_trend_open(tmp_path, lost):
+    run = Run(tmp_path)
+    run.compute()
+    for row in run.experiment.rows:
+        for key in row.keys[1:] if row.budget == lost else ():
+            run.store.folder(key).record.unlink()
+    line = rows("\n\n".join(budgets.part(run.results)), "change", "against", "5,600 images")["l2"]
+    at = {0.5: 0, 1: 1, 4: 3}[lost]
+    assert ["[" in cell for cell in line[1:5]] == [i != at for i in range(4)]
+    assert line[5:] == ["-", "-", "open"]
+    assert Budgets().draw(run.results, tmp_path / "a.png")

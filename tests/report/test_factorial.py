@@ -150,3 +150,60 @@ def test_other_experiments_have_no_such_part(tmp_path):
     folder = table.write()
     assert "## Effects between" not in table.page
     assert not {"effects.csv", "interactions.png", "half_normal.png"} & {f.name for f in folder.iterdir()}
+
+
+FIVE = "\n  - factorial: {from: ct, to: ict, axes: [metric, teacher, noise, weighting, curriculum], %s}\n"
+
+
+@pytest.mark.parametrize(
+    ("plan", "lost", "saturated"),
+    [
+        (FIVE % "resolution: V", (), True),  # 16 recipes; the constant, 5 main effects and 10 interactions
+        (FULL, (5,), True),  # 7 recipes and 7 terms
+        (FULL, (), False),
+        (FIVE % "resolution: full", (), False),
+        (FOUR, (), False),  # 7 main effects and 7 sets of interactions of 16 recipes
+    ],
+)
+def test_a_fit_that_repeats_what_was_measured_says_so(tmp_path, plan, lost, saturated):
+    page = made(tmp_path / "a", plan, lost=lost).page
+    assert ("show how well they describe the recipes" in page) == saturated
+    assert ("% of the variance between recipes" in page) != saturated
+    assert "what the fit leaves unexplained included" not in page or not saturated
+    assert ("which this fit repeats" in page) <= saturated
+
+
+def whole_way(page):
+    return next(x for x in page.splitlines() if x.startswith("From ct to "))
+
+
+@pytest.mark.parametrize("plan", [FIVE % "resolution: V", FULL, FOUR, FIVE % "runs: 8"])
+def test_the_whole_way_is_the_measured_one(tmp_path, plan):
+    table = made(tmp_path / "a", plan)
+    of_ends = [(i, row) for i, row in enumerate(table.experiment.rows) if not row.changed]
+    last = max(range(len(table.experiment.rows)), key=lambda i: sum(table.experiment.rows[i].levels.values()))
+    table.put(of_ends[0][0], 100.0, 100.0, 100.0).put(last, 36.0, 36.0, 36.0)
+    whole = min(table.experiment.rows[last].levels.values()) > 0
+    assert ("FID changes to ×0.36" in whole_way(table.page)) == whole
+    if whole:
+        assert table.line(table.experiment.rows[last].label)["change, 1 step"].startswith("-64.0%")
+
+
+def test_where_an_end_has_no_result_the_way_is_that_of_the_fit(tmp_path):
+    page = made(tmp_path / "a", LARGE, lost=(0,)).page
+    assert whole_way(page).split(". ")[0].endswith("by the fit")
+
+
+@pytest.mark.parametrize(
+    ("ladder", "words"),
+    [("", False), ("  - ladder: {from: ct, to: ict, order: [metric, teacher, noise]}\n", True)],
+)
+def test_a_column_without_a_value_is_left_out(tmp_path, ladder, words):
+    table = made(tmp_path / "a", FOUR + ladder)
+    for i in range(len(table.experiment.rows)):
+        table.put(i, 20.0 + i, 21.0 + i, 20.5 + i)
+    head = next(x for x in table.page.splitlines() if "main effect" in x and x.startswith("| axis"))
+    assert ("in the one ladder" in head) == words
+    assert ("the one ladder is that of this page" in table.page) == words
+    assert "in any ladder" not in head
+    assert "share of the variance" not in head

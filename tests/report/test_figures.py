@@ -149,3 +149,36 @@ def test_letters_that_the_usual_font_lacks_come_from_another_that_is_installed(m
     assert Path(style.font_file("研究")).name == "DejaVuSans.ttf"  # no font here has them
     with style.theme():
         assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "STIXGeneral"]
+
+
+TWICE = "\n  - ladder: {from: ct, to: ict}\n  - leave_one_out: {from: ict, to: ct}\n"
+
+
+@pytest.mark.parametrize(
+    ("pictured", "lost", "caption"),
+    [
+        # the last row of the ladder is the first of the leave-one-out
+        ([0, -1], [], "2 of the {n} rows are shown; not run: {others}."),
+        ([0], [1], "1 of the {n} rows are shown; not run: {others}; of the others, there were no files."),
+        (range(1, 50), [], "{m} of the {n} rows are shown; not run: {others}."),
+    ],
+)  # fmt: skip
+def test_the_caption_counts_the_rows_that_are_shown_and_names_those_that_are_not_run(
+    tmp_path, pictured, lost, caption
+):
+    made = Made(tmp_path, TWICE)
+    rows = made.experiment.rows
+    last = next(i for i, row in enumerate(rows) if row.label == "ict")
+    pictured = [last if i == -1 else i for i in pictured if i < last + 1]
+    for i in pictured:
+        made.put(i, 20.0, 21.0).pictures(i)
+    for i in lost:
+        made.put(i, 20.0, 21.0)
+    page = (made.write() / "table.md").read_text()
+    labels = {}
+    for row in rows:
+        labels.setdefault(row.keys, row.named)
+    done = {rows[i].keys for i in (*pictured, *lost)}
+    others = ", ".join(label for keys, label in labels.items() if keys not in done)
+    there = page.split("![Samples](samples.png)")[1].split("\n\n")[1]
+    assert there.endswith(caption.format(n=len(labels), m=len(done), others=others))

@@ -274,7 +274,8 @@ def test_captions_say_which_rows_are_shown(here, without, left):
         store.folder(key).metrics.unlink(missing_ok=True)
     written(cells=0)
     caption, drawn_before = caption_of("curves.png"), " Drawn when these cells were computed."
-    assert f"{left} of the 3 rows are shown; of the others, there were no files." in caption
+    others = "; of the others, there were no files" if left == 1 else ""
+    assert f"{left} of the 3 rows are shown; not run: c{others}." in caption
     assert caption.endswith(drawn_before) == (len(without) == 2)
     shutil.rmtree("runs")
     written(cells=0)

@@ -77,7 +77,8 @@ def test_fields_of_an_option_differ_and_an_unset_one_is_called_so(tmp_path):
     (tcm,), (mean,) = (notes(made, made.line(label)["row"]) for label in ("tcm", "meanflow"))
     assert "the published run has teacher.level 1 instead of 0.8, noise.low 1 instead of 0.8, " in tcm
     assert "pairing.cap 0.999 instead of unset" in tcm
-    assert "on CIFAR-10 as published: FID 2.92, 1 step (arXiv 2505.13447, Table 3)" in mean
+    assert "TCM on CIFAR-10 with 55.7 million parameters as published" in tcm
+    assert "with 55 million parameters as published: FID 2.92, 1 step (arXiv 2505.13447, Table 3)" in mean
     assert "pairing.end_mean unset instead of -4" in mean
 
 

@@ -80,6 +80,16 @@ def test_it_writes_nothing_and_speaks_json(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_trials_that_have_not_begun_are_counted_too(tmp_path):
+    tune = "tune: {search: {optimizer.lr: {low: 0.001, high: 0.01}}, trials: 3, seeds: [9]}\n"
+    (tmp_path / "some.yaml").write_text(FILE + tune)
+    arguments = ["status", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "runs")]
+    shown = " ".join(CliRunner().invoke(app, [*arguments, "--once"]).stdout.split())
+    assert "4 open tuning optimizer.lr: 3 trials for each of 2 recipes, 6 cells" in shown
+    assert "(0 of 6 trials have ended) tuned rows: 4 cells" in shown
+    assert json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)["tuning"]["trials"] == 6
+
+
 def test_many_cells_are_read_quickly_and_what_runs_stands_first(tmp_path):
     (tmp_path / "some.yaml").write_text(FILE.replace("[0.1, 0.2]", str([0.001 * i for i in range(1, 301)])))
     experiment, store = planner.load(tmp_path / "some.yaml"), Store(tmp_path / "runs")

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
+import pickle
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -56,6 +59,28 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(cell, tmp_path):
     newest = folder.checkpoints[0]
     newest.write_bytes(newest.read_bytes()[:100])
     assert folder.load("cpu") == {"k": torch.tensor(1)}
+
+
+def test_a_checkpoint_that_the_machine_cannot_load_is_no_reason_to_start_anew(
+    cell, tmp_path, monkeypatch, capsys
+):
+    folder = Store(tmp_path / "runs").prepare(cell)
+    folder.save({"k": torch.tensor(1)})
+    folder.save({"k": torch.tensor(2)})
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        OSError(errno.EIO, "Input/output error"),
+        RuntimeError("CUDA error: unspecified launch failure"),
+    ):
+        with mock.patch.object(torch, "load", side_effect=error), pytest.raises(type(error)):
+            folder.load("cpu")
+    loads = mock.Mock(side_effect=[pickle.UnpicklingError("Unsupported global"), {"k": 1}])
+    monkeypatch.setattr(torch, "load", loads)
+    assert folder.load("cpu") == {"k": 1}
+    assert (
+        capsys.readouterr().out == f"{folder.checkpoints[0]}: not used: UnpicklingError: Unsupported global\n"
+    )
 
 
 def test_a_torn_line_of_metrics_is_passed_over_and_a_repeated_step_counts_once(cell, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ablate.statistics import designs, factorial
-from ablate.statistics.ways import estimated_ways, ways
+from ablate.statistics.shapley import estimated_ways, ways
 
 AXES = "abcdefg"
 CELL, SEED = 0.1, 0.2  # standard deviation of a cell, and of what the rows of a seed share

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from ablate.statistics.importance import shapley
+from ablate.statistics.importance import ERRORS, shapley, trust
 
 GRID = [{"a": a, "b": b, "c": c} for a, b, c in itertools.product([0, 1], [0, 1, 2], ["x", "y"])]
 
@@ -32,3 +32,19 @@ def test_shapley_shares_add_up_to_one():
 @pytest.mark.parametrize("part", [GRID[:-1], [*GRID, GRID[0]]])
 def test_shapley_asks_for_every_combination_equally_often(part):
     assert shapley(part, [float(i) for i in range(len(part))]) == {}
+
+
+@pytest.mark.parametrize(
+    ("shown", "first"),
+    [
+        (["fANOVA", "MDI", "PED-ANOVA", "Shapley"], "Shapley"),
+        (["fANOVA", "MDI", "PED-ANOVA"], "MDI"),
+        (["PED-ANOVA", "fANOVA"], "fANOVA"),
+        (["PED-ANOVA"], "PED-ANOVA"),
+    ],
+)
+def test_the_advice_is_about_the_evaluators_that_are_shown(shown, first):
+    said = trust(shown)
+    assert f"trust {first}." in said
+    assert {name for name in ERRORS if name in said} == {*shown}
+    assert ("combinations are missing" in said) == (first != "Shapley")

@@ -73,12 +73,35 @@ def test_further_away_is_less_certain_and_seeds_more_so_than_the_truth():
     assert near.seen_low < near.low < near.value < near.high < near.seen_high
 
 
-@pytest.mark.parametrize(
-    "points", [[], [Point(1, [0.1, 0.2], [0.3, 0.1])], [Point(n, [0.1], [0.2]) for n in (1, 2)]]
-)
-def test_nothing_is_said_from_one_budget_or_single_seeds(points):
+@pytest.mark.parametrize("points", [[], [Point(1, [0.1, 0.2], [0.3, 0.1])]])
+def test_nothing_is_said_from_one_budget(points):
     assert predict(points, 8, 2) is None
     assert effects(points) is None
+
+
+def test_single_seeds_predict_nothing():
+    assert predict([Point(n, [0.1], [0.2]) for n in (1, 2)], 8, 2) is None
+
+
+THREE = [-0.01, 0.01, 0.0]
+
+
+@pytest.mark.parametrize(
+    "seeds",  # of the row, and of its base, at each budget
+    [((3, 3), (3, 3), (1, 3)), ((3, 3), (1, 1), (3, 3)), ((1, 3), (3, 3), (3, 3)), ((1, 1), (1, 1), (1, 1)),
+     ((3, 3), (3, 3), (3, 1))],
+)  # fmt: skip
+@pytest.mark.parametrize("effect", [(-0.1, -0.3, -0.5), (0.3, 0.0, -0.3), (0.4, 0.4, 0.4)])
+def test_a_budget_with_one_seed_leaves_the_trend_open(effect, seeds):
+    points = [
+        Point(2**i, [e + v for v in THREE[-n:]], THREE[-m:])
+        for i, (e, (n, m)) in enumerate(zip(effect, seeds, strict=True))
+    ]
+    found = effects(points)
+    assert found.trend.p == 1
+    assert math.isnan(found.trend.low)
+    assert found.word(0.0) == found.word(found.trend.p) == "open"
+    assert [math.isnan(one.low) for one in found.values] == [1 in both for both in seeds]
 
 
 @pytest.mark.parametrize(
@@ -96,26 +119,38 @@ def test_nothing_is_said_from_one_budget_or_single_seeds(points):
 def test_words(effect, word):
     exact = [Point(2**i, [e - 0.01, e + 0.01, e], [-0.01, 0.01, 0.0]) for i, e in enumerate(effect)]
     found = effects(exact)
-    assert found.word(found.p) == word
+    assert found.word(found.trend.p) == word
     noisy = [Point(p.images, [50 * v for v in (-1, 1, 0)], [50.0, -50.0, 0.0]) for p in exact]
-    assert effects(noisy).word(effects(noisy).p) == "open"
+    assert effects(noisy).word(effects(noisy).trend.p) == "open"
 
 
-def test_the_trend_test_keeps_its_level_though_spreads_differ():
+@pytest.mark.parametrize(("budgets", "seeds"), [((1, 2, 4, 8), 2), ((1, 2, 4), 3), ((1, 2, 4, 8), 4)])
+def test_the_trend_test_keeps_its_level_though_spreads_differ(budgets, seeds):
     rng, found = np.random.default_rng(3), []
-    for _ in range(2000):
+    for _ in range(1000):
         spreads = np.exp(rng.uniform(np.log(0.04), np.log(0.15), 2))
-        found.append(effects(drawn(rng, np.full(4, 0.2), (1, 2, 4, 8), 2, spreads)).p <= 0.05)
-    assert 0.03 <= np.mean(found) <= 0.07
+        points = drawn(rng, np.full(len(budgets), 0.2), budgets, seeds, spreads)
+        found.append(effects(points).trend.p <= 0.05)
+    assert 0.01 <= np.mean(found) <= 0.065
 
 
-def test_effects_have_the_intervals_of_their_pooled_variances():
+def test_intervals_of_effects_and_trends_cover_the_truth():
     rng, found = np.random.default_rng(4), []
     for _ in range(600):
         trend = effects(drawn(rng, np.array([0.1, 0.2, 0.3]), (1, 2, 4), 3, (0.05, 0.1)))
-        low, high = trend.interval(2)
-        found.append((low <= 0.3 <= high, abs(trend.slope - 0.1) <= trend.reach))
-    assert (np.abs(np.mean(found, axis=0) - 0.95) <= 0.025).all()
+        last = trend.values[2]
+        found.append([one.low <= math.exp(e) <= one.high for one, e in ((last, 0.3), (trend.trend, 0.1))])
+    assert (np.abs(np.mean(found, axis=0) - 0.96) <= 0.025).all()
+
+
+def test_the_floor_of_a_budget_widens_effect_and_trend():
+    points = [Point(2**i, [0.1 * i, 0.1 * i + 0.001], [0.0, 0.001]) for i in range(3)]
+    plain, floored = effects(points), effects([p._replace(floor=0.01) for p in points])
+    assert plain.word(plain.trend.p) == "grows"
+    assert floored.word(floored.trend.p) == "open"
+    assert all(
+        b.high - b.low > 5 * (a.high - a.low) for a, b in zip(plain.values, floored.values, strict=True)
+    )
 
 
 def cells(fid, budgets, seeds, spread, rng):

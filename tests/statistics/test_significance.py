@@ -145,3 +145,13 @@ def test_page_of_any_table_is_a_probability_of_both_sides(table):
 def test_page_needs_three_columns_of_numbers(table):
     with pytest.raises(ValueError):
         significance.trend(table)
+
+
+@pytest.mark.parametrize(("df", "quantile"), [(1, 12.7062), (4, 2.7764), (math.inf, 1.9600)])
+def test_an_interval_reaches_as_far_as_students_t(df, quantile):
+    assert significance.reach(0.5, df) == pytest.approx(0.5 * quantile, rel=1e-4)
+
+
+@pytest.mark.parametrize("df", [0.0, math.nan])
+def test_without_degrees_of_freedom_nobody_knows_how_far(df):
+    assert math.isnan(significance.reach(0.5, df))

@@ -21,7 +21,7 @@ FILE = "name: two\ntrials: 2\nsearch: {metric.c: {low: 0.01, high: 0.1}}\n"
         ("pruner: {name: MedianPruner, n_startup_trials: true}", "needs a whole number, not"),
         ("pruner: {name: PercentilePruner, percentile: [25]}", "pruner.percentile: needs a number, not [25]"),
         ("pruner: {name: HyperbandPruner, max_resource: [1]}", "needs text or a whole number"),
-        ("sampler: [TPESampler]", "input should be a valid string, or a valid dictionary"),
+        ("sampler: [TPESampler]", "input should be a valid string, or keys with values"),
     ],
 )
 def test_a_wrong_type_is_one_line_at_planning(line, said, tmp_path):

@@ -16,12 +16,6 @@ from ablate.study.trials import counted
 PRUNED = FILE + "pruner: {name: MedianPruner, n_startup_trials: 99}\n"
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.study.trials.REPORT_S", 0.0)
-
-
 def search(place, text, executor=None, url=None, **changes):
     (place / "some.yaml").write_text(text)
     plan, store = studies.load(place / "some.yaml", overrides=changes), Store.writable(place / "runs")
@@ -83,7 +77,7 @@ def test_a_space_that_optuna_does_not_change_is_one_line(tmp_path, url, before, 
 
 def test_other_rungs_need_another_name_only_where_values_were_reported(tmp_path):
     search(tmp_path, PRUNED, Instant(rungs=4), trials=2)
-    with pytest.raises(SpecError, match=r"rungs: 5: choose another `name`.*values at 4 rungs"):
+    with pytest.raises(SpecError, match=r"rungs: 5: choose another `name`.*values at 4 evaluation points"):
         search(tmp_path, PRUNED, rungs=5)
     search(tmp_path, FILE, rungs=5, trials=3)  # without a pruner they mean nothing
 

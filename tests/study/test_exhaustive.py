@@ -17,12 +17,6 @@ from ablate.study.trials import counted, shortfall
 GRID = "name: some\nsearch: {teacher: [none, adaptive], metric.c: [0.01, 0.1]}\ntrials: 10\nsampler: GridSampler\n"
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.study.trials.REPORT_S", 0.0)
-
-
 def search(place, text, executor=None, **changes):
     (place / "some.yaml").write_text(text)
     plan, store = studies.load(place / "some.yaml", overrides=changes), Store.writable(place / "runs")

@@ -30,12 +30,6 @@ from ablate.study import search as studies
 from ablate.study.trials import OWNER, counted, requeue_dead
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.study.trials.REPORT_S", 0.0)
-
-
 @pytest.fixture
 def place(tmp_path):
     (tmp_path / "some.yaml").write_text(FILE)
@@ -304,7 +298,7 @@ def test_options_and_their_fields_together(place):
         ("high: 1.0, log", "high: 0.0001, log", "search.metric.c"),
         ("TPESampler", "TPSampler", "sampler: no class 'TPSampler'; did you mean 'TPESampler'?"),
         ("multivariate", "multivariat", "did you mean 'multivariate'?"),
-        ("trials: 12", "trials: 0", "some.yaml.trials"),
+        ("trials: 12", "trials: 0", "some.yaml: trials"),
         ("trials: 12", "trails: 12", "did you mean 'trials'?"),
         ("trials: 12", "objective: fid_2steps", "did you mean 'fid_2step'?"),
         ("trials: 12", "objective: [fid_1step, fid_2step]\npruner: MedianPruner", "one objective only"),

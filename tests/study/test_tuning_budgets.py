@@ -36,13 +36,6 @@ claims:
 """
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.execution.runner.POLL_S", 0.0)
-    monkeypatch.setattr("os.fsync", lambda file: None)
-
-
 def fid(recipe, share=1.0):
     """At the rate of both, square is better; each at its own, huber is."""
     lowest, rate = {"pseudo_huber": (10, 0.02), "squared_l2": (20, 0.0004)}[recipe["metric"]]

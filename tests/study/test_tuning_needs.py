@@ -47,13 +47,6 @@ def fid(recipe, share=1.0):
     return 10 + math.log(recipe["optimizer.lr"] / 0.01) ** 2
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.execution.runner.POLL_S", 0.0)
-    monkeypatch.setattr("os.fsync", lambda file: None)
-
-
 @pytest.fixture
 def place(tmp_path):
     (tmp_path / "made.yaml").write_text(FILE)

@@ -22,14 +22,6 @@ tune: {search: {optimizer.lr: {low: 0.0001, high: 0.1, log: true}}, trials: 6, s
 """
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.execution.runner.POLL_S", 0.0)
-    monkeypatch.setattr("ablate.study.trials.REPORT_S", 0.0)
-    monkeypatch.setattr("os.fsync", lambda file: None)
-
-
 def fid(recipe, share=1.0):
     return 10 + 1000 * recipe["optimizer.lr"] + 10 * (1 - share)
 

@@ -14,9 +14,10 @@ from helpers.instant_cells import Instant
 
 from ablate.analysis import sequential
 from ablate.cost import estimate
-from ablate.execution import runner, scheduler
+from ablate.execution import scheduler
 from ablate.execution.resources import Resources
 from ablate.planning import planner, trials
+from ablate.study.trials import Trials
 from ablate.tracking.live import Live
 
 pytestmark = pytest.mark.usefixtures("two_figures")
@@ -56,9 +57,6 @@ def clock(monkeypatch):
     now = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * clock.hours, time=time.time)
     monkeypatch.setattr(scheduler, "time", now)
     monkeypatch.setattr(sequential, "time", now)
-    monkeypatch.setattr(runner, "POLL_S", 0.0)
-    monkeypatch.setattr("ablate.study.search.POLL_S", 0.0)
-    monkeypatch.setattr("os.fsync", lambda file: None)
     monkeypatch.setattr(Live, "_serve", lambda self: None)
     monkeypatch.setattr(Live, "link", lambda self: None)
 
@@ -104,6 +102,20 @@ def test_a_second_command_ends_as_one_without_a_stop(tmp_path, clock, hours, wor
     again, second = run(tmp_path, clock, *at_once)
     assert (again.returncode, second) == (0, TRIALS + ROWS)
     assert table(tmp_path) == _whole(tmp_path / "whole", clock)
+
+
+def test_a_trial_that_ended_is_known_before_another_begins(tmp_path, clock, monkeypatch):
+    """Whatever kills the command in between, `report` and `status` count it."""
+    (tmp_path / "made.yaml").write_text(FILE)
+    seen, end = [], Trials._end
+
+    def watched(self, *args):
+        end(self, *args)
+        seen.append(sum(len(found.ended) for found in _found(tmp_path)))
+
+    monkeypatch.setattr(Trials, "_end", watched)
+    assert run(tmp_path, clock)[0].returncode == 0
+    assert seen == [*range(1, TRIALS + 1)]
 
 
 WHOLE = list[bytes]()

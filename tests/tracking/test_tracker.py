@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from ablate.core.errors import SpecError
-from ablate.tracking import notes, server
+from ablate.tracking import server, unsent
 from ablate.tracking import tracker as tracking
 from ablate.tracking.backend import Backend
 from ablate.tracking.tracker import Tracker
@@ -244,7 +244,7 @@ def test_updating_twice_changes_nothing(view, cell):
 
 def test_points_that_were_sent_but_not_noted_are_no_duplicates(view, cell):
     view.show(cell.log(64, loss=1.0), running=True)
-    sent = notes.Sent.load(cell.path, view.tracker._view)
+    sent = unsent.Sent.load(cell.path, view.tracker._view)
     sent.offset, sent.last, sent.described = 0, {}, False
     sent.save(cell.path, view.tracker._view)
     assert view.history(view.show(cell, running=True), "loss") == [(64, 1.0)]

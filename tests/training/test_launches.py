@@ -60,7 +60,7 @@ def test_gathered_gradients_are_those_of_each_parameter_in_the_order_of_the_vect
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2), nn.Linear(2, 1))
     network = network.to(memory_format=layout)
-    flat, x = Flat(network, gradients=True), torch.randn(5, 3, 4, 4)
+    flat, x = Flat([*network.parameters()], gradients=True), torch.randn(5, 3, 4, 4)
     apart = torch.autograd.grad(network[:3](x).sum(), [*network[:3].parameters()])
     for _ in range(2):  # a second one is added
         network[:3](x).sum().backward()

@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.small_networks import Zero
 
 import ablate
 from ablate.training.denoiser import Denoiser
 from ablate.training.sampling import generate, noise, sample
 
 recipe = ablate.load_recipe("ict")
-
-
-class Zero(torch.nn.Module):
-    def forward(self, inputs, c_noise, label=None):
-        return torch.zeros_like(inputs)
 
 
 f = Denoiser(recipe, Zero())

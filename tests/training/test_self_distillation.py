@@ -12,6 +12,7 @@ from helpers.tiny_training import PROFILE, losses, trainer
 from torch.func import jvp
 
 from ablate.training import loss
+from ablate.training.functions import Functions
 from ablate.training.loss import Draws, Shown, consistency
 
 LSD, PSD_U = {"name": "lagrangian"}, {"name": "shortcut", "split": "uniform"}
@@ -28,11 +29,6 @@ ENDS = [
 ]
 
 
-@pytest.fixture
-def double(monkeypatch):
-    monkeypatch.setattr(loss, "noisy", lambda x, s, z, _: x + wide(s) * z)
-
-
 def times(exp, draws=DRAWS):
     """Levels t and s, their times on the linear path, and z_t with its velocity."""
     _, t = exp.pairing(3, 80, draws.u)
@@ -46,7 +42,7 @@ def test_lagrangian_is_the_loss_of_its_paper(fields, double):
     """||d_s X - sg(v(X, s, s))||^2 with X = z_t - (t - s) u(z_t, t, s), and flow matching where s = t."""
     ours, network = OfVelocity(), Velocity()
     exp = made({**LSD, **fields})
-    terms = consistency(exp, ours, ours, DRAWS, 3, 80)
+    terms = consistency(exp, Functions(ours, ours, ours), DRAWS, 3, 80)
     t, s, late, early, z_t, way = times(exp)
 
     def reached(r):
@@ -64,7 +60,8 @@ def test_a_shortcut_is_the_loss_of_its_paper(split, fields, double):
     """||u(z_t, t, s) - sg(share u(z_t, t, m) + (1 - share) u(X, m, s))||^2, m a share of the way from t to s."""
     ours, network = OfVelocity(), Velocity()
     exp = made({"name": "shortcut", "split": split, **fields})
-    terms = consistency(exp, ours, ours, Draws(x, z, u, v=v, w=w if split == "uniform" else None), 3, 80)
+    draws = Draws(x, z, u, v=v, w=w if split == "uniform" else None)
+    terms = consistency(exp, Functions(ours, ours, ours), draws, 3, 80)
     t, s, late, early, z_t, way = times(exp)
     share = w if split == "uniform" else torch.full_like(w, 0.5)
     middle = late - share * (late - early)
@@ -107,7 +104,7 @@ def test_the_exact_flow_map_has_no_loss(pairing, fields, low, double):
     x_t = x * wide((SD**2 + t**2).sqrt())
     slope = f.slope(x_t, t)
     draws = Draws(x_t - wide(t) * slope, slope, u, v=v, w=w)
-    assert float(consistency(exp, f, f, draws, 3, 80).distance.sum().sqrt()) < 1e-6
+    assert float(consistency(exp, Functions(f, f, f), draws, 3, 80).distance.sum().sqrt()) < 1e-6
 
 
 @pytest.mark.parametrize("metric", ["squared_l2", "cauchy", "pseudo_huber"])
@@ -117,7 +114,9 @@ def test_the_gradient_agrees_with_finite_differences(metric, double):
     small = {"metric": metric, "network.multipliers": [1]}
     exp = made({**LSD, "share": 0.25, "end_mean": -1.0}, **small).for_images((1, 2, 2))
     ways = [torch.randn(p.shape, generator=g, dtype=torch.float64) for p in f.parameters()]
-    found = torch.autograd.grad(consistency(exp, f, teacher, DRAWS, 3, 80).loss, [*f.parameters()])
+    found = torch.autograd.grad(
+        consistency(exp, Functions(f, teacher, f), DRAWS, 3, 80).loss, [*f.parameters()]
+    )
     along = sum(float((a * b).sum()) for a, b in zip(found, ways, strict=True))
 
     def moved(h):
@@ -125,7 +124,7 @@ def test_the_gradient_agrees_with_finite_differences(metric, double):
         with torch.no_grad():
             for p, way in zip(other.parameters(), ways, strict=True):
                 p.add_(h * way)
-        return float(consistency(exp, other, teacher, DRAWS, 3, 80).loss.detach())
+        return float(consistency(exp, Functions(other, teacher, other), DRAWS, 3, 80).loss.detach())
 
     assert (moved(1e-5) - moved(-1e-5)) / 2e-5 == pytest.approx(along, rel=1e-5)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.flow_maps import gradient
+from helpers.small_networks import TwoLayers
 
 import ablate
 from ablate.networks import draw_masks
-from ablate.training import loss
 from ablate.training.denoiser import Denoiser
+from ablate.training.functions import Functions
 from ablate.training.loss import Draws, consistency, derivative
 
 g = torch.Generator().manual_seed(0)
@@ -23,16 +25,8 @@ TINY = {
 }
 
 
-class Smooth(torch.nn.Module):
+class Smooth(TwoLayers):
     """f(x, sigma) itself, in float64: two layers on (x c_in, ln sigma), with the boundary at sigma_min."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = torch.nn.Linear(5, 16), torch.nn.Linear(16, 4)
-        with torch.no_grad():
-            for p in self.parameters():
-                p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.5)
-        self.double()
 
     def forward(self, noisy, sigma, label=None, watch=None, until=None):
         c = (sigma**2 + 0.25) ** -0.5
@@ -43,19 +37,11 @@ class Smooth(torch.nn.Module):
         return (0.25 / (gap**2 + 0.25))[wide] * noisy + (0.5 * gap * c)[wide] * F
 
 
-def gradient(value, f):
-    return torch.cat([p.flatten() for p in torch.autograd.grad(value, [*f.parameters()])])
-
-
-@pytest.fixture
-def double(monkeypatch):
-    """Noisy images in float64, where a difference of neighbours keeps its digits."""
-    monkeypatch.setattr(loss, "noisy", lambda x, s, z, _: x + s[:, None, None, None] * z)
-
-
 def continuous(f, **changes):
     changes = {"pairing": "continuous", "metric": "squared_l2", "weighting": "inverse_gap", **changes}
-    return consistency(ablate.apply(ablate.load_recipe("ict"), changes), f, f, Draws(x, z, u), 3, 80)
+    return consistency(
+        ablate.apply(ablate.load_recipe("ict"), changes), Functions(f, f, f), Draws(x, z, u), 3, 80
+    )
 
 
 def test_the_derivative_is_that_of_finite_differences():
@@ -104,7 +90,7 @@ def test_the_number_of_intervals_is_no_matter_with_the_inverse_gap():
     torch.testing.assert_close(
         gradient(a.loss.double(), f), gradient(b.loss.double(), f), rtol=1e-4, atol=1e-6
     )
-    assert torch.equal(a.sigma_teacher, a.sigma_student)
+    assert torch.equal(*ablate.apply(ablate.load_recipe("ict"), {"pairing": "continuous"}).pairing(3, 80, u))
 
 
 @pytest.mark.parametrize("name", ["ncsnpp", "ddpmpp", "adm"])

@@ -191,6 +191,7 @@ def test_one_vector_holds_all_weights_and_gradients():
 
 def test_a_flat_optimizer_steps_as_a_list_of_parameters_does():
     t, images_ = trainer(**{"network.dropout": 0.0}), images()
+    from ablate.training.functions import Functions
     from ablate.training.loss import consistency
     from ablate.training.trainer import build_network
 
@@ -199,7 +200,7 @@ def test_a_flat_optimizer_steps_as_a_list_of_parameters_does():
     optimizer = t.recipe.optimizer(network.parameters())
     for k in range(4):
         optimizer.zero_grad()
-        consistency(t.recipe, f, f, t.draws(k), k, t.K).loss.backward()
+        consistency(t.recipe, Functions(f, f, f), t.draws(k), k, t.K).loss.backward()
         optimizer.step()
         t.step()
     torch.testing.assert_close(weights(network), weights(t.network))

@@ -11,8 +11,9 @@ from helpers import devices
 from helpers.tiny_training import PROFILE, images, losses, recipe, saved, trainer, weights
 
 import ablate
-from ablate.doctor.training import _shared
+from ablate.doctor.training import _shared, _twice
 from ablate.training.denoiser import Denoiser
+from ablate.training.functions import Functions
 from ablate.training.loss import Draws, consistency
 from ablate.training.trainer import Trainer
 from ablate.training.truncated import Truncated
@@ -48,7 +49,7 @@ def networks(tested, student=0.7, frozen=-0.4):
 
 def terms(tested, **weights_of):
     f, teacher = networks(tested, **weights_of)
-    return consistency(tested, f, teacher, Draws(x, z, u), 3, K)
+    return consistency(tested, Functions(f, teacher, f), Draws(x, z, u), 3, K)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
@@ -57,13 +58,13 @@ def test_the_loss_is_the_mean_above_plus_the_weighted_mean_at_the_boundary(weigh
     tested = made(**{"pairing.boundary": weight})
     low, level = (0.3, 0.15, -0.4), 0.8
     f, teacher = networks(tested, student=low[0], frozen=low[2])
-    found = consistency(tested, f, teacher, Draws(x, z, u), 3, K)
+    found = consistency(tested, Functions(f, teacher, f), Draws(x, z, u), 3, K)
     at = u < 0.25
     t = tested.noise.quantile((u - 0.25).clamp(min=0) / 0.75, tested.levels)
     t = torch.where(at, level, t)
     r = t * (1 - (1 + 8 * torch.sigmoid(-t)) / 256)
     torch.testing.assert_close(found.sigma_student, t)
-    torch.testing.assert_close(found.sigma_teacher, r)
+    torch.testing.assert_close(tested.pairing(3, K, u)[0], r)
     y = f(x + t.float()[wide] * z, t)
     own, other = f(x + r.float()[wide] * z, r), teacher.frozen(x + r.float()[wide] * z, r)
     target = torch.where((r >= level)[wide], own, other)
@@ -73,16 +74,19 @@ def test_the_loss_is_the_mean_above_plus_the_weighted_mean_at_the_boundary(weigh
 
 def test_without_a_weight_all_images_count_the_same():
     """Which is a boundary weight of share / (1 - share), up to the factor 1 - share of the whole."""
-    plain, weighted = terms(made(**{"pairing.boundary": None})), terms(made(**{"pairing.boundary": 1 / 3}))
+    tested = made(**{"pairing.boundary": None})
+    plain, weighted = terms(tested), terms(made(**{"pairing.boundary": 1 / 3}))
     torch.testing.assert_close(plain.loss, 0.75 * weighted.loss)
-    torch.testing.assert_close(plain.weight, (1 / (plain.sigma_student - plain.sigma_teacher)).float())
+    low, high = tested.pairing(3, K, u)
+    torch.testing.assert_close(plain.weight, (1 / (high - low)).float())
 
 
 def test_a_share_of_0_leaves_levels_and_weights_alone():
     without = made(**{"pairing.boundary_share": 0.0})
     found = terms(without)
     assert torch.equal(found.sigma_student, without.noise.quantile(u, without.levels))
-    assert torch.equal(found.weight, (1 / (found.sigma_student - found.sigma_teacher)).float())
+    low, high = without.pairing(3, K, u)
+    assert torch.equal(found.weight, (1 / (high - low)).float())
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.6])
@@ -131,7 +135,7 @@ def test_a_frozen_copy_of_the_student_is_no_frozen_network():
     """With the same weights on both sides the loss is that of the student as its own teacher, to the last bit."""
     tested = made()
     alone = Denoiser(tested, Shifted(0.7))
-    plain = consistency(tested, alone, alone, Draws(x, z, u), 3, K)
+    plain = consistency(tested, Functions(alone, alone, alone), Draws(x, z, u), 3, K)
     assert torch.equal(plain.distance, terms(tested, student=0.7, frozen=0.7).distance)
     assert not torch.equal(plain.distance, terms(tested, student=0.7, frozen=-0.4).distance)
 
@@ -144,7 +148,7 @@ def test_a_frozen_copy_of_the_student_is_no_frozen_network():
 def test_other_pairings_have_the_frozen_teacher_too(pairing):
     tested = made(pairing=pairing, noise="lognormal")
     a, b = terms(tested, frozen=0.7), terms(tested, frozen=-0.4)
-    below = a.sigma_teacher < 0.8
+    below = tested.pairing(3, K, u)[0] < 0.8
     assert 0 < int(below.sum()) < 8
     assert torch.equal(a.distance[~below], b.distance[~below])
     assert (a.distance[below] != b.distance[below]).all()
@@ -177,7 +181,8 @@ def test_the_cells_weights_are_loaded_stay_and_are_in_no_checkpoint(tmp_path):
 def test_the_frozen_network_trains_with_the_masks_of_the_student():
     t = Trainer(small(), PROFILE, images(), 0)
     assert t.teacher.frozen.network.training
-    assert _shared(t) == 1
+    calls, _ = _twice(t, (1, 8, 8))
+    assert _shared(t, calls) == 1
     with torch.no_grad():
         for network in (t.network, t.teacher.frozen.network):
             for p in network.parameters():

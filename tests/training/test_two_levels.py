@@ -10,6 +10,7 @@ from torch.func import functional_call, jvp
 
 from ablate.training import loss
 from ablate.training.denoiser import Denoiser
+from ablate.training.functions import Functions
 from ablate.training.loss import Draws, consistency, derivative
 from ablate.training.sampling import sample
 from ablate.training.trainer import build_network
@@ -18,11 +19,7 @@ g = torch.Generator().manual_seed(0)
 x, z = torch.randn(2, 32, 1, 2, 2, generator=g, dtype=torch.float64)
 u, v = torch.rand(2, 32, generator=g, dtype=torch.float64)
 DRAWS = Draws(x, z, u, v=v)
-
-
-@pytest.fixture(autouse=True)
-def double(monkeypatch):
-    monkeypatch.setattr(loss, "noisy", lambda x, s, z, _: x + wide(s) * z)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def perturbed(**changes):
@@ -44,7 +41,7 @@ def test_mean_flow_is_the_loss_of_its_paper(fields):
     """||u - sg(v - (t - r) (v d_z u + d_t u))||^2 with the tangent (v, 0, 1), MeanFlow's algorithm 1."""
     ours, network = OfVelocity(), Velocity()
     exp = made({"name": "mean_flow", **fields})
-    terms = consistency(exp, ours, ours, DRAWS, 3, 80)
+    terms = consistency(exp, Functions(ours, ours, ours), DRAWS, 3, 80)
     s = exp.pairing.until(terms.sigma_student, u, v)
     t, r = (level / (1 + level) for level in (terms.sigma_student, s))
     z_t, way = wide(1 - t) * x + wide(t) * z, z - x
@@ -64,7 +61,7 @@ def test_alpha_flow_is_the_loss_of_its_paper(fields, k):
     """1 / alpha ||u(z_t, r, t) - (alpha v + (1 - alpha) u(z_s, r, s))||^2 with s = alpha r + (1 - alpha) t."""
     ours, network = OfVelocity(), Velocity()
     exp = made({"name": "alpha_flow", **fields})
-    terms, alpha = consistency(exp, ours, ours, DRAWS, k, 100), exp.pairing.alpha(k, 100)
+    terms, alpha = consistency(exp, Functions(ours, ours, ours), DRAWS, k, 100), exp.pairing.alpha(k, 100)
     end = exp.pairing.until(terms.sigma_student, u, v)
     t, r = (level / (1 + level) for level in (terms.sigma_student, end))
     z_t, way, s = wide(1 - t) * x + wide(t) * z, z - x, alpha * r + (1 - alpha) * t
@@ -78,7 +75,7 @@ def test_alpha_flow_is_the_loss_of_its_paper(fields, k):
 def test_alpha_flow_whose_steps_end_at_sigma_min_is_that_of_one_level(k):
     f = OfVelocity()
     one, two = (
-        consistency(made(p, **n), f, f, DRAWS, k, 100)
+        consistency(made(p, **n), Functions(f, f, f), DRAWS, k, 100)
         for p, n in (
             ({"name": "alpha_flow"}, {"network.second_level": None}),
             ({"name": "alpha_flow", "share": 0.0, "end_mean": -20.0, "end_std": 0.001}, {}),
@@ -90,7 +87,7 @@ def test_alpha_flow_whose_steps_end_at_sigma_min_is_that_of_one_level(k):
 
 def test_mean_flow_is_denoising_where_a_step_ends_at_its_beginning():
     f, low = OfVelocity(), 0.002
-    terms = consistency(made({"name": "mean_flow", "share": 1.0}, low), f, f, DRAWS, 3, 80)
+    terms = consistency(made({"name": "mean_flow", "share": 1.0}, low), Functions(f, f, f), DRAWS, 3, 80)
     t = terms.sigma_student
     wanted = (f(x + wide(t) * z, t, until=t) - (x + low * z)).square().flatten(1).sum(1)
     torch.testing.assert_close(terms.distance, wanted)
@@ -99,7 +96,7 @@ def test_mean_flow_is_denoising_where_a_step_ends_at_its_beginning():
 def test_mean_flow_is_continuous_consistency_where_a_step_ends_at_sigma_min():
     f, low = OfVelocity(), LOW
     way = {"name": "mean_flow", "share": 0.0, "end_mean": -20.0, "end_std": 0.001}
-    terms = consistency(made(way, low), f, f, DRAWS, 3, 80)
+    terms = consistency(made(way, low), Functions(f, f, f), DRAWS, 3, 80)
     t = terms.sigma_student
     change = derivative(f, x + wide(t) * z, t, z)
     gap = (1 + t) / (1 + low) * (t - low)
@@ -135,7 +132,7 @@ def residual(exp, k=3, K=80):
     _, t = exp.pairing(k, K, u)
     x_t = x * wide((SD**2 + t**2).sqrt())
     slope = f.slope(x_t, t)
-    terms = consistency(exp, f, f, Draws(x_t - wide(t) * slope, slope, u, v=v), k, K)
+    terms = consistency(exp, Functions(f, f, f), Draws(x_t - wide(t) * slope, slope, u, v=v), k, K)
     assert low <= float(t.min())
     return float(terms.distance.sum().sqrt())
 

@@ -13,9 +13,9 @@ from ablate.config.profile import Profile
 from ablate.core import plugins
 from ablate.core.errors import SpecError, nearest
 from ablate.core.section import Section
+from ablate.execution.command import POLL_S
 from ablate.runs.store import Folder, Store
 
-POLL_S = 0.1  # between two checks of cells that were asked to stop
 EXECUTORS: dict[str, type[Executor]] = {}
 
 

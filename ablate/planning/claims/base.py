@@ -78,6 +78,12 @@ class Claim(Section):
         """The number of network evaluations that its metric is measured at."""
         return int(self.metric[4:-4])
 
+    @property
+    def evaluations(self) -> set[int]:
+        """All numbers of network evaluations that it needs results of: the metric's, or those of its sides."""
+        sides = [value for value in vars(self).values() if isinstance(value, dict)]
+        return {side.get("nfe", self.nfe) for side in sides} or {self.nfe}
+
     @abstractmethod
     def rows(self, rows: Sequence[Row], base: Mapping[str, Any]) -> set[int]:
         """Indices of the rows that answer the claim.

@@ -12,11 +12,8 @@ from ablate.planning.cells import Row
 from ablate.statistics.effect import Sample
 
 OWN = ("row", "nfe")  # keys of a side that are not fields of a recipe
-LISTS = (
-    "network.multipliers",
-    "network.attention",
-    "optimizer.betas",
-)  # fields whose values are lists themselves
+# fields whose values are lists themselves
+LISTS = ("network.multipliers", "network.attention", "optimizer.betas")
 Flat = Mapping[str, Any]
 Contexts = tuple[tuple[Sample, Sample], ...]  # two samples in each place where all else is equal
 Sweep = list[tuple[float, Sample]]  # values of a field, ascending, with their samples
@@ -107,7 +104,9 @@ def matching(side: Flat, rows: Sequence[Row], flats: Sequence[Flat], path: str) 
     matches = [i for i, row in enumerate(rows) if row.label in labels and has(flats[i], fields)]
     if not matches:
         wanted = ", ".join(f"{k}={v}" for k, v in side.items() if k != "nfe")
-        raise SpecError(f"{path}: no row has {wanted or 'anything'}")
+        nowhere = [(k, v) for k, v in fields.items() if not any(has(flat, {k: v}) for flat in flats)]
+        right = [nearest(str(v), {str(flat[k]) for flat in flats if k in flat}) for k, v in nowhere[:1]]
+        raise SpecError("; ".join([f"{path}: no row has {wanted or 'anything'}", *right]))
     return matches
 
 

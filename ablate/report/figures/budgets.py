@@ -53,11 +53,11 @@ class Budgets(Figure):
 def _fids(ax: Any, track: Track, colour: Any) -> None:
     import numpy as np
 
-    dots = [(n, fid) for n, scores in zip(track.images, track.scores, strict=True) for fid in scores.values()]
+    dots = [(n, fid) for n, scores in zip(track.totals, track.scores, strict=True) for fid in scores.values()]
     finite = [(n, fid) for n, fid in dots if 0 < fid < math.inf]
     ax.plot(*zip(*finite, strict=True), ".", color=colour, label=short(track.label, 40))
     if law := track.law:
-        at = np.geomspace(min(track.images), max(track.images), POINTS)
+        at = np.geomspace(min(track.totals), max(track.totals), POINTS)
         values, low, high = zip(*map(law.at, at), strict=True)
         ax.plot(at, values, color=colour, linewidth=1)
         ax.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -66,10 +66,9 @@ def _fids(ax: Any, track: Track, colour: Any) -> None:
 def _effects(ax: Any, track: Track, colour: Any) -> None:
     if not (found := track.effects):
         return
-    ends = [found.interval(at) for at in range(len(found.images))]
-    ratios = [math.exp(value) for value in found.values]
+    ratios = [one.ratio for one in found.values]  # a single seed has no interval, which NaN leaves out
     errors = [
-        [ratio - math.exp(low) for ratio, (low, _) in zip(ratios, ends, strict=True)],
-        [math.exp(min(high, 20)) - ratio for ratio, (_, high) in zip(ratios, ends, strict=True)],
+        [one.ratio - one.low for one in found.values],
+        [min(one.high, math.exp(20)) - one.ratio for one in found.values],
     ]
     ax.errorbar(found.images, ratios, errors, color=colour, marker="o", markersize=4, linewidth=1, capsize=2)

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ablate.analysis.frame import Column, Records, real_fid
-from ablate.analysis.lines import Line, groups, lowest, title
+from ablate.analysis.lines import LOST, Line, groups, lowest, title
 from ablate.analysis.results import Results
 from ablate.report.figure import Figure
 from ablate.report.style import ROWS, blank, logarithmic, save, short, theme
-
-WORDS = {"diverged": "diverged", "failed": "failed", "missing": "not run"}
 
 
 class Fid(Figure):
@@ -93,7 +91,7 @@ def _label(ax: Any, shown: Sequence[Line]) -> None:
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     for place, line in enumerate(shown):
         if not line.n:
-            why = next((word for state, word in WORDS.items() if line.states[state]), "no FID")
+            why = next((word for state, word in LOST.items() if line.states[state]), "no FID")
             ax.text(0.5, place, why, transform=ax.get_yaxis_transform(), bbox=behind, **look)
 
 

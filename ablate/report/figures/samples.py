@@ -38,7 +38,7 @@ class Samples(Figure):
             shown = {(line.row.named, line.row.keys) for line in lowest(distinct(results.lines), ROWS)}
             grids = [grid for grid in grids if (grid.label, grid.keys) in shown]
         showing = [g for g in grids if g.files][:ROWS]
-        self.shown = len(showing)
+        self.shown = len({grid.keys for grid in showing})  # a row may stand under two labels
         if not showing:
             return False
         last = grids.index(showing[-1])

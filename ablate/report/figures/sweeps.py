@@ -48,7 +48,7 @@ def _points(frame: pd.DataFrame, rows: dict[int, float]) -> pd.DataFrame | None:
     """The measured FIDs of a sweep with their `value`; None of fewer than four values."""
     measured = frame[frame["index"].isin(rows)].dropna(subset=["nfe", "fid"])
     values = measured["index"].map(rows)
-    points = measured.assign(value=values).drop_duplicates(["value", "seed", "nfe", "unlike"])
+    points = measured.assign(value=values).drop_duplicates(["value", "seed", "nfe", "measured_differently"])
     return points if points["value"].nunique() >= SWEEP else None
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 from helpers.made import LIST, Made
+from helpers.tuned import put_studies
 
-from ablate.report.lead import sentence, verdict_counts
+from ablate.report.opening import sentence, verdict_counts
 from ablate.report.summary import _lead
 
 CLAIM = '  - {{id: {0}, says: "{0}", better: {{row: wide}}, worse: {{row: {1}}}}}\n'
@@ -159,3 +160,55 @@ def test_the_page_begins_with_it_then_the_picture_claims_tables_figures(tmp_path
     heads = [part for part in parts if re.match("## ", part)]
     assert heads[:3] == ["## Claims", "## Recipes", "## Figures"]
     assert sum("![Samples]" in part for part in parts) == 1
+
+
+TUNED = """
+  - list: [{label: short}, {label: wide, set: {metric.c: 0.1}}, {label: wider, set: {metric.c: 0.2}}]
+tune: {search: {optimizer.lr: {low: 0.001, high: 0.1, log: true}}, trials: 2, seeds: [100]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("tuned", "rows", "words"),
+    [
+        (("short", "wide", "wider"), [(20.0, 20.1), (19.0, 19.1), (30.0, 30.1), (15.0, 15.1), (10.0, 10.1)],
+         "is 10.05 (wide (tuned)), 33 % below short (tuned)."),
+        (("short", "wide", "wider"), [(20.0, 20.1), (9.0, 9.1), (30.0, 30.1), (15.0, 15.1), (10.0, 10.1)],
+         "is 9.05 (wide), 55 % below short."),
+        (("short", "wide"), [(20.0, 20.1), (19.0, 19.1), (30.0, 30.1), (5.0, 5.1), (10.0, 10.1)],
+         "is 5.05 (short (tuned))."),
+        (("wide",), [(20.0, 20.1), (19.0, 19.1), (30.0, 30.1), (10.0, 10.1)], "is 10.05 (wide (tuned))."),
+    ],
+)  # fmt: skip
+def test_a_tuned_row_is_compared_with_the_first_row_as_it_is_tuned(tmp_path, tuned, rows, words):
+    made = put_studies(Made(tmp_path, TUNED), {label: {"optimizer.lr": 0.01} for label in tuned})
+    for i, values in enumerate(rows):
+        made.put(i, *values)
+    assert sentence(made.results).endswith(words)
+
+
+SIX = [f"{{label: c{i}, set: {{metric.c: 0.{i}}}}}" for i in range(1, 7)]
+BY_SIX = f"\n  - list: [{{label: plain}}, {', '.join(SIX)}]\n"
+NEAR = [(30.0, 31.0, 30.5), (29.0, 29.4, 29.5)]  # p = 0.03 alone
+
+
+@pytest.mark.parametrize(
+    ("plan", "rows", "unsure"),
+    [
+        (BY_SIX, [*NEAR, *[(30.0, 33.0, 30.6 + i) for i in range(5)]], True),
+        (BY_SIX, NEAR, False),  # the only change
+        # the table compares each row with the one above, so the rows among which it is the lowest count
+        ("\n  - ladder: {from: ct, to: ict}\n", [NEAR[0], *[(40.0 + i, 41.0 + i, 40.6 + i) for i in range(8)]], True),
+    ],
+)  # fmt: skip
+def test_the_lowest_of_many_rows_is_tested_as_such(tmp_path, plan, rows, unsure):
+    made = Made(tmp_path, plan, "[0, 1, 2]")
+    if "ladder" in plan:
+        rows = [*rows[: len(made.experiment.rows) - 1], NEAR[1]]
+    for i, values in enumerate(rows):
+        made.put(i, *values)
+    text = sentence(made.results)
+    assert "4 % below" in text
+    assert text.endswith("(not significant).") == unsure
+    if "list" in plan:  # as in the table
+        assert (made.results.versus[1].corrected > 0.05) == unsure

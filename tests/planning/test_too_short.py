@@ -11,7 +11,7 @@ from helpers.cli import call
 import ablate
 from ablate.config.profile import Data, Evaluation, Profile
 from ablate.core import yaml_files
-from ablate.planning.unreached import fitting_decay, notes, unreached
+from ablate.planning.too_short import fitting_decay, notes, unreached
 
 BASE = {"averaging.decay": 0.5, "curriculum.s1": 80}
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ablate.analysis.frame import Column
-from ablate.analysis.lines import Line, distinct
+from ablate.analysis.lines import Line, counted, distinct
 from ablate.analysis.results import Results
 from ablate.analysis.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED, UNTESTED, Verdict
 from ablate.core.formats import count, number
@@ -23,28 +23,25 @@ def sentence(results: Results) -> str:
     ends = Counter((record or {}).get("state", "missing") for record in results.records.values())
     shown = results.of_most_images
     first = min((c.nfe for c in shown.measured), default=0)
-    found = [found for c in shown.measured if c.nfe == first and (found := _lowest(shown, c))]
+    found = [found for c in shown.measured if c.nfe == first and (found := _lowest(shown, results, c))]
     if not found:
-        return f"No row has a FID yet: {_ended(ends)}."
+        states = counted(ends, finished="finished without one")
+        return f"No row has a FID yet: {count(ends.total(), 'cell')}, {states}."
     parts = " and ".join(found) + (": FIDs of different columns do not compare" if len(found) > 1 else "")
-    parts += f" at {shown.experiment.profile.images:,} images" if results.tracks else ""
+    parts += f" at {_images(shown)}" if results.tracks else ""
     still = ends["missing"] + ends["failed"]
     begin = f"After {ends.total() - still:,} of {count(ends.total(), 'cell')}, the" if still else "The"
     return "; ".join([f"{begin} {parts}", *verdict_counts(results.verdicts)]) + "."
 
 
-def _ended(ends: Counter[str]) -> str:
-    words = {
-        "finished": "finished without one",
-        "diverged": "diverged",
-        "failed": "failed",
-        "missing": "not run",
-    }
-    found = ", ".join(f"{ends[state]:,} {word}" for state, word in words.items() if ends[state])
-    return f"{count(ends.total(), 'cell')}, {found}"
+def _images(results: Results) -> str:
+    """`1,280 images`; where cells read others, the images of both count, and rows may have unequally many."""
+    experiment = results.experiment
+    totals = sorted({experiment.cells[key].images_in_all for row in experiment.rows for key in row.keys[:1]})
+    return f"{' to '.join(f'{n:,}' for n in dict.fromkeys((totals[0], totals[-1])))} images"
 
 
-def _lowest(results: Results, column: Column) -> str:
+def _lowest(results: Results, page: Results, column: Column) -> str:
     """`lowest one-step FID of 5 rows is 19.4 (ict), 80 % below ct`; empty where a column has none."""
     measured = [(x, s.mean) for x in distinct(results.lines) if (s := x.stat("fid", column))]
     whole = [entry for entry in measured if entry[0].whole] or measured  # as for bold numbers
@@ -55,8 +52,8 @@ def _lowest(results: Results, column: Column) -> str:
     steps = {1: "one-step", 2: "two-step"}.get(column.nfe, f"{column.nfe}-step")
     lowest = f"lowest {steps} FID of {len(measured)} rows" if len(measured) > 1 else f"{steps} FID"
     lost = "" if best[0].whole else " from seeds that did not diverge or fail"
-    by = f" by {escape(column.by)}" if column.unlike and column.by else ""
-    return f"{lowest}{by} is {number(value)} ({_rows(best)}){lost}{_against(results, best, column)}"
+    by = f" by {escape(column.by)}" if column.measured_differently and column.by else ""
+    return f"{lowest}{by} is {number(value)} ({_rows(best)}){lost}{_against(results, page, best, column)}"
 
 
 def _rows(lines: Sequence[Line]) -> str:
@@ -66,21 +63,42 @@ def _rows(lines: Sequence[Line]) -> str:
     return " and ".join([", ".join(labels[:-1]), labels[-1]] if labels[1:] else labels)
 
 
-def _against(results: Results, best: Sequence[Line], column: Column) -> str:
-    """How far the lowest mean lies below that of the table's first row, and whether the seeds show it."""
-    first = results.lines[0]
-    there, here = first.stat("fid", column), best[0].stat("fid", column)
+def _against(results: Results, page: Results, best: Sequence[Line], column: Column) -> str:
+    """How far the lowest mean lies below that of the table's first row, tuned if that is, and whether seeds show it.
+
+    Args:
+        page: the results of all budgets.
+    """
+    lowest = best[0]
+    first = next(line for line in results.lines if bool(line.row.tuned) == bool(lowest.row.tuned))
+    there, here = first.stat("fid", column), lowest.stat("fid", column)
     if not there or not here or not 0 < here.mean < there.mean:
         return ""
     factor, share = there.mean / here.mean, 100 * (1 - here.mean / there.mean)
     digits = 0 if share >= 1 else 2
     far = f"{factor:.3g} times lower than" if factor >= TIMES else f"{share:.{digits}f} % below"
-    pair = Sample(best[0].index, column.nfe), Sample(first.index, column.nfe)
-    scores = {s: {column.unlike: results.scores[s].get(column.unlike, {})} for s in results.scores}
-    tested = compare([pair], scores)
-    unsure = " (not significant)" if tested is None or tested.p > ALPHA else ""
+    unsure = " (not significant)" if _p(results, page, lowest, first, column) > ALPHA else ""
     unsure = " (one seed)" if min(here.n, there.n) == 1 else unsure
     return f", {far} {escape(first.row.label)}{unsure}"
+
+
+def _p(results: Results, page: Results, lowest: Line, first: Line, column: Column) -> float:
+    """The table's p where it has this comparison, else the test's times the rows among which this is the lowest."""
+    pair, how = (
+        (Sample(lowest.index, column.nfe), Sample(first.index, column.nfe)),
+        column.measured_differently,
+    )
+    scores = {sample: {how: found.get(how, {})} for sample, found in results.scores.items()}
+    tested = compare([pair], scores)
+    if tested is None:
+        return 1.0
+    rows, sides = page.experiment.rows, {lowest.row.keys, first.row.keys}
+    for row, versus in zip(rows, page.versus, strict=True):
+        # equal rows count as one; another column has another p
+        if versus and {row.keys, rows[versus.base].keys} == sides and versus.effect.p == tested.p:
+            return versus.corrected
+    others = sum(line.stat("fid", column) is not None for line in distinct(results.lines)) - 1
+    return min(1.0, others * tested.p)
 
 
 def verdict_counts(verdicts: Iterable[Verdict]) -> list[str]:

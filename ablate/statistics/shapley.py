@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.statistics.factorial import Cells, Effect, Fit, Interval
-from ablate.statistics.significance import ALPHA
+from ablate.statistics.significance import reach
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,11 @@ def ways(cells: Cells) -> list[Way]:
 
 def _over_seeds(values: Any) -> Interval:
     """The mean with its t-interval."""
-    from scipy.special import stdtrit
-
     n, center = len(values), float(values.mean())
     if n < 2:
         return center, math.nan, math.nan
-    reach = float(stdtrit(n - 1, 1 - ALPHA / 2) * values.std(ddof=1)) / math.sqrt(n)
-    return center, center - reach, center + reach
+    half = reach(float(values.std(ddof=1)), n - 1) / math.sqrt(n)
+    return center, center - half, center + half
 
 
 def estimated_ways(cells: Cells, found: Fit, steps: Mapping[str, float]) -> list[Way]:
@@ -101,5 +99,5 @@ def _share(effect: Effect, whole: float, square: float) -> Interval:
     """
     share, own = effect.value / whole, effect.error**2
     error = math.sqrt((1 - share) ** 2 * own + share**2 * (square - own)) / abs(whole)
-    reach = error / effect.error * (effect.high - effect.low) / 2 if effect.error else error
-    return share, share - reach, share + reach
+    half = error / effect.error * (effect.high - effect.low) / 2 if effect.error else error
+    return share, share - half, share + half

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ablate.config.profile import Profile
 from ablate.config.recipe import Specs
 from ablate.core import yaml_files
-from ablate.core.errors import Problems, nearest
+from ablate.core.errors import Problems, SpecError, nearest
 from ablate.core.registry import AXES
 from ablate.core.typed import text_of
 
@@ -61,7 +61,7 @@ def format_overrides(overrides: Mapping[str, Any]) -> str:
 def ends(
     planner: Planner, value: Any, path: str, more: tuple[str, ...] = ()
 ) -> tuple[str, Specs, str, Specs]:
-    """Labels and specs of the two recipes `from` and `to`."""
+    """Labels and specs of the two recipes `from` and `to`, which must differ."""
     entry, known = yaml_files.mapping(value, path), ("from", "to", *more)
     problems = Problems()
     problems.add(*(f"{path}.{k}: unknown key; {nearest(k, known)}" for k in entry if k not in known))
@@ -79,12 +79,22 @@ def ends(
         end = planner.resolved(entry["to"], {}, f"{path}.to")
     problems.check()
     raw = [planner.recipe_specs(entry[side], path) for side in ("from", "to")]
+    if raw[0] == raw[1]:
+        raise SpecError(
+            f"{path}: {entry['from']} and {entry['to']} are equal in every axis; choose two that differ"
+        )
     same = [a for a in AXES if raw[0][a] != raw[1][a] and start[a] == end[a]]
     if same:
         planner.notes.append(
             f"{path}: no row for {', '.join(same)}: {planner.profile.name} or set gives both recipes the same value"
         )
-    return Path(entry["from"]).stem, start, Path(entry["to"]).stem, end
+    return label_of(entry["from"]), start, label_of(entry["to"]), end
+
+
+def label_of(recipe: Any) -> str:
+    """What a page and a claim call a recipe: its name, or that of its file without the ending."""
+    path = Path(str(recipe))
+    return path.stem if path.suffix in (".yaml", ".yml") else str(recipe)
 
 
 def format_change(axis: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -159,7 +159,7 @@ def test_what_is_no_line_is_refused_when_the_file_is_loaded(tmp_path, text):
 
 def test_the_name_of_mlflows_own_experiment_is_refused(tmp_path):
     (tmp_path / "x.yaml").write_text("name: Default\nplan: [{list: [{label: ict}]}]\n")
-    with pytest.raises(SpecError, match=r"x.yaml.name: 'Default': MLflow's own experiment"):
+    with pytest.raises(SpecError, match=r"x.yaml: name: 'Default': MLflow's own experiment"):
         load(tmp_path / "x.yaml")
 
 

@@ -120,8 +120,7 @@ def test_no_random_state_is_touched(digits, ours, tmp_path):
 @pytest.mark.parametrize("rounded", [True, False])
 def test_features_are_of_unrounded_products_after_any_training(digits, ours, tmp_path, monkeypatch, rounded):
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    for place in (matmul, convolution):
-        monkeypatch.setattr(place, "allow_tf32", rounded)
+    matmul.allow_tf32 = convolution.allow_tf32 = rounded  # every training sets them
     seen, calculate = [], evaluate.calculate
 
     def watched(request):

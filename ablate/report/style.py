@@ -105,13 +105,22 @@ def save(figure: Any, path: Path) -> None:
 
 
 def logarithmic(ax: Any, *names: str) -> None:
-    """Make the axes `names`, "x" or "y", logarithmic with plain numbers, even where they span less than a decade."""
-    from matplotlib.ticker import LogLocator, NullLocator
+    """Make the axes `names`, "x" or "y", logarithmic with plain numbers: powers of ten, their double and half.
+
+    Where the axis shows fewer than three of these, it has evenly spaced numbers instead.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    class Locator(LogLocator):
+        def tick_values(self, low: float, high: float) -> Any:
+            ticks = super().tick_values(low, high)
+            shown = sum(low <= tick <= high for tick in ticks)
+            return ticks if shown > 2 else MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
 
     for name in names:
         axis = {"x": ax.xaxis, "y": ax.yaxis}[name]
         ax.set(**{f"{name}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(Locator(subs=(1, 2, 5)))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(lambda value, _: f"{value:g}")
 

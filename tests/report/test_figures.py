@@ -182,3 +182,19 @@ def test_the_caption_counts_the_rows_that_are_shown_and_names_those_that_are_not
     others = ", ".join(label for keys, label in labels.items() if keys not in done)
     there = page.split("![Samples](samples.png)")[1].split("\n\n")[1]
     assert there.endswith(caption.format(n=len(labels), m=len(done), others=others))
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.85, 1.2), (9.0, 14.1), (3.1, 4.9), (1e-4, 1.2e-4), (1.0, 30.0), (0.3, 9e4), (98.0, 102.0)],
+)
+def test_a_logarithmic_axis_has_readable_numbers_however_little_it_spans(low, high):
+    with style.theme():
+        _, axes = style.blank(1, 4.0, [3.0])
+        ax = axes.flat[0]
+        ax.plot([1, 2], [low, high])
+        style.logarithmic(ax, "y")
+        bottom, top = ax.get_ylim()
+        labels = [text.get_text() for text in ax.get_yticklabels()]
+    shown = [label for label in labels if bottom <= float(label) <= top]
+    assert 3 <= len(shown) == len({*shown}) <= 18

@@ -260,11 +260,11 @@ def _read_labels(file: File, path: Path) -> dict[str, int]:
         pairs = json.loads(file.read())["labels"] or []
         prefix = file.name.removesuffix(LABELS)
         labels = {prefix + str(name): label for name, label in pairs}
-        unlike = [str(name) for name, label in pairs if labels[prefix + str(name)] != label]
+        differing = [str(name) for name, label in pairs if labels[prefix + str(name)] != label]
     except Exception as error:  # a damaged member, or any other shape of JSON
         raise SpecError(f"{where}: no {{'labels': [[name, class], ...]}}: {error!r:.80}") from None
-    if unlike:
-        raise SpecError(f"{where}: {shown(unlike[0])} has two different labels")
+    if differing:
+        raise SpecError(f"{where}: {shown(differing[0])} has two different labels")
     if wrong := [k for k, v in labels.items() if not is_class(v)]:
         raise SpecError(f"{where}: {shown(wrong[0])}: {labels[wrong[0]]!r:.40} is not a class number")
     return labels

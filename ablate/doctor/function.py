@@ -97,8 +97,8 @@ def inputs(bench: Bench) -> Iterator[Finding]:
     flat = bench.recipe.flat()
     assumed = {field.split(".")[0]: flat[field] for field in flat if field.endswith(".sigma_data")}
     equal = len({*assumed.values()}) < 2
-    value = ", ".join(map("{0[0]} {0[1]}".format, assumed.items())) if assumed and not equal else "equal"
-    yield Finding("3 sigma_data of all axes", value, "equal", equal, advice=True)
+    differing = ", ".join(f"{axis} {value}" for axis, value in assumed.items())
+    yield Finding("3 sigma_data of all axes", "equal" if equal else differing, "equal", equal, advice=True)
 
 
 def _standard(x: Tensor) -> Tensor:

@@ -84,10 +84,8 @@ def _against(results: Results, page: Results, best: Sequence[Line], column: Colu
 
 def _p(results: Results, page: Results, lowest: Line, first: Line, column: Column) -> float:
     """The table's p where it has this comparison, else the test's times the rows among which this is the lowest."""
-    pair, how = (
-        (Sample(lowest.index, column.nfe), Sample(first.index, column.nfe)),
-        column.measured_differently,
-    )
+    how = column.measured_differently
+    pair = Sample(lowest.index, column.nfe), Sample(first.index, column.nfe)
     scores = {sample: {how: found.get(how, {})} for sample, found in results.scores.items()}
     tested = compare([pair], scores)
     if tested is None:

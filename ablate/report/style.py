@@ -1,4 +1,4 @@
-"""The look that all figures share. pyplot is not used, so no display is needed."""
+"""The style that all figures share. pyplot is not used, so no display is needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def defaults(**changes: Any) -> Iterator[None]:
 
 @contextmanager
 def theme() -> Iterator[None]:
-    """Apply the look of all figures; your own settings come back afterwards."""
+    """Apply the style of all figures; your own settings come back afterwards."""
     import seaborn as sns
 
     with (

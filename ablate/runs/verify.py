@@ -103,7 +103,7 @@ def compare(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Verified:
         for entry in recorded.get(metric) or []
         if not entry.get("again")
     ]
-    why = _unlike(recorded, found)
+    why = _differences(recorded, found)
     if recorded["state"] != found["state"]:
         why.insert(0, f"it is {recorded['state']} there and {found['state']} here")
     states = {v.state for v in values} | ({DIFFERENT} if recorded["state"] != found["state"] else set())
@@ -122,7 +122,7 @@ def _compared(metric: str, entry: Mapping[str, Any], others: list[Any]) -> Compa
     return Compared(metric, entry["nfe"], a, b, state)
 
 
-def _unlike(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def _differences(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     a, b = (_facts(record) for record in (recorded, found))
     return [
         f"{name}: {a.get(name)} there, {b.get(name)} here"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-MOST = 8  # factors: Shapley effects look at every subset of them
+MOST = 8  # factors: Shapley effects take every subset of them
 Factors = list[dict[str, Any]]  # per cell: factor -> value
 # evaluator -> the largest error of a share in the mean over 30 made-up tables, and why
 ERRORS = {

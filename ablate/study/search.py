@@ -49,7 +49,7 @@ def open_study(plan: Plan, runs: Path, url: str | None = None) -> optuna.Study:
             pruner=optunas.pruner(plan.content.pruner, plan.content.rungs),
         )
         trials = study.get_trials(deepcopy=False)
-        _check_goes_on(plan, study)
+        _check_resumable(plan, study)
         if plan.prunes:
             study.set_user_attr(RUNGS, plan.content.rungs)
         if plan.at_base() and not trials:
@@ -96,7 +96,7 @@ def check(plan: Plan, runs: Path, url: str | None = None) -> None:
     if url:
         optunas.check_url(url)
     elif study := _existing(plan, runs, None):
-        _check_goes_on(plan, study)
+        _check_resumable(plan, study)
 
 
 @optunas.quiet()
@@ -114,7 +114,7 @@ def _place(plan: Plan, runs: Path, url: str | None) -> str:
     return f"--storage {hint.masked(url)}" if url else str(optunas.journal(runs, plan.content.name))
 
 
-def _check_goes_on(plan: Plan, study: optuna.Study) -> None:
+def _check_resumable(plan: Plan, study: optuna.Study) -> None:
     """Raise SpecError unless Optuna can continue with the trials in the space and with the `rungs` of the file now."""
     trials, changed = study.get_trials(deepcopy=False), False
     advice = (

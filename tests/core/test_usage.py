@@ -32,7 +32,7 @@ def test_a_long_training_is_looked_at_by_the_minute_in_the_end(tmp_path, monkeyp
     assert len(folder.usage.read_text().splitlines()) <= 4  # and one at the end
 
 
-def test_a_worker_that_goes_on_counts_on(tmp_path, monkeypatch):
+def test_a_worker_that_resumes_counts_on(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.05)
     folder = Store(tmp_path).folder("ab12")
     folder.path.mkdir()

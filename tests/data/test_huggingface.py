@@ -224,7 +224,7 @@ def test_a_mirror_is_asked_at_the_port_of_its_address(endpoint, asked, monkeypat
     assert called == [asked] * (asked is not None)
 
 
-def test_a_revision_of_the_hub_is_passed_on_and_told(monkeypatch):
+def test_a_revision_of_the_hub_is_passed_on_and_recorded(monkeypatch):
     asked = []
     part = made()
     part.info.download_checksums = {"hf://datasets/user/pictures@0123456789abcdef/train.parquet": {}}

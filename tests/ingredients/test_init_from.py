@@ -31,7 +31,7 @@ def hashed(recipe):
 
 
 @pytest.mark.parametrize("base", ["ict", "ct"])
-def test_training_goes_on_from_a_file(base, tmp_path):
+def test_training_starts_from_a_file(base, tmp_path):
     """Student, teacher and average begin with its weights; the draws stay the seed's own."""
     other = trainer(seed=5)
     t = trainer(base=base, init_from={"name": "file", "path": saved(tmp_path, other)})
@@ -170,7 +170,7 @@ def test_fields_that_no_tensor_shows_are_compared(name, field, value, tmp_path):
         changed.init_from.fits(changed.parts(), (3, 8, 8), 0)
 
 
-def test_doctor_examines_a_recipe_that_goes_on_without_its_weights(tmp_path):
+def test_doctor_examines_a_recipe_without_the_weights_it_starts_from(tmp_path):
     from ablate.config.profile import load_profile
     from ablate.doctor import bench
 

@@ -63,7 +63,7 @@ def test_leave_one_out_takes_one_axis_at_a_time_from_the_other(planned):
         assert row.base == "ict"
 
 
-def test_what_the_profile_decides_makes_no_row_and_is_told(planned):
+def test_what_the_profile_decides_makes_no_row_but_a_note(planned):
     experiment = planned([{"ladder": {"from": "ct", "to": "ict"}}])
     changed = {k.split(".")[0] for r in experiment.rows for k in r.changed}
     assert not {"optimizer", "averaging"} & changed

@@ -92,7 +92,7 @@ def test_the_figure_is_drawn_from_two_budgets_on(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
-def test_labels_of_all_budgets_are_told_apart(run):
+def test_labels_of_all_budgets_differ(run):
     results = run.results
     assert len(results.row_means()) == 12
     assert "ict, 4 times the images" in results.row_means()

@@ -81,7 +81,7 @@ def test_what_diverged_is_named_and_in_no_fit(tmp_path, lost):
     assert "trust Shapley" not in page
 
 
-def test_before_effects_can_be_told_apart_their_number_is_said(tmp_path):
+def test_before_effects_can_be_estimated_their_number_is_shown(tmp_path):
     page = made(tmp_path / "a", FULL, only=4).page
     assert "4 recipes of 8 have no result so far." in page
     assert "effects are shown as soon as" in page

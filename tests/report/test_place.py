@@ -170,7 +170,7 @@ def test_results_are_never_replaced_by_fewer(here, fewer, capsys):
     ("seeds", "lost", "shown"),
     [([2], False, "0 1 2"), ([2], True, "0 1 2"), ([3, 1], True, "0 1 3"), ([0], True, "0 1")],
 )
-def test_a_report_goes_on_with_further_seeds(here, seeds, lost, shown):
+def test_a_report_grows_by_further_seeds(here, seeds, lost, shown):
     """Also without the runs that it was made from: a fetched report, continued on another machine."""
     if lost:
         shutil.rmtree("runs")

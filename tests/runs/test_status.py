@@ -31,7 +31,7 @@ def by_key(place):
     return {c["key"]: c for c in status.cells(place[0], place[1].path)}
 
 
-def test_every_state_is_told(place):
+def test_every_state_is_shown(place):
     experiment, store = place
     finished, diverged, crashed, untouched = experiment.cells.values()
     for cell, state in ((finished, "finished"), (diverged, "diverged")):
@@ -154,7 +154,7 @@ def test_80_columns_are_enough_for_any_label(place, label):
     assert label.replace(" ", "") in "".join(shown.split()).replace("...", "") or len(label) > 20
 
 
-def test_a_runs_directory_that_is_none_is_told(tmp_path):
+def test_a_runs_directory_that_is_none_is_an_error(tmp_path):
     (tmp_path / "some.yaml").write_text(FILE)
     done = CliRunner().invoke(app, ["sync", str(tmp_path / "some.yaml"), "--runs-dir", str(tmp_path / "no")])
     assert "there is no such directory" in str(done.exception)

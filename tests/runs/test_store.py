@@ -107,7 +107,7 @@ def test_a_record_that_cannot_be_read_is_none(cell, tmp_path, left):
     assert (store.record(cell.key), folder.recorded) == ({"key": cell.key}, True)
 
 
-def test_a_directory_that_can_not_be_made_is_told(tmp_path):
+def test_a_directory_that_can_not_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="--runs-dir"):
         Store.writable(tmp_path / "file" / "runs")

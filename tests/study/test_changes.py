@@ -36,7 +36,7 @@ def search(place, text, executor=None, url=None, **changes):
 @pytest.mark.parametrize(
     "sampler", ["{name: TPESampler, multivariate: true}", "NSGAIISampler", "RandomSampler"]
 )
-def test_a_changed_space_goes_on_with_the_old_trials(tmp_path, before, after, sampler):
+def test_a_changed_space_continues_with_the_old_trials(tmp_path, before, after, sampler):
     text = FILE.replace("{name: TPESampler, multivariate: true}", sampler)
     search(tmp_path, text)
     _, study, executor = search(tmp_path, text.replace(before, after), trials=15)

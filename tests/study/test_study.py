@@ -165,7 +165,7 @@ def test_seeds_are_averaged(place):
     assert all(len(set(t.user_attrs["keys"])) == 3 for t in ended(study))
 
 
-def test_diverged_is_worse_than_any_number_and_failed_is_told(place):
+def test_diverged_is_worse_than_any_number_and_failed_has_its_reason(place):
     _, study, _ = search(place, executor=Instant(states={1: "diverged", 2: "failed"}))
     by_state = {t.number: t.state.name for t in ended(study)}
     assert len(by_state) == 12

@@ -250,7 +250,7 @@ def test_points_that_were_sent_but_not_noted_are_no_duplicates(view, cell):
     assert view.history(view.show(cell, running=True), "loss") == [(64, 1.0)]
 
 
-def test_a_killed_cell_goes_on_in_its_own_run(view, cell):
+def test_a_killed_cell_resumes_in_its_own_run(view, cell):
     seen = [view.show(cell.log(64, loss=1.0), running=True), view.again().show(cell)]
     seen += [view.again().show(cell.log(128, loss=0.9), running=True), view.again().show(cell.end())]
     assert [r.info.status for r in seen] == ["RUNNING", "KILLED", "RUNNING", "FINISHED"]
@@ -307,7 +307,7 @@ def test_new_tags_reach_a_current_cell(view, cell):
     assert view.show(cell).info.run_name == "renamed · seed 3"
 
 
-def test_a_moved_folder_is_told(view, cell):
+def test_a_moved_folder_is_an_error(view, cell):
     view.show(cell.end())
     moved = view.runs.rename(view.runs.parent / "moved")
     tracker = Tracker(moved)

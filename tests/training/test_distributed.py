@@ -55,7 +55,7 @@ def test_parts_within_ranks_change_nothing():
     )
 
 
-def test_what_a_rank_says_is_what_is_told():
+def test_what_a_rank_says_is_reported():
     with pytest.raises(Failed, match=r"^profile\.batch: wrong$"):
         distributed.launch(mistaken, (), 2)
 

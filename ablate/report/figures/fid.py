@@ -74,10 +74,17 @@ def _panel(ax: Any, name: str, shown: Sequence[Line], columns: Sequence[Column])
                 seeds += [
                     {"y": y, "FID": value, "measure": column.heading} for value in stat.by_seed.values()
                 ]
-    look = {"x": "FID", "y": "y", "hue": "measure", "palette": _palette(columns), "ax": ax, "legend": False}
+    drawn_as = {
+        "x": "FID",
+        "y": "y",
+        "hue": "measure",
+        "palette": _palette(columns),
+        "ax": ax,
+        "legend": False,
+    }
     if means:
-        sns.scatterplot(pd.DataFrame(means), s=62, marker="D", edgecolor="white", alpha=0.75, **look)
-        sns.scatterplot(pd.DataFrame(seeds), s=13, edgecolor="black", linewidth=0.6, **look)
+        sns.scatterplot(pd.DataFrame(means), s=62, marker="D", edgecolor="white", alpha=0.75, **drawn_as)
+        sns.scatterplot(pd.DataFrame(seeds), s=13, edgecolor="black", linewidth=0.6, **drawn_as)
     ax.set_title(name, loc="left", fontsize="medium")
     _label(ax, shown)
 
@@ -87,12 +94,12 @@ def _label(ax: Any, shown: Sequence[Line]) -> None:
     ax.set_yticks(range(len(shown)), [short(line.row.label, 60) for line in shown])
     ax.set(ylim=(len(shown) - 0.5, -0.5), ylabel="", axisbelow=True)
     ax.grid(color="0.92")
-    look = {"va": "center", "ha": "center", "color": "0.4", "style": "italic"}
+    drawn_as = {"va": "center", "ha": "center", "color": "0.4", "style": "italic"}
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     for place, line in enumerate(shown):
         if not line.n:
             why = next((word for state, word in LOST.items() if line.states[state]), "no FID")
-            ax.text(0.5, place, why, transform=ax.get_yaxis_transform(), bbox=behind, **look)
+            ax.text(0.5, place, why, transform=ax.get_yaxis_transform(), bbox=behind, **drawn_as)
 
 
 def _finish(

@@ -51,7 +51,7 @@ def _panel(ax: Any, factorial: Factorial) -> None:
                 sure |= {(i, j)} if effect.corrected <= ALPHA else set()
     names = [short(axis, 18) for axis in axes]
     most = max(float(np.abs(np.tril(logs, -1)).max()), 1e-3)  # a main effect can dwarf every interaction
-    look = {"cmap": "vlag", "vmin": -most, "vmax": most, "linewidths": 1.0, "square": True}
+    drawn_as = {"cmap": "vlag", "vmin": -most, "vmax": most, "linewidths": 1.0, "square": True}
     mask = np.triu(np.ones_like(logs, dtype=bool), 1)
     sns.heatmap(
         logs,
@@ -62,7 +62,7 @@ def _panel(ax: Any, factorial: Factorial) -> None:
         yticklabels=names,
         ax=ax,
         cbar_kws={"extend": "both"},
-        **look,
+        **drawn_as,
     )
     bar = ax.collections[0].colorbar
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"×{math.exp(value):.2f}")

@@ -83,8 +83,8 @@ def _label(ax: Any, points: list[Point]) -> None:
     taken = [Bbox.from_bounds(x - DOT, y - DOT, 2 * DOT, 2 * DOT) for x, y in dots]
     for number, x, y in points:
         line = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 1, "shrinkB": 0}
-        look = {"textcoords": "offset points", "fontsize": "x-small", "ha": "center", "va": "center"}
-        text = ax.annotate(str(number), (x, y), xytext=(0, 0), arrowprops=line, in_layout=False, **look)
+        drawn_as = {"textcoords": "offset points", "fontsize": "x-small", "ha": "center", "va": "center"}
+        text = ax.annotate(str(number), (x, y), xytext=(0, 0), arrowprops=line, in_layout=False, **drawn_as)
         for place in PLACES:
             text.set_position(place)
             text.update_positions(renderer)

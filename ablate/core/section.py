@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from functools import partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from ablate.core.errors import SpecError, nearest, yaml_hint
+from ablate.core.errors import Problems, SpecError, nearest, yaml_hint
 from ablate.core.typed import LONGEST, at, checked, reason, text_of
 
 
@@ -51,6 +52,26 @@ def read(model: type[Read], data: Mapping[str, Any], path: str, as_json: bool = 
         return checked(validate, dict(data))
     except ValidationError as error:
         raise explain(error, path, model, data) from None
+
+
+def read_most(
+    model: type[Read], data: Mapping[str, Any], path: str, apart: Set[str], problems: Problems
+) -> Read:
+    """As `read`, but without the keys of `apart` that are wrong: so mistakes in what the others mean are found, too.
+
+    Args:
+        problems: gets the mistakes.
+    Raises:
+        SpecError: all mistakes together, if another key is wrong or missing.
+    """
+    try:
+        return checked(partial(model.model_validate, strict=True), dict(data))
+    except ValidationError as error:
+        problems.add(*explain(error, path, model, data).problems)
+        wrong = {key for details in error.errors() for key in details["loc"][:1]}
+    if not wrong or wrong - apart:
+        problems.check()
+    return read(model, {key: value for key, value in data.items() if key not in wrong}, path)
 
 
 def explain(error: ValidationError, path: str, model: type[BaseModel], given: Any = None) -> SpecError:

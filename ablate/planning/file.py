@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Tag
 
 from ablate.core import hint, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
-from ablate.core.section import FileName, Section, read
+from ablate.core.section import FileName, Section, read_most
 from ablate.planning.budgets import OWN, Times
 from ablate.planning.plan_kinds import KINDS
+from ablate.planning.seeds import SeedList, Seeds
 from ablate.planning.tune import Tune
 
+APART = {"summary", "seeds", "budgets", "claims", "tune"}  # recipes are the same without these keys
 
-class Seeds(Section):
-    """Seeds 0, 1, ...: `min` for every row, then more for rows of undecided claims, up to `max`."""
 
-    min: Annotated[int, Field(ge=1)]
-    max: Annotated[int, Field(ge=1, le=1000)]
-    until: Literal["decided"]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Seeds:
-        if self.min > self.max:
-            raise ValueError(f"min <= max must hold, but got min={self.min}, max={self.max}")
-        return self
+def _not_empty(plan: list[Any]) -> list[Any]:
+    if not plan:
+        raise ValueError(f"it is empty; {nearest('', KINDS)}")
+    return plan
 
 
 class File(Section):
     """The keys of an experiment file."""
 
     name: FileName
-    plan: list[dict[str, Any]]
+    plan: Annotated[list[dict[str, Any]], AfterValidator(_not_empty)]
     summary: str = ""
     profile: str = "digits"
     seeds: Annotated[
-        Annotated[list[int], Tag("list")] | Annotated[Seeds, Tag("range")],
+        Annotated[SeedList, Tag("list")] | Annotated[Seeds, Tag("range")],
         Discriminator(lambda value: "range" if isinstance(value, Mapping | Seeds) else "list"),
     ] = [0]
     base: str = "ict"
@@ -62,33 +57,20 @@ def _is_study(content: dict[str, Any]) -> bool:
     return "search" in content and "plan" not in content
 
 
-def validated(content: dict[str, Any], file: Path) -> File:
-    """The content of a file.
+def validated(content: dict[str, Any], file: Path, problems: Problems) -> File:
+    """The content of a file, without the keys that are wrong if its rows and claims can be checked without them.
 
+    Args:
+        problems: gets the mistakes in the keys.
     Raises:
-        SpecError: all mistakes in its keys together.
+        SpecError: all mistakes in the keys, if rows need one of the wrong ones.
     """
     if _is_study(content):
         study = hint.command("study", file, keep=hint.WHOLE)
         raise SpecError(f"{file}: search: this is a study, for {study}; an experiment has `plan`")
-    made = read(File, content, str(file))
-    problems = Problems()
-    if not made.plan:
-        problems.add(f"{file}: plan: it is empty; {nearest('', KINDS)}")
-    if isinstance(made.seeds, list):
-        problems.add(*seed_problems(made.seeds, f"{file}: seeds"))
-    elif not made.claims:
+    made = read_most(File, content, str(file), APART, problems)
+    if isinstance(made.seeds, Seeds) and not content.get("claims"):
         problems.add(f"{file}: seeds.until: there are no claims to decide")
-    if made.tune:
-        problems.add(*seed_problems(made.tune.seeds, f"{file}: tune.seeds"))
-    problems.check()
+    if content.get("tune") and not made.tune:
+        made = made.model_copy(update={"claims": [c for c in made.claims if not c.get("tuned")]})
     return made
-
-
-def seed_problems(seeds: Sequence[int], path: str) -> list[str]:
-    """What is wrong with a list of seeds, each with `path`."""
-    problems = [] if seeds else [f"{path}: needs at least one seed"]
-    problems += [f"{path}: {s}: a seed is at least 0 and below 2^31" for s in seeds if not 0 <= s < 2**31]
-    return problems + [
-        f"{path}: {s} is listed twice" for s in sorted({s for s in seeds if list(seeds).count(s) > 1})
-    ]

@@ -20,10 +20,11 @@ from ablate.planning import budgets, claims, too_short, tuning
 from ablate.planning.budgets import OWN
 from ablate.planning.cells import Row
 from ablate.planning.experiment import Experiment, Origin, answering
-from ablate.planning.file import File, Seeds, seed_problems, validated
+from ablate.planning.file import File, validated
 from ablate.planning.plan_kinds import KINDS
 from ablate.planning.recorded import Recorded, recorded_images
 from ablate.planning.rows import Rows, adapted
+from ablate.planning.seeds import Seeds, seed_problems
 from ablate.planning.tune import with_options
 from ablate.planning.unbuilt_rows import Draft
 
@@ -50,13 +51,17 @@ def load(
     """
     file = Path(path)
     plain = with_options(yaml_files.mapping(yaml_files.read(file), str(file)), overrides or {})
-    content = validated(plain, file)
+    problems = Problems()
+    content = validated(plain, file, problems)
     try:
         recipes.load_plugins(content.imports, file)
         planner = Planner(file, content, profile, dict(overrides or {}), seeds, recorded, runs, records)
-        return tuning.known(planner.experiment(), *filter(None, (runs, records)))
+        planned = planner.experiment()
+        if not problems.found:
+            return tuning.known(planned, *filter(None, (runs, records)))
     except SpecError as error:
-        raise error.under(str(file)) from None
+        problems.add(*error.under(str(file)).problems)
+    raise SpecError(*problems.found)
 
 
 def _tell_apart(rows: list[Row]) -> list[str]:
@@ -107,7 +112,7 @@ class Planner(Rows):
         self.more_seeds: tuple[int, ...] = ()
         if seeds is None and isinstance(content.seeds, Seeds):
             self.more_seeds = tuple(range(content.seeds.min, content.seeds.max))
-        self.problems.add(*seed_problems(chosen, "--seeds"))
+        self.problems.add(*(f"--seeds: {problem}" for problem in seed_problems(chosen)))
         with self.problems:
             evaluate.check(made.evaluation.extractor)
         if not recorded and (runs or records):

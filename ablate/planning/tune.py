@@ -17,6 +17,7 @@ from ablate.config.profile import Profile
 from ablate.core.errors import SpecError
 from ablate.core.section import Section
 from ablate.planning.budgets import scaled
+from ablate.planning.seeds import SeedList
 
 FOLDER, BESIDE = "tuning", "tuning.json"  # of the runs directory, and beside a report
 EDGE = 0.05  # of a range: where the best value lies nearer to an end, a wider range may have a better one
@@ -66,7 +67,7 @@ class Tune(Section):
 
     search: Annotated[dict[str, Searched], Field(min_length=1)]
     trials: Annotated[int, Field(ge=1, le=10**4)] = 8  # of each distinct row
-    seeds: list[int] = [100]  # a trial's FID is the mean over them; none of them is reported
+    seeds: SeedList = [100]  # a trial's FID is the mean over them; none of them is reported
     images: Annotated[float, Field(gt=0, le=1)] = 1.0  # of a trial, as a share of the profile's
     sampler: str | dict[str, Any] = "TPESampler"
     pruner: str | dict[str, Any] = "NopPruner"

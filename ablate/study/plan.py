@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ablate.config import recipe as recipes
 from ablate.config.recipe import Specs
 from ablate.core import hint, yaml_files
 from ablate.core.errors import Problems, SpecError, nearest
-from ablate.core.section import FileName, Section, read
+from ablate.core.section import FileName, Section, read_most
 from ablate.core.typed import shown
 from ablate.planning import too_short
 from ablate.planning.cells import Cell, Row
@@ -28,6 +28,7 @@ from ablate.planning.parameters import fitting
 from ablate.planning.planner import Planner
 from ablate.planning.points import name_of
 from ablate.planning.rows import Rows
+from ablate.planning.seeds import SeedList
 from ablate.planning.unbuilt_rows import Draft, label_of
 from ablate.study import optunas, space
 from ablate.study.exhaustive import Exhaustive
@@ -36,17 +37,34 @@ Count = Annotated[int, Field(ge=1, le=10**6)]
 OWN = ("trials", "objective", "rungs", "sampler", "pruner")  # keys of the file that --set can change
 
 
+APART = {
+    "summary",
+    "seeds",
+    "objective",
+    "trials",
+    "rungs",
+    "sampler",
+    "pruner",
+}  # the space is the same without
+
+
+def _not_empty(search: dict[str, Any]) -> dict[str, Any]:
+    if not search:
+        raise ValueError("needs at least one field, such as metric.c")
+    return search
+
+
 class StudyFile(Section):
     """The keys of a study file."""
 
     name: FileName
-    search: dict[str, Any]
+    search: Annotated[dict[str, Any], AfterValidator(_not_empty)]
     summary: str = ""
     profile: str = "digits"
     base: str = "ict"
     imports: list[str] = []
     set: dict[str, Any] = {}
-    seeds: list[int] = [0]
+    seeds: SeedList = [0]
     objective: str | list[str] = "fid_1step"
     trials: Count = 40
     # equal parts of training; a trial may be pruned after each
@@ -187,7 +205,8 @@ def load(
     """
     file, overrides = Path(path), dict(overrides or {})
     own = {k: overrides.pop(k) for k in list(overrides) if k in OWN}
-    content = _validated({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file)
+    problems = Problems()
+    content = _validated({**yaml_files.mapping(yaml_files.read(file), str(file)), **own}, file, problems)
     if wrong := [k for k in overrides if k.startswith("tune.")]:
         raise SpecError(
             f"{file}: {wrong[0]}: this is a study file, which has `search`, `trials` and `seeds` itself"
@@ -199,19 +218,18 @@ def load(
         other = {k: v for k, v in (("objective", own.get("objective")), ("seeds", seeds)) if v is not None}
         origin = plan.planner.origin
         plan.experiment.origin = replace(origin, overrides={**origin.overrides, **other})
-        return plan
+        if not problems.found:
+            return plan
     except SpecError as error:
-        raise error.under(str(file)) from None
+        problems.add(*error.under(str(file)).problems)
+    raise SpecError(*problems.found)
 
 
-def _validated(content: dict[str, Any], file: Path) -> StudyFile:
+def _validated(content: dict[str, Any], file: Path, problems: Problems) -> StudyFile:
     if "plan" in content:
         run = hint.command("run", file, keep=hint.WHOLE)
         raise SpecError(f"{file}: plan: this is an experiment, for {run}; a study has `search`")
-    validated = read(StudyFile, content, str(file))
-    if not validated.search:
-        raise SpecError(f"{file}: search: needs at least one field, such as metric.c")
-    return validated
+    return read_most(StudyFile, content, str(file), APART, problems)
 
 
 def _planned(

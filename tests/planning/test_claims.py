@@ -217,6 +217,54 @@ def test_all_claims_and_rows_are_checked_together(tmp_path):
     assert all(any(word in problem for problem in caught.value.problems) for word in words)
 
 
+MISTAKES = {  # in a key without which the rows are the same
+    "summary": ("summary: []", "summary: '[]': input should be"),
+    "seeds": ("seeds: [0, 1, 1]", "seeds: 1 is listed twice"),
+    "a range of seeds": ("seeds: {min: 3, max: 2, until: decided}", "min <= max must hold"),
+    "budgets": ("budgets: [1, two]", "budgets.1: 'two'"),
+    "an end": ("tune: {search: {optimizer.lr: {low: 0.1, high: 0.01}}}", "low < high must hold"),
+    "a seed of trials": (
+        "tune: {search: {optimizer.lr: [0.1, 0.2]}, seeds: [-1]}",
+        "tune.seeds: -1: a seed is",
+    ),
+    "nothing to search": ("tune: {search: {}}", "tune.search: '{}'"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_a_key_hides_none_in_rows_and_claims(tmp_path, name):
+    written_as, words = MISTAKES[name]
+    claims = [
+        "{id: a, says: s, better: {row: noen}, worse: {teacher: none}}",
+        "{id: b, says: s, better: {teacher: none}, worse: {teacher: adaptive}, tuned: true}",
+    ]
+    rows = "{list: [{label: x, set: {metric.c: o.1}}]}"
+    for plan, further in (
+        (f"[{rows}]", "metric.c: 'o.1'"),
+        ("[{grid: {teacher: [none, adaptive]}}]", "claims[0] (a)"),
+    ):
+        seen = claims if written_as.startswith("tune") else claims[:1]
+        with pytest.raises(SpecError) as caught:
+            load(written(tmp_path, f"claims: [{', '.join(seen)}]", written_as, plan=plan))
+        assert [sum(word in p for p in caught.value.problems) for word in (words, further)] == [1, 1]
+        assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize("wrong", ["set: [1]", "base: 3", "imports: x", "profile: 1", "sset: {}", "plan: []"])
+def test_without_a_key_that_rows_need_only_the_mistakes_in_keys_are_said(tmp_path, wrong):
+    file = tmp_path / "e.yaml"
+    content = {"name": "name: e", "plan": "plan: [{grid: {teachr: [none]}}]", "seeds": "seeds: [-1]"}
+    file.write_text("\n".join((content | {wrong.split(":")[0]: wrong}).values()))
+    with pytest.raises(SpecError) as caught:
+        load(file)
+    assert [
+        problem.removeprefix(f"{file}: ").split(":")[0].split(".")[0] for problem in caught.value.problems
+    ] in (
+        [wrong.split(":")[0], "seeds"],
+        ["seeds", wrong.split(":")[0]],
+    )
+
+
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [

@@ -321,6 +321,25 @@ def test_mistakes_are_one_line_each(place, before, after, words):
 
 
 @pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("trials: many", "trials: 'many': input should be a valid integer"),
+        ("seeds: [0, 0]", "seeds: 0 is listed twice"),
+        ("rungs: 0", "rungs: '0': input should be"),
+        ("pruner: [1]", "pruner: '[1]': input should be"),
+        ("summary: {a: 1}", "summary: "),
+    ],
+)
+def test_a_mistake_in_a_key_hides_none_in_the_search(place, line, words):
+    (place / "some.yaml").write_text(f"name: some\nsearch: {{metric.d: [0.1, 0.2]}}\n{line}\n")
+    with pytest.raises(SpecError) as error:
+        studies.load(place / "some.yaml")
+    first, second = error.value.problems
+    assert words in first
+    assert "search.metric.d: pseudo_huber has no such field" in second
+
+
+@pytest.mark.parametrize(
     ("url", "words"),
     [
         ("sqlite", "needs a URL"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,7 @@ class Bench:
         changes = {"batch": BATCH, "images": BATCH * profile.steps, "compile": False}
         self.profile = profile.model_copy(update=changes)
         self.K = self.profile.steps
-        self.known: dict[str, str | None] = {}  # outcomes of recipes, for the liveness of fields
+        self.known: dict[str, Sequence[str] | None] = {}  # outcomes of recipes, for the liveness of fields
         self.shrunk = parameters(recipe, shape) > LARGEST
 
     def trainer(self, recipe: Recipe | None = None, device: str = "cpu", perturbed: bool = True) -> Trainer:

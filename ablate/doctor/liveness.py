@@ -7,7 +7,7 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from ablate.networks import draw_masks
 from ablate.training.denoiser import Denoiser
 from ablate.training.functions import build_network
 
-State = str | None  # a hash of the outcome of a training, None if it failed
+Outcome = Sequence[str] | None  # a hash of what a recipe has made after each step, None if it failed
+Outcomes = Callable[[Recipe, Sequence[str]], Outcome]  # it may end where it differs from the second argument
 DEPENDENCIES = (
     "levels",
     "curriculum",
@@ -120,22 +121,25 @@ def _states(bench: Bench, axis: str) -> dict[str, str]:
     return _known[key]
 
 
-def _outcomes(bench: Bench, axis: str) -> Callable[[Recipe], State]:
+def _outcomes(bench: Bench, axis: str) -> Outcomes:
     """A function from a recipe to its outcome, computed once per recipe."""
-    known: dict[str, State] = bench.known if axis != "network" else {}
+    known: dict[str, Outcome] = bench.known if axis != "network" else {}
 
-    def outcome(recipe: Recipe) -> State:
+    def outcome(recipe: Recipe, like: Sequence[str] = ()) -> Outcome:
         name = repr(recipe)
-        if name not in known:
-            known[name] = passed(recipe, shape) if axis == "network" else trained(light(recipe), bench)
-        return known[name]
+        if name in known:
+            return known[name]
+        made = passed(recipe, shape) if axis == "network" else trained(light(recipe), bench, like)
+        if not like or made is None or len(made) == len(like):
+            known[name] = made
+        return made
 
     side = min(16, *bench.shape[1:])
     shape = (bench.shape[0], side, side) if bench.shrunk else bench.shape
     return outcome
 
 
-def _state(bench: Bench, axis: str, field: str, outcome: Callable[[Recipe], State]) -> str:
+def _state(bench: Bench, axis: str, field: str, outcome: Outcomes) -> str:
     """Alive, untried, or dead in this recipe as it is."""
     recipe = bench.heavy
     tried = candidates(recipe, axis, field)
@@ -151,7 +155,7 @@ def _state(bench: Bench, axis: str, field: str, outcome: Callable[[Recipe], Stat
     return "untried" if changes is None else "alive" if changes else "dead"
 
 
-def _asleep(bench: Bench, axis: str, dead: list[str], outcome: Callable[[Recipe], State]) -> list[str]:
+def _asleep(bench: Bench, axis: str, dead: list[str], outcome: Outcomes) -> list[str]:
     """Those of the dead fields that have an effect once another field is changed, another option, or both."""
     recipe, woken = bench.heavy, dict[str, Recipe]()
     fields = values(getattr(recipe, axis))
@@ -167,10 +171,10 @@ def _asleep(bench: Bench, axis: str, dead: list[str], outcome: Callable[[Recipe]
     return [*woken]
 
 
-def _changes(recipe: Recipe, tried: list[Recipe], outcome: Callable[[Recipe], State]) -> bool | None:
+def _changes(recipe: Recipe, tried: list[Recipe], outcome: Outcomes) -> bool | None:
     """Whether one of the recipes has another outcome than `recipe`; None if that cannot be computed."""
-    plain = outcome(recipe)
-    return None if plain is None else any(outcome(other) not in (plain, None) for other in tried)
+    plain = outcome(recipe, ())
+    return None if plain is None else any(outcome(other, plain) not in (plain, None) for other in tried)
 
 
 def _gradient_norm(bench: Bench) -> list[float]:
@@ -194,27 +198,34 @@ def _hash(parts: list[Any]) -> str:
     return digest.hexdigest()
 
 
-def trained(recipe: Recipe, bench: Bench) -> State:
-    """The outcome of steps over the schedule: weights of network, teacher and average, names, samples, GPU modes."""
+def trained(recipe: Recipe, bench: Bench, like: Sequence[str] = ()) -> Outcome:
+    """The outcome of steps over the schedule: weights of network, teacher and average, names, samples, GPU modes.
+
+    Args:
+        like: the outcome of another recipe; training ends after the first step that differs.
+    """
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    kept = matmul.allow_tf32, convolution.allow_tf32
+    kept, made = (matmul.allow_tf32, convolution.allow_tf32), list[str]()
     try:
         recipe.pairing.check(bench.K)  # planning refuses what it refuses
         trainer = bench.trainer(recipe)
+        functions = (trainer.f, trainer.teacher, trainer.average)
         for trainer.k in (0, 1, 2, 3, 4, 5, bench.K // 2, bench.K - 1):
             trainer.step()
-        flags = matmul.allow_tf32, convolution.allow_tf32
+            flags = matmul.allow_tf32, convolution.allow_tf32
+            sampled = trainer.average(noise(2, *bench.shape), torch.tensor([0.1, 2.0], dtype=torch.float64))
+            weights = (p for f in functions for p in f.network.parameters())
+            made.append(_hash([flags, sampled, *_shapes(trainer.f.network), *weights]))
+            if like and made[-1] != like[len(made) - 1]:
+                break
     except Exception:  # a value within its bounds that this recipe or machine does not support
         return None
     finally:
         matmul.allow_tf32, convolution.allow_tf32 = kept
-    functions = (trainer.f, trainer.teacher, trainer.average)
-    sampled = trainer.average(noise(2, *bench.shape), torch.tensor([0.1, 2.0], dtype=torch.float64))
-    stored = _shapes(trainer.f.network)
-    return _hash([flags, sampled, *stored, *(p for f in functions for p in f.network.parameters())])
+    return made
 
 
-def passed(recipe: Recipe, shape: tuple[int, int, int]) -> State:
+def passed(recipe: Recipe, shape: tuple[int, int, int]) -> Outcome:
     """The outcome of a network: shapes, output, and how many modules ran in a forward and backward pass."""
     count: list[int] = []
     try:
@@ -227,7 +238,7 @@ def passed(recipe: Recipe, shape: tuple[int, int, int]) -> State:
         out.square().sum().backward()  # type: ignore[no-untyped-call]
     except Exception:  # sizes that do not fit
         return None
-    return _hash([len(count), *_shapes(network), out])
+    return [_hash([len(count), *_shapes(network), out])]
 
 
 def _shapes(network: nn.Module) -> list[tuple[str, tuple[int, ...]]]:

@@ -198,3 +198,22 @@ def test_a_logarithmic_axis_has_readable_numbers_however_little_it_spans(low, hi
         labels = [text.get_text() for text in ax.get_yticklabels()]
     shown = [label for label in labels if bottom <= float(label) <= top]
     assert 3 <= len(shown) == len({*shown}) <= 18
+
+
+def test_a_few_dots_keep_their_colour_beside_large_areas(tmp_path):
+    """The eye finds a row by its colour, however few of its dots are not covered."""
+    import numpy as np
+    import seaborn as sns
+    from PIL import Image
+
+    colours = sns.color_palette("colorblind", 10)
+    drawn = style.blank(1, 10.0, [4.2], 1)
+    for i, colour in enumerate(colours):
+        drawn[1][0, 0].fill_between(
+            range(50), np.arange(50) * i, np.arange(50) * (i + 2), color=colour, alpha=0.15
+        )
+        drawn[1][0, 0].plot([3 + 4 * i, 5 + 4 * i], [-100, -80], ".", color=colour)
+    style.save(drawn[0], tmp_path / "few.png")
+    seen = np.asarray(Image.open(tmp_path / "few.png").convert("RGB"), dtype=int).reshape(-1, 3)
+    for colour in colours:
+        assert np.abs(seen - 255 * np.array(colour)).max(axis=1).min() < 16

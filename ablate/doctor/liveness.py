@@ -125,7 +125,7 @@ def _outcomes(bench: Bench, axis: str) -> Outcomes:
     """A function from a recipe to its outcome, computed once per recipe."""
     known: dict[str, Outcome] = bench.known if axis != "network" else {}
 
-    def outcome(recipe: Recipe, like: Sequence[str] = ()) -> Outcome:
+    def outcome(recipe: Recipe, like: Sequence[str]) -> Outcome:
         name = repr(recipe)
         if name in known:
             return known[name]

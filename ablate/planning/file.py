@@ -71,6 +71,8 @@ def validated(content: dict[str, Any], file: Path, problems: Problems) -> File:
     made = read_most(File, content, str(file), APART, problems)
     if isinstance(made.seeds, Seeds) and not content.get("claims"):
         problems.add(f"{file}: seeds.until: there are no claims to decide")
-    if content.get("tune") and not made.tune:
-        made = made.model_copy(update={"claims": [c for c in made.claims if not c.get("tuned")]})
+    wrong = content.keys() - made.model_fields_set
+    if wrong & {"seeds", "tune"}:  # which seeds a search may have depends on the others
+        untuned = [claim for claim in made.claims if not claim.get("tuned")]
+        made = made.model_copy(update={"tune": None, "claims": untuned})
     return made

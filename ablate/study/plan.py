@@ -36,16 +36,8 @@ from ablate.study.exhaustive import Exhaustive
 Count = Annotated[int, Field(ge=1, le=10**6)]
 OWN = ("trials", "objective", "rungs", "sampler", "pruner")  # keys of the file that --set can change
 
-
-APART = {
-    "summary",
-    "seeds",
-    "objective",
-    "trials",
-    "rungs",
-    "sampler",
-    "pruner",
-}  # the space is the same without
+# the space is the same without these keys
+APART = {"summary", "seeds", "objective", "trials", "rungs", "sampler", "pruner"}
 
 
 def _not_empty(search: dict[str, Any]) -> dict[str, Any]:

@@ -227,6 +227,7 @@ MISTAKES = {  # in a key without which the rows are the same
         "tune: {search: {optimizer.lr: [0.1, 0.2]}, seeds: [-1]}",
         "tune.seeds: -1: a seed is",
     ),
+    "no keys of a search": ("tune: {}", "tune.search: needs a value"),
     "nothing to search": ("tune: {search: {}}", "tune.search: '{}'"),
 }
 
@@ -248,6 +249,15 @@ def test_a_mistake_in_a_key_hides_none_in_rows_and_claims(tmp_path, name):
             load(written(tmp_path, f"claims: [{', '.join(seen)}]", written_as, plan=plan))
         assert [sum(word in p for p in caught.value.problems) for word in (words, further)] == [1, 1]
         assert len(caught.value.problems) == 2
+
+
+def test_a_mistake_in_seeds_is_no_overlap_with_those_of_trials(tmp_path):
+    """Without the wrong seeds a file has seed 0."""
+    tuned = "{id: b, says: s, better: {teacher: none}, worse: {teacher: adaptive}, tuned: true}"
+    search = "tune: {search: {optimizer.lr: [0.1, 0.2]}, seeds: [0]}"
+    with pytest.raises(SpecError) as caught:
+        load(written(tmp_path, "seeds: [1, 1]", search, f"claims: [{tuned}]"))
+    assert [problem.split(": ", 1)[1] for problem in caught.value.problems] == ["seeds: 1 is listed twice"]
 
 
 @pytest.mark.parametrize("wrong", ["set: [1]", "base: 3", "imports: x", "profile: 1", "sset: {}", "plan: []"])

@@ -66,7 +66,7 @@ def test_sticky_fields_survive_a_bare_option():
     assert replaced["optimizer"]["lr"] == 1e-4
 
 
-def test_injected_ingredients_are_the_recipes_own():
+def test_ingredients_that_others_use_are_the_recipes_own():
     recipe = ablate.apply(ablate.load_recipe("ict"), {"levels.rho": 3.0, "embedding.scale": 16.0})
     assert recipe.pairing.levels is recipe.levels
     assert recipe.network.embedding is recipe.embedding

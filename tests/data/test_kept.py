@@ -245,7 +245,7 @@ def test_only_some_images_are_decoded_ahead_of_those_that_are_written(monkeypatc
     assert max(ahead) <= 6
 
 
-def test_progress_is_told_by_tenths():
+def test_progress_is_reported_by_tenths():
     lines: list[str] = []
     on_images = kept.tenths(lines.append, 0)
     for done in range(0, 1001, 30):

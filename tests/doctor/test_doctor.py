@@ -279,7 +279,7 @@ def test_a_field_may_sleep_and_an_axis_be_spared():
     assert "unread: levels.rho, curriculum.s0" in answer["11 dead fields"].detail
 
 
-def test_an_overflow_of_half_precision_is_told_and_stays_plain_data():
+def test_an_overflow_of_half_precision_is_reported_and_stays_plain_data():
     rows = examine(
         "r", recipe(noise="uniform", **{"precision.inputs": "float16", "levels.sigma_max": 9e5}), PROFILE
     )
@@ -406,7 +406,7 @@ class Reached(Exception):
     """The training would begin here."""
 
 
-def test_run_trains_a_failing_recipe_when_told_to(file, monkeypatch):
+def test_run_trains_a_failing_recipe_when_asked_to(file, monkeypatch):
     def reach(*_):
         raise Reached
 

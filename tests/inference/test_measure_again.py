@@ -282,7 +282,7 @@ def test_a_fetched_report_is_continued_in_one_column(other, mlflow_db, tmp_path)
     )
 
 
-def test_a_machine_that_measures_otherwise_is_told_so(other, place):
+def test_a_machine_that_measures_otherwise_has_a_note(other, place):
     report = place / "reports/one"
     ruler.write(other, report / f"{other.label}.safetensors")
     lines = [json.loads(line) for line in (report / "records.jsonl").read_text().splitlines()]

@@ -65,7 +65,7 @@ def test_families_in_the_middle():
     assert middle["square"] < middle["linear"] < middle["sqrt"]
 
 
-def test_a_run_too_short_to_double_is_told_the_law():
+def test_a_run_too_short_to_double_gets_the_law():
     with pytest.raises(ablate.SpecError, match=r"K >= log2 floor\(s1/s0\) \+ 1 = 8"):
         ablate.build("curriculum", "exponential")(0, 7)
     assert ablate.build("curriculum", "exponential")(7, 8) == 1281

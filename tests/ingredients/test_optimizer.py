@@ -28,7 +28,7 @@ def test_a_step_goes_downhill(name):
     assert float(w.detach().square().sum()) < 3
 
 
-def test_an_absent_package_is_told_at_once():
+def test_an_absent_package_is_one_line():
     if importlib.util.find_spec("bitsandbytes"):
         pytest.skip("bitsandbytes is here")
     with pytest.raises(ablate.SpecError, match=r"pip install -e '\.\[8bit\]'"):

@@ -81,7 +81,7 @@ def test_precedence_default_recipe_adapt_set_row_command_line(planned):
     assert rates(set={"optimizer.lr": 0.2}, overrides={"optimizer.lr": 0.4}) == [0.4, 0.4]
 
 
-def test_a_row_that_varies_what_the_profile_adapts_is_told_so(planned):
+def test_a_row_that_varies_what_the_profile_adapts_has_a_note(planned):
     notes = planned([{"grid": {"optimizer.lr": [0.1]}}]).notes
     assert any("optimizer.lr" in n and "adapts" in n for n in notes)
 

@@ -136,7 +136,7 @@ def test_a_cell_that_is_computed_here_is_left_alone(made, tmp_path):
     assert there.record(key) is None
 
 
-def test_failed_cells_are_told_and_not_fetched(made, tmp_path):
+def test_failed_cells_are_listed_and_not_fetched(made, tmp_path):
     cell = made.experiment.cells[min(made.experiment.cells)]
     made.store.folder(cell.key).record.unlink()
     put(made.store, cell, 1.0, "failed")
@@ -181,7 +181,7 @@ def test_what_was_altered_is_refused_with_one_line(answer, made, tmp_path):
 @pytest.mark.parametrize(
     "line", ["{", "[]", "null", '{"config": 1}', "[" * 20000, '{"config": {}, "record": {}}']
 )
-def test_a_line_that_is_none_is_told_by_its_place(line, made, tmp_path):
+def test_a_line_that_is_none_is_named_by_its_place(line, made, tmp_path):
     made.records.write_text(f"{line}\n\n" + made.records.read_text())
     fetched = sources.fetch(str(made.records), Store(tmp_path / "there"))
     assert fetched.problems == [f"{made.records}:1: not a line of a records file"]

@@ -75,7 +75,7 @@ def test_a_space_that_optuna_does_not_change_is_one_line(tmp_path, url, before, 
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_other_rungs_need_another_name_only_where_values_were_reported(tmp_path):
+def test_other_evaluation_points_need_another_name_only_where_values_were_reported(tmp_path):
     search(tmp_path, PRUNED, Instant(rungs=4), trials=2)
     with pytest.raises(SpecError, match=r"rungs: 5: choose another `name`.*values at 4 evaluation points"):
         search(tmp_path, PRUNED, rungs=5)
@@ -100,7 +100,7 @@ def test_more_rungs_than_steps_are_refused_with_the_number_of_steps(tmp_path, im
 
 @pytest.mark.parametrize("steps", [8, 10, 33])
 @pytest.mark.parametrize("batch", [1, 16, 24])
-def test_every_rung_but_the_last_is_measured_during_training(tmp_path, steps, batch):
+def test_every_evaluation_point_but_the_last_is_measured_during_training(tmp_path, steps, batch):
     (tmp_path / "some.yaml").write_text(PRUNED)
     for rungs in range(2, steps + 1):
         changes = {"rungs": rungs, "profile.images": steps * batch + batch - 1, "profile.batch": batch}
@@ -133,7 +133,7 @@ class Elsewhere(Instant):
         ([96, 160, 304], {2: 160.0}),
     ],
 )
-def test_a_rung_has_the_value_measured_there_or_none(tmp_path, images, reported):
+def test_an_evaluation_point_has_the_value_measured_there_or_none(tmp_path, images, reported):
     small = {"profile.images": 320, "profile.batch": 16, "trials": 2}
     _, study, _ = search(tmp_path, PRUNED, Elsewhere(images), **small)
     assert [t.intermediate_values for t in study.get_trials()] == [reported, reported]

@@ -70,7 +70,7 @@ def test_tpe_finds_the_valley(place):
     assert abs(math.log(study.best_params["metric.c"] / 0.03)) < 1
 
 
-def test_a_finished_study_costs_nothing_and_more_trials_go_on(place):
+def test_a_finished_study_costs_nothing_and_more_trials_continue_it(place):
     search(place)
     assert search(place)[2].computed == []
     _, study, executor = search(place, trials=15)
@@ -124,7 +124,7 @@ def test_a_study_that_never_ran_has_no_report_and_is_not_made(place, url):
     assert url is None or optuna.get_all_study_names(url) == []
 
 
-def test_trials_of_a_dead_process_are_begun_anew_with_the_same_parameters(place):
+def test_trials_of_a_dead_process_restart_with_the_same_parameters(place):
     plan = studies.load(place / "some.yaml")
     study = studies.open_study(plan, Store(place / "runs").path)
     for trial in (study.ask(plan.space), study.ask(plan.space)):
@@ -146,7 +146,7 @@ def test_a_living_trial_of_another_process_is_left_alone(place):
     assert [t.state.name for t in study.get_trials()].count("RUNNING") == 1
 
 
-def test_pruning_at_rungs_ends_the_worst_early(place):
+def test_pruning_ends_the_worst_early(place):
     text = FILE + "rungs: 4\npruner: {name: MedianPruner, n_startup_trials: 3}\n"
     _, study, executor = search(place, text, Instant(rungs=4), trials=20)
     states = [t.state.name for t in ended(study)]

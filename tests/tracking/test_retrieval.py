@@ -113,7 +113,7 @@ def test_extractors_beside_a_report_come_from_its_run(made, mlflow_db, tmp_path)
     assert [*ruler.files(tmp_path / "found")] == [ours.label]
 
 
-def test_files_that_were_lost_are_told_by_their_cell(made, database, tmp_path):
+def test_files_that_were_lost_are_named_by_their_cell(made, database, tmp_path):
     copy = tmp_path / "mlflow.db"
     shutil.copy(made.place / "store" / "mlflow.db", copy)
     lost = made.place / "store" / "mlflow-artifacts"
@@ -127,7 +127,7 @@ def test_files_that_were_lost_are_told_by_their_cell(made, database, tmp_path):
     assert len(fetched.problems) == 8
 
 
-def test_a_picture_that_is_none_is_told_by_its_cell(made, database, tmp_path):
+def test_a_picture_that_is_none_is_named_by_its_cell(made, database, tmp_path):
     artifacts = made.place / "store" / "mlflow-artifacts"
     picture = next(artifacts.rglob("images_*_1step.png"))
     before = picture.read_bytes()
@@ -142,12 +142,12 @@ def test_a_picture_that_is_none_is_told_by_its_cell(made, database, tmp_path):
 
 
 def test_a_network_of_which_no_model_can_be_made_hinders_no_other(made, mlflow_db, monkeypatch, tmp_path):
-    def unlike(runs, key, folder):
+    def other(runs, key, folder):
         raise ValueError("it branches on data")
 
     for key in made.experiment.cells:
         made.store.folder(key).model.write_bytes(b"weights")
-    monkeypatch.setattr(tracker, "save_model", unlike)
+    monkeypatch.setattr(tracker, "save_model", other)
     shutil.copy(mlflow_db, tmp_path)
     results = Results(made.experiment, made.store)
     cells, problems = live.sync(results, f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "no", models=True)

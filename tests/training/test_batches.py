@@ -78,7 +78,7 @@ def test_size_decides_where_images_are(tmp_path):
     assert all(run == runs[0] for run in runs)
 
 
-def test_a_set_that_is_too_large_is_told_before_training(tmp_path):
+def test_a_set_that_is_too_large_is_refused_before_training(tmp_path):
     path = packed(tmp_path / "a.zip", colours(400, size=32), [i % 2 for i in range(400)])
     answer = {}
     for limit in (1, 2, None):
